@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a newcomer needs. Nothing is installed outside .venv.
+PYTHON ?= python3
+BIN    := .venv/bin
+
+.PHONY: demo test check bench fuzz coverage clean
+
+# Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
+.venv/done: pyproject.toml
+	$(PYTHON) -m venv --clear --without-pip .venv
+	$(PYTHON) -m pip --python $(BIN)/python install -q -e '.[dev]'
+	@touch $@
+
+demo: .venv/done          ## a GP, a cardiologist, a pharmacist and a nurse, against a real server
+	$(BIN)/miss demo
+
+test: .venv/done          ## every test that needs neither root nor npm
+	$(BIN)/pytest -n auto
+
+check: .venv/done         ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/done         ## prints the figures and writes bench.json
+	$(BIN)/python -m tests.bench
+
+fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
+	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600
+
+coverage: .venv/done      ## branch coverage of the whole test run, child processes included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include='protocol/*' --fail-under=100
+	$(BIN)/coverage report --include='server/*,clients/*' --fail-under=90
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.* bench.json

@@ -1,0 +1,110 @@
+"""Every limit of the protocol, with its reason. Sizes are bytes, durations seconds.
+
+A refusal for a limit carries a code of `errors`; the number is told in its text.
+"""
+
+# --- Wire (spec 02-wire §2) -------------------------------------------------------------------
+
+BODY_MAX = 16 * 1024
+"""An encrypted body. An SMS-style message needs 1 KB; pictures travel as attachments."""
+WRAP_MAX = 2 * 1024
+"""One device's wrap. A first-flight wrap has about 1.6 KB, a steady one about 0.3 KB."""
+SEND_FRAME_MAX = 256 * 1024
+"""A `send` with a body and the first-flight wraps of about 140 devices."""
+FRAME_MAX = 64 * 1024
+"""Any other frame: the largest is an `ack` with the receipts of a whole catch-up window."""
+MESSAGE_MAX = 512 * 1024
+"""One WebSocket message, an array of frames: a full `send` and everything that may ride with it."""
+TRANSPORT_MAX = 640 * 1024
+"""What the transport lets through: above MESSAGE_MAX, so that a refusal carries a code."""
+FRAMES_PER_MESSAGE_MAX = 1024
+"""Frames in one array: more would hold the event loop for tens of milliseconds."""
+NESTING_MAX = 32
+"""Depth of arrays and maps. Nothing of ours is deeper than 6."""
+HTTP_BODY_MAX = 512 * 1024
+"""An HTTP request's body: 50 one-time prekeys have about 70 KB, in base64 about 95 KB."""
+
+# --- Sending (spec 03-session §4) ---------------------------------------------------------------
+
+RECIPIENT_DEVICES_MAX = 128
+"""Wraps in one `send`: a care team of 12 with four devices each is 48; mass mailing is no use."""
+RECIPIENT_ACCOUNTS_MAX = 32
+"""Accounts in one `send`, the sender's own included."""
+SENDS_IN_FLIGHT_MAX = 64
+"""Unanswered `send` frames of one connection; further ones wait in the client's outbox."""
+RECEIPTS_PER_ACK_MAX = 256
+"""Receipts in one `ack`."""
+TTL_DEFAULT = 30 * 24 * 3600
+TTL_MAX = 30 * 24 * 3600
+"""A device unseen for 30 days is dormant, so no message waits for longer."""
+TTL_MIN = 60
+RESULT_KEPT = 7 * 24 * 3600
+"""A send's result is kept this long after its terminal state, for retries of the same `sn`."""
+
+# --- Mailboxes (spec 03-session §5) ---------------------------------------------------------------
+
+MAILBOX_ROWS_MAX = 20_000
+"""Rows that wait for one device: two years of an ordinary clinician's messages."""
+MAILBOX_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes that wait for one device."""
+DORMANT_AFTER = 30 * 24 * 3600
+"""A device unseen for this long is left out of recipient sets and told so on its return."""
+WINDOW_START = 16 * 1024
+"""Un-acknowledged bytes at first: one second of a 128 kbit/s link."""
+WINDOW_MIN = 4 * 1024
+WINDOW_MAX = 1024 * 1024
+"""The window grows with acknowledged bytes up to this, and is halved by an ack timeout."""
+ACK_TIMEOUT = 10.0
+"""Without acknowledgement progress and without a pong for this long, the connection is dead."""
+HELLO_TIMEOUT = 10.0
+"""Time from the challenge to `hello`: a phone on a slow link needs three round trips."""
+IDLE_TIMEOUT = 15 * 60.0
+"""A connection on which nothing came from the client: mobile apps ping every five minutes."""
+CLIENT_PING_EVERY = 5 * 60.0
+"""NAT tables of mobile operators forget an idle connection after ten to thirty minutes."""
+SWEEP_EVERY = 5.0
+"""How often a node looks for rows whose ring was lost: the worst delay of a lost doorbell."""
+
+# --- Keys (spec 04-encryption §4) -------------------------------------------------------------------
+
+PREKEYS_UPLOADED = 50
+"""One-time prekeys that a device keeps on the server (vodozemac publishes at most 50 at once)."""
+PREKEYS_REFILL_AT = 20
+PREKEY_CLAIMS_PER_HOUR = 30
+"""Claims of one account against one target device: more would be an attempt to exhaust it."""
+LAST_RESORT_ROTATION = 7 * 24 * 3600
+SESSION_MAX_AGE = 7 * 24 * 3600
+SESSION_MAX_MESSAGES = 500
+"""A session is renewed after either: a new X-Wing exchange heals a post-quantum compromise."""
+CHAIN_GAP_MAX = 2000
+"""Messages of one chain that may be missing before it; more and the session is renewed."""
+CHAIN_SKIPPED_MAX = 64
+"""Message keys kept for late messages; the ratchet inside keeps 40."""
+RECEIVE_SESSIONS_MAX = 4
+"""Sessions kept per peer device: after simultaneous starts and renewals."""
+RESENDS_MAX = 3
+"""Times a client encrypts one message anew for a device that could not open it."""
+DEVICES_PER_ACCOUNT_MAX = 10
+DEVICE_NAME_MAX = 64
+ROSTER_MAX = 16 * 1024
+"""A roster of ten devices and a hundred revocations has about 6 KB."""
+
+# --- Login and enrolment (spec 03-session §2, 05-directory §4) -----------------------------------------
+
+CLOCK_SKEW_MAX = 300
+"""Difference between a signed request's time and the server's: phones are seldom off by more."""
+NONCE_BYTES = 32
+ENROLMENT_CODE_TTL = 14 * 24 * 3600
+"""A code that is handed over in a letter must survive a week's holiday."""
+ENROLMENT_TRIES_PER_HOUR = 20
+"""Wrong codes from one address: a code has 60 bits, so guessing needs longer than its life."""
+LINK_TTL = 15 * 60
+"""Time to approve a new device from an old one."""
+
+# --- Directory (spec 05-directory) ------------------------------------------------------------------------
+
+QUERY_MAX = 200
+"""Bytes of a search."""
+QUERY_WORDS_MAX = 8
+PAGE_DEFAULT = 20
+PAGE_MAX = 50

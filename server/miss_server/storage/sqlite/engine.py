@@ -1,0 +1,60 @@
+"""Opens a SQLite file as every part of the server uses it.
+
+Transactions are ours: the driver's implicit ones are off, a writer begins with BEGIN IMMEDIATE so
+that it never fails half-way for a lock. `synchronous=FULL` with WAL makes COMMIT reach the disk
+before `sent` is said (rule 2 of the design).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import NullPool
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long a transaction waits for another process's: admin commands hold the lock for < 50 ms."""
+
+
+def open_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """An engine on the file; each `connect()` is a new SQLite connection (no pool)."""
+    url = f"sqlite:///file:{path}?mode=ro&uri=true" if read_only else f"sqlite:///{path}"
+    engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        if not read_only:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.close()
+
+    return engine
+
+
+@contextmanager
+def writing(connection: Connection) -> Iterator[Connection]:
+    """One write transaction: BEGIN IMMEDIATE, then COMMIT, or ROLLBACK if the block raises."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.exec_driver_sql("ROLLBACK")
+        raise
+    connection.exec_driver_sql("COMMIT")
+
+
+@contextmanager
+def reading(connection: Connection) -> Iterator[Connection]:
+    """One read transaction: everything in the block sees the same moment."""
+    connection.exec_driver_sql("BEGIN")
+    try:
+        yield connection
+    finally:
+        connection.exec_driver_sql("COMMIT")
