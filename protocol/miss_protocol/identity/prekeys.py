@@ -76,7 +76,7 @@ class SignedPrekey:
 def issue(
     key: SigningKey,
     device: DeviceId,
-    id: int,  # noqa: A002  the field's name
+    id: int,
     otk: bytes,
     pq: bytes,
     *,
