@@ -147,10 +147,10 @@ class Code(Enum):
     # sending
     OUT_OF_ORDER = _Rule(
         "out_of_order",
-        Retry.RECONNECT,
+        Retry.SAME,
         409,
-        "A message was skipped. The connection starts afresh.",
-        "Un message a été sauté. La connexion reprend.",
+        "An earlier message must come first. It will be tried again.",
+        "Un message antérieur doit passer d'abord. Un nouvel essai suivra.",
     )
     SN_REUSED = _Rule(
         "sn_reused",
@@ -345,8 +345,6 @@ class CloseCode(IntEnum):
     RATE = 4029
     DRAINING = 4030
     """The server goes down in order; `bye` told when to come back."""
-    OUT_OF_STEP = 4031
-    """The two ends count differently (`out_of_order`): a new connection aligns them."""
     TRY_LATER = 4032
     """The server cannot serve now (storage trouble)."""
     AUTH = 4501

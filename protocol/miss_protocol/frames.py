@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from miss_protocol import limits
+from miss_protocol.identity.receipts import Receipt
 
 Id16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -51,20 +52,6 @@ class Pong(Frame, tag="pong"):
     """Answers `ping`."""
 
     n: Counter
-
-
-class Receipt(Struct, gc=False, omit_defaults=True):
-    """A device's signed word on a message (rule D4). Made and checked by `identity.receipts`.
-
-    `message` and `sender` (the sending device) say of which message; `device` signs.
-    """
-
-    message: Id16
-    sender: Id16
-    device: Id16
-    state: Literal["delivered", "read"]
-    at: Counter
-    signature: Signature
 
 
 # --- client to server -----------------------------------------------------------------------------
@@ -232,14 +219,14 @@ class Deliver(Frame, tag="deliver"):
 class Gap(Frame, tag="gap"):
     """Positions `first` to `last` hold nothing any more, and why. Shown to the user.
 
-    `digests` are the row hashes of that range, so that the rolling digest goes on.
+    `hashes` are the row hashes of that range, so that the rolling digest goes on (`digest`).
     """
 
     first: Counter
     last: Counter
     reason: Literal["expired", "quota", "restored"]
     count: Counter
-    digests: tuple[Hash32, ...]
+    hashes: tuple[Hash32, ...]
 
 
 class Drained(Frame, tag="drained"):

@@ -56,6 +56,8 @@ WINDOW_MAX = 1024 * 1024
 """The window grows with acknowledged bytes up to this, and is halved by an ack timeout."""
 ACK_TIMEOUT = 10.0
 """Without acknowledgement progress and without a pong for this long, the connection is dead."""
+SLOWEST_LINK = 2_000
+"""Bytes a second of the worst link that is served: GPRS in a valley. It lengthens ACK_TIMEOUT."""
 HELLO_TIMEOUT = 10.0
 """Time from the challenge to `hello`: a phone on a slow link needs three round trips."""
 IDLE_TIMEOUT = 15 * 60.0
