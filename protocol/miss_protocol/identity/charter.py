@@ -18,6 +18,9 @@ from miss_protocol.ids import (
     parse_address,
 )
 
+VERSION_MAX_BYTES = 64
+"""Enough for a date and a word; it is shown in one line."""
+
 
 @dataclass(frozen=True)
 class CharterAcceptance:
@@ -26,7 +29,7 @@ class CharterAcceptance:
     Attributes:
         account: on whose behalf.
         device: which device signed, 16 bytes.
-        version: of the charter, u64.
+        version: of the charter, as its operator names it, at most 64 bytes.
         text_hash: SHA-256 of the text that was shown (`charter_hash`), 32 bytes.
         at_ms: Unix milliseconds by the device's clock.
         signature: 64 bytes, role CHARTER.
@@ -34,7 +37,7 @@ class CharterAcceptance:
 
     account: AccountAddress
     device: DeviceId
-    version: int
+    version: str
     text_hash: bytes
     at_ms: int
     signature: bytes
@@ -57,7 +60,7 @@ class CharterAcceptance:
         return (
             self.account.encode(),
             self.device,
-            u64(self.version),
+            self.version.encode(),
             self.text_hash,
             u64(self.at_ms),
         )
@@ -72,7 +75,7 @@ def accept(
     key: SigningKey,
     certificate: DeviceCertificate,
     *,
-    version: int,
+    version: str,
     text_hash: bytes,
     at_ms: int,
 ) -> CharterAcceptance:
@@ -100,7 +103,7 @@ def decode(data: bytes) -> CharterAcceptance:
     return CharterAcceptance(
         account=parse_address(read_text(account, limit=ADDRESS_MAX_BYTES)),
         device=device_id(device),
-        version=read_u64(version),
+        version=read_text(version, limit=VERSION_MAX_BYTES),
         text_hash=fixed(text_hash, DIGEST_BYTES),
         at_ms=read_u64(at),
         signature=fixed(signature, SIGNATURE_BYTES),
