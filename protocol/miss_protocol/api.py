@@ -45,7 +45,7 @@ class Problem(Struct, omit_defaults=True):
 
 
 class Charter(Struct):
-    """The rules of use. `hash` is SHA-256 over version, English and French text (`pack`)."""
+    """The rules of use. `hash` is `identity.charter.charter_hash` of `en`, a line feed and `fr`."""
 
     version: Text
     hash: Hash32
@@ -212,7 +212,9 @@ class MailboxCall(Struct):
 
     after: Counter
     digest: Hash32
+    sn: Counter
     epoch: bytes = b""
+    roster: Counter = 0
     ack: Ack | UnsetType = UNSET
     nacks: tuple[Nack, ...] = ()
 
@@ -222,8 +224,11 @@ class MailboxPage(Struct):
 
     epoch: Id16
     position: Counter
+    acked: Counter
+    sn: Counter
     more: bool
     prekeys: Counter
     rows: tuple[Deliver | Gap, ...]
     statuses: tuple[Status, ...]
     restored: Counter | UnsetType = UNSET
+    after_digest: Hash32 | UnsetType = UNSET

@@ -183,7 +183,9 @@ class ClientSession:
     def _on_welcome(self, frame: f.Welcome) -> Event:
         if frame.restored is not UNSET:
             # The server lost its memory: what it delivers is counted from where it stands.
-            self.position = frame.acked
+            if frame.digest is UNSET:
+                raise Malformed("a restored epoch without the digest to go on from")
+            self.position, self.digest = frame.acked, frame.digest
         return Welcomed(frame)
 
     def _on_deliver(self, frame: f.Deliver) -> Event:

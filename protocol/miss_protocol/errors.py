@@ -208,9 +208,16 @@ class Code(Enum):
         "The time to deliver this message is over.",
         "Le délai de remise de ce message est dépassé.",
     )
+    DORMANT = _Rule(
+        "dormant",
+        Retry.NEVER,
+        410,
+        "The recipient has not been seen for 30 days.",
+        "Le destinataire n'a pas été vu depuis 30 jours.",
+    )
     MAILBOX_FULL = _Rule(
         "mailbox_full",
-        Retry.SAME,
+        Retry.NEVER,
         507,
         "The recipient's mailbox is full.",
         "La boîte du destinataire est pleine.",
@@ -224,7 +231,7 @@ class Code(Enum):
     )
     UNCONFIRMED = _Rule(
         "unconfirmed",
-        Retry.SAME,
+        Retry.REFRESH,
         409,
         "The recipient's devices must be confirmed after a restore of the server.",
         "Les appareils du destinataire doivent être confirmés après une restauration du serveur.",

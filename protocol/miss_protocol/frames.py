@@ -70,7 +70,8 @@ class Hello(Frame, tag="hello"):
 
     `signature` is `identity.login` over the challenge. `acked` and `digest` are the last position
     that this device stored and the rolling digest there; `epoch` is the mailbox epoch it last saw
-    (empty at first); `sn` the highest serial number it ever put on a send.
+    (empty at first); `sn` the highest serial number it ever put on a send; `roster` the version
+    of its own account's roster that it knows.
     """
 
     device: Id16
@@ -80,6 +81,7 @@ class Hello(Frame, tag="hello"):
     digest: Hash32
     sn: Counter
     epoch: bytes = b""
+    roster: Counter = 0
     capabilities: tuple[Text, ...] = ()
 
 
@@ -101,11 +103,14 @@ class Send(Frame, tag="send"):
     """A message for all devices of the named accounts, the sender's own other devices included.
 
     `sn` counts this device's sends without holes; a retry repeats the same bytes under the same
-    `sn`. `ttl` is in seconds. Answered by `sent`, `refused` (both settle the `sn`) or `retry`.
+    `sn`. `at` is when the user sent it and `ttl` for how many seconds from then it is of use: a
+    send that waited too long in an outbox is refused as `expired` and not delivered silently late.
+    Answered by `sent`, `refused` (both settle the `sn`) or `retry`.
     """
 
     sn: Annotated[int, Meta(ge=1, le=2**53 - 1)]
     id: Id16
+    at: Counter
     body: bytes
     wraps: tuple[DeviceWrap, ...]
     rosters: tuple[RosterUsed, ...]
@@ -150,8 +155,8 @@ class Welcome(Frame, tag="welcome"):
 
     `position` is the mailbox's head; rows after the acknowledged position follow. `sn` is the
     highest serial number the server settled. `restored` tells a changed epoch: what was delivered
-    since that time may be missing, and outboxes submit again (rule C6). `dormant` tells that
-    messages passed this device by while it was away.
+    since that time may be missing, outboxes submit again, and the device counts on from `acked`
+    with `digest` (rule C6). `dormant` tells that messages passed this device by while it was away.
     """
 
     account: Address
@@ -164,6 +169,7 @@ class Welcome(Frame, tag="welcome"):
     roster: Counter
     charter: Text = ""
     restored: Counter | UnsetType = UNSET
+    digest: Hash32 | UnsetType = UNSET
     dormant: bool = False
     capabilities: tuple[Text, ...] = ()
 

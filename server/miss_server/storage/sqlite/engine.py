@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, get_ident
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -58,3 +59,33 @@ def reading(connection: Connection) -> Iterator[Connection]:
         yield connection
     finally:
         connection.exec_driver_sql("COMMIT")
+
+
+def driver(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, for the hot statements."""
+    inner = connection.connection.driver_connection
+    assert isinstance(inner, sqlite3.Connection)  # noqa: S101  # every engine here is SQLite's
+    return inner
+
+
+class ThreadConnections:
+    """A connection for each thread that asks, kept open until `close`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = Lock()
+        self._connections: dict[int, Connection] = {}
+
+    def get(self) -> Connection:
+        """This thread's connection."""
+        with self._lock:
+            if get_ident() not in self._connections:
+                self._connections[get_ident()] = self._engine.connect()
+            return self._connections[get_ident()]
+
+    def close(self) -> None:
+        """Close all; no thread may be using one any more."""
+        with self._lock:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()

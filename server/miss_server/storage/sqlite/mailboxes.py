@@ -1,0 +1,88 @@
+"""Reads mailboxes and statuses, and turns rows past their time into gaps."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from miss_protocol import frames as f
+from miss_protocol.ids import DeviceId
+from miss_server.storage.messages import ROW_OVERHEAD, Fetched, Row, Wanted
+from miss_server.storage.sqlite.acks import News, tell
+from miss_server.storage.states import decode_states, for_wire
+
+EXPIRED_AT_ONCE = 500
+"""Rows of one expiry transaction: a few milliseconds, so that sends are not held up."""
+ROWS_AT_ONCE = 256
+"""Rows read for one connection at a time; more come with its next acknowledgement."""
+
+_COLUMNS = (
+    'position, row_hash, digest, gap, "count", sender_account, sender_device, message, body,'
+    " wrap, kind, urgency, at_ms"
+)
+
+
+def fetch(db: sqlite3.Connection, wanted: Wanted) -> Fetched:
+    """Read what one connection has room for."""
+    head = db.execute("SELECT head FROM mailboxes WHERE device = ?", (wanted.device,)).fetchone()
+    if head is None:
+        return Fetched()
+    rows = _rows(db, wanted) if wanted.max_bytes > 0 and wanted.after < head[0] else []
+    return Fetched(rows, _statuses(db, wanted), head[0])
+
+
+def _rows(db: sqlite3.Connection, wanted: Wanted) -> list[Row]:
+    rows: list[Row] = []
+    room = wanted.max_bytes
+    cursor = db.execute(
+        f"SELECT {_COLUMNS} FROM envelopes WHERE device = ? AND position > ?"  # noqa: S608  # constants
+        " ORDER BY position LIMIT ?",
+        (wanted.device, wanted.after, ROWS_AT_ONCE),
+    )
+    for values in cursor:
+        row = Row(*values)
+        if rows and row.size > room:
+            break
+        rows.append(row)
+        room -= row.size
+    return rows
+
+
+def _statuses(db: sqlite3.Connection, wanted: Wanted) -> list[f.Status]:
+    if wanted.max_statuses <= 0:
+        return []
+    return [
+        f.Status(tick, message, sn, for_wire(decode_states(states)))
+        for tick, message, sn, states in db.execute(
+            "SELECT tick, message, sn, states FROM sends WHERE device = ? AND tick > ?"
+            " ORDER BY tick LIMIT ?",
+            (wanted.device, wanted.ticks_after, wanted.max_statuses),
+        )
+    ]
+
+
+def expire(
+    db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
+) -> Sequence[DeviceId]:
+    """Turn rows past their time into gaps; returns the devices to ring."""
+    due = [
+        row
+        for row in db.execute(
+            "SELECT id, device, position, sender_device, message, length(body) + length(wrap)"
+            " FROM envelopes WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?",
+            (now_ms, EXPIRED_AT_ONCE),
+        ).fetchall()
+        if row[2] > protected.get(DeviceId(row[1]), 0)
+    ]
+    # The row keeps its hash and digest: the device's rolling digest must come out the same.
+    db.executemany(
+        "UPDATE envelopes SET gap = 'expired', body = x'', wrap = x'', expires_ms = NULL"
+        " WHERE id = ?",
+        [(row[0],) for row in due],
+    )
+    db.executemany(
+        "UPDATE mailboxes SET bytes = bytes - ? WHERE device = ?",
+        [(row[5] + ROW_OVERHEAD, row[1]) for row in due],
+    )
+    senders, _ = tell(
+        db, [News(row[3], row[4], row[1], "expired", now_ms) for row in due], now_ms=now_ms
+    )
+    return sorted({DeviceId(row[1]) for row in due} | {DeviceId(sender) for sender in senders})

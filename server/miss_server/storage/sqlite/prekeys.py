@@ -1,0 +1,66 @@
+"""Prekeys: kept, handed out at most once, counted."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from miss_protocol.errors import Code, Refused
+from miss_protocol.identity.prekeys import SignedPrekey
+from miss_protocol.ids import DeviceId
+
+
+def add(
+    db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey]
+) -> tuple[int, int]:
+    """Keep prekeys whose ids are above every id that this device ever uploaded."""
+    row = db.execute("SELECT prekey_high FROM devices WHERE id = ?", (device,)).fetchone()
+    high: int = row[0]
+    ids = [prekey.id for prekey in prekeys]
+    if len(set(ids)) != len(ids):
+        raise Refused(Code.MALFORMED, "a prekey id twice")
+    if ids and min(ids) <= high:
+        if max(ids) <= high and _all_known(db, device, prekeys):
+            return count(db, device)
+        raise Refused(Code.PREKEYS_STALE)
+    if any(prekey.last_resort for prekey in prekeys):
+        db.execute("DELETE FROM prekeys WHERE device = ? AND last_resort = 1", (device,))
+    db.executemany(
+        "INSERT INTO prekeys (device, id, last_resort, prekey) VALUES (?, ?, ?, ?)",
+        [(device, prekey.id, prekey.last_resort, prekey.encode()) for prekey in prekeys],
+    )
+    db.execute("UPDATE devices SET prekey_high = ? WHERE id = ?", (max([high, *ids]), device))
+    return count(db, device)
+
+
+def _all_known(db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey]) -> bool:
+    """Whether this is a repeat of an upload: what is still here of it is byte for byte the same."""
+    stored = dict(
+        db.execute("SELECT id, prekey FROM prekeys WHERE device = ?", (device,)).fetchall()
+    )
+    return all(stored.get(prekey.id, prekey.encode()) == prekey.encode() for prekey in prekeys)
+
+
+def claim(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, bytes]:
+    """Take one prekey for each device that has one and is not revoked."""
+    claimed: dict[DeviceId, bytes] = {}
+    for device in sorted(set(devices)):
+        row = db.execute(
+            "SELECT p.id, p.prekey, p.last_resort FROM prekeys p JOIN devices d ON d.id = p.device"
+            " WHERE p.device = ? AND d.revoked_ms IS NULL ORDER BY p.last_resort, p.id LIMIT 1",
+            (device,),
+        ).fetchone()
+        if row is None:
+            continue
+        claimed[device] = row[1]
+        if not row[2]:
+            db.execute("DELETE FROM prekeys WHERE device = ? AND id = ?", (device, row[0]))
+    return claimed
+
+
+def count(db: sqlite3.Connection, device: DeviceId) -> tuple[int, int]:
+    """(one-time prekeys left, highest id ever uploaded)."""
+    left, high = db.execute(
+        "SELECT (SELECT count(*) FROM prekeys WHERE device = ? AND last_resort = 0), prekey_high"
+        " FROM devices WHERE id = ?",
+        (device, device),
+    ).fetchone()
+    return left, high

@@ -1,0 +1,247 @@
+"""One SQLite database as the server uses it: the writer, the readers, the lock, the settings."""
+
+import asyncio
+import fcntl
+import functools
+import os
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from miss_protocol.identity.charter import CharterAcceptance
+from miss_protocol.identity.prekeys import SignedPrekey
+from miss_protocol.identity.roster import Roster
+from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.accounts import Account, Enrolment, Link, RosterChain, RosterChange
+from miss_server.storage.messages import (
+    Acknowledged,
+    Acknowledgement,
+    DeviceRecord,
+    Fetched,
+    Greeting,
+    SessionRefused,
+    SessionStart,
+    Settled,
+    Submission,
+    Wanted,
+)
+from miss_server.storage.schema import SCHEMA_VERSION, metadata
+from miss_server.storage.sqlite import accounts, mailboxes, prekeys, rosters, sessions
+from miss_server.storage.sqlite.engine import (
+    ThreadConnections,
+    driver,
+    open_engine,
+    writing,
+)
+from miss_server.storage.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+READERS = 2
+"""Threads that read: fetches are short and in memory; more would only fight for the interpreter."""
+
+
+class DatabaseError(Exception):
+    """The database cannot be used; the text says what to do."""
+
+
+def prepare(path: Path, *, domain: str, now_ms: int) -> None:
+    """Create the database if there is none, and check that this server may use it.
+
+    Raises:
+        DatabaseError: a newer schema, another domain, or not one of our files.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    engine = open_engine(path)
+    try:
+        with engine.connect() as connection, writing(connection):
+            db = driver(connection)
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            if "settings" not in tables:
+                if tables:
+                    raise DatabaseError(f"{path} is a database of another program")
+                metadata.create_all(connection)
+                db.executemany(
+                    "INSERT INTO settings (name, value) VALUES (?, ?)",
+                    [
+                        ("schema", str(SCHEMA_VERSION).encode()),
+                        ("domain", domain.encode()),
+                        ("epoch", os.urandom(16)),
+                        ("epoch_ms", now_ms.to_bytes(8, "big")),
+                        ("pepper", os.urandom(32)),
+                    ],
+                )
+            stored = dict(db.execute("SELECT name, value FROM settings").fetchall())
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(f"{path}: {error}") from error
+    finally:
+        engine.dispose()
+    os.chmod(path, 0o600)
+    if int(stored["schema"]) > SCHEMA_VERSION:
+        raise DatabaseError(f"{path} was written by a newer version: upgrade miss-server")
+    if stored["domain"].decode() != domain:
+        raise DatabaseError(
+            f"{path} belongs to the domain {stored['domain'].decode()}, not to {domain}"
+        )
+
+
+class ServeLock:
+    """Held by `serve`, so that no second server runs on one database (rule C8)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._file: int | None = None
+
+    def take(self) -> None:
+        """Take the lock.
+
+        Raises:
+            DatabaseError: another process holds it.
+        """
+        handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise DatabaseError(f"another server runs on this database ({self._path})") from None
+        self._file = handle
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class SqliteStore:
+    """`Messages`, `Accounts` and `DirectoryReader` over one SQLite file; call `prepare` first."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._engine = open_engine(path)
+        self._reading = open_engine(path, read_only=True)
+        self._writer = Writer(self._engine)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
+        self._connections = ThreadConnections(self._reading)
+
+    def open(self) -> None:
+        """Start the writer."""
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Write what was handed in and close every file."""
+        await self._writer.stop()
+        self._readers.shutdown(wait=True)
+        self._connections.close()
+        self._engine.dispose()
+        self._reading.dispose()
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on a reader's connection, in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._readers, lambda: work(driver(self._connections.get()))
+        )
+
+    async def _write(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._writer.run(lambda db: work(db, *args))
+
+    # --- Messages ---------------------------------------------------------------------------------
+
+    async def device(self, device: DeviceId) -> DeviceRecord | None:
+        return await self.read(functools.partial(sessions.device, device_id=device))
+
+    async def begin_session(
+        self, greeting: Greeting, *, now_ms: int
+    ) -> SessionStart | SessionRefused:
+        return await self._write(sessions.begin, greeting, now_ms)
+
+    async def end_session(
+        self, device: DeviceId, generation: int, *, window: int, now_ms: int
+    ) -> None:
+        await self._write(sessions.end, device, generation, window, now_ms)
+
+    async def submit(self, submission: Submission, *, now_ms: int) -> Settled:
+        return await self._writer.settle(submission, now_ms)
+
+    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
+        return await self._writer.acknowledge(ack, now_ms)
+
+    async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
+        return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
+
+    async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
+        return await self._write(mailboxes.expire, protected, now_ms)
+
+    async def clean(self, *, now_ms: int) -> int:
+        return await self._write(accounts.clean, now_ms)
+
+    async def epoch(self) -> bytes:
+        return (await self.read(sessions.current_epoch))[0]
+
+    # --- Accounts ---------------------------------------------------------------------------------
+
+    async def create(
+        self, person: str | None, name: str, address: AccountAddress, *, now_ms: int
+    ) -> AccountAddress:
+        return await self._write(accounts.create, person, name, address, now_ms)
+
+    async def find(self, address: AccountAddress) -> Account | None:
+        return await self.read(lambda db: accounts.find(db, address))
+
+    async def listing(self, *, after: str = "", limit: int = 100) -> list[Account]:
+        return await self.read(lambda db: accounts.listing(db, after, limit))
+
+    async def add_code(
+        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+    ) -> None:
+        await self._write(accounts.add_code, account, code, expires_ms, now_ms)
+
+    async def account_of_code(self, code: str, *, now_ms: int) -> Account:
+        return await self.read(lambda db: accounts.account_of_code(db, code, now_ms))
+
+    async def enrol(self, enrolment: Enrolment, *, now_ms: int) -> AccountAddress:
+        return await self._write(accounts.enrol, enrolment, now_ms)
+
+    async def invite(
+        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+    ) -> None:
+        await self._write(rosters.invite, account, code, expires_ms, now_ms)
+
+    async def account_of_invitation(self, code: str, *, now_ms: int) -> Account:
+        return await self.read(lambda db: rosters.account_of_invitation(db, code, now_ms))
+
+    async def ask_link(self, code: str, link: Link, *, now_ms: int) -> None:
+        await self._write(rosters.ask_link, code, link, now_ms)
+
+    async def links(self, account: AccountAddress, *, now_ms: int) -> list[Link]:
+        return await self.read(lambda db: rosters.links(db, account, now_ms))
+
+    async def rosters(
+        self, account: AccountAddress, *, after: int, now_ms: int
+    ) -> RosterChain | None:
+        return await self.read(lambda db: rosters.chain(db, account, after, now_ms))
+
+    async def change_roster(self, roster: Roster, *, now_ms: int) -> RosterChange:
+        return await self._write(rosters.change, roster, now_ms)
+
+    async def sign_charter(self, acceptance: CharterAcceptance, *, now_ms: int) -> None:
+        await self._write(accounts.sign_charter, acceptance, now_ms)
+
+    async def add_prekeys(
+        self, device: DeviceId, prekeys_: Sequence[SignedPrekey], *, now_ms: int
+    ) -> tuple[int, int]:
+        return await self._write(prekeys.add, device, prekeys_)
+
+    async def claim_prekeys(
+        self, devices: Sequence[DeviceId], *, now_ms: int
+    ) -> dict[DeviceId, bytes]:
+        return await self._write(prekeys.claim, devices)
+
+    async def count_prekeys(self, device: DeviceId) -> tuple[int, int]:
+        return await self.read(lambda db: prekeys.count(db, device))
+
+    async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
+        return await self._write(accounts.use_nonce, device, nonce, expires_ms)

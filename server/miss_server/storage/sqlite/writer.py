@@ -1,0 +1,189 @@
+"""Group commit: one thread gathers what arrived while the last commit ran and writes it as one.
+
+A commit costs a wait for the disk, a message only some microseconds, so at any load the disk is
+asked once for many messages (rule C1). Sends and acknowledgements are settled as batches; other
+jobs run each in a savepoint of its own, so that one failing undoes nobody else's.
+"""
+
+import asyncio
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from miss_protocol.errors import MissError
+from miss_server.storage.messages import (
+    Acknowledged,
+    Acknowledgement,
+    NotDurable,
+    Settled,
+    Submission,
+)
+from miss_server.storage.sqlite import acks, sends
+from miss_server.storage.sqlite.engine import driver
+
+T = TypeVar("T")
+
+BATCH_MAX = 512
+"""Jobs of one transaction: more would make the first of them wait for milliseconds."""
+EXIT_DISK = 74
+"""EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Submission | Acknowledgement | Callable[[sqlite3.Connection], Any]
+    now_ms: int
+    future: asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop
+    outcome: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """The one thread that writes to the database in this process."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: list[_Job] = []
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="miss-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what has been handed in, then end the thread."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    async def settle(self, submission: Submission, now_ms: int) -> Settled:
+        """Settle one send with the next batch."""
+        settled: Settled = await self._hand_in(submission, now_ms)
+        return settled
+
+    async def acknowledge(self, ack: Acknowledgement, now_ms: int) -> Acknowledged:
+        """Store one acknowledgement with the next batch."""
+        acknowledged: Acknowledged = await self._hand_in(ack, now_ms)
+        return acknowledged
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in a savepoint of the next batch. What it raises undoes it and is raised."""
+        result: T = await self._hand_in(work, 0)
+        return result
+
+    def _hand_in(self, work: Any, now_ms: int) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        job = _Job(work, now_ms, loop.create_future(), loop)
+        with self._wake:
+            if self._stopping:
+                raise NotDurable("the store is closing")
+            self._jobs.append(job)
+            self._wake.notify()
+        return job.future
+
+    # --- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with self._engine.connect() as connection:
+            while True:
+                with self._wake:
+                    while not self._jobs and not self._stopping:
+                        self._wake.wait()
+                    if not self._jobs:
+                        return
+                    jobs, self._jobs = self._jobs[:BATCH_MAX], self._jobs[BATCH_MAX:]
+                self._commit(connection, jobs)
+                self._answer(jobs)
+
+    def _commit(self, connection: Connection, jobs: Sequence[_Job]) -> None:
+        db = driver(connection)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self._settle(db, jobs)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            _roll_back(db)
+            if _is_disk_failure(error):
+                sys.stderr.write(f"miss-server: the disk failed ({error}); stopping at once\n")
+                sys.stderr.flush()
+                os._exit(EXIT_DISK)
+            log.error("commit failed", error=str(error), jobs=len(jobs))
+            for job in jobs:
+                job.error = NotDurable(str(error))
+        except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
+            _roll_back(db)
+            if len(jobs) == 1:
+                jobs[0].error = error
+            else:
+                # A fault in one job must not fail its neighbours: each gets its own transaction.
+                for job in jobs:
+                    job.error = job.outcome = None
+                    self._commit(connection, [job])
+
+    def _settle(self, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if callable(job.work):
+                self._run_alone(db, job)
+        # Acknowledgements first: they make room in mailboxes that sends of this batch may need.
+        given = [(job, job.work) for job in jobs if isinstance(job.work, Acknowledgement)]
+        if given:
+            acknowledged = acks.settle(db, [(ack, job.now_ms) for job, ack in given])
+            for (job, _), outcome in zip(given, acknowledged, strict=True):
+                job.outcome = outcome
+        sent = [(job, job.work) for job in jobs if isinstance(job.work, Submission)]
+        if sent:
+            settled = sends.settle(db, [(send, job.now_ms) for job, send in sent])
+            for (job, _), reply in zip(sent, settled, strict=True):
+                job.outcome = reply
+
+    def _run_alone(self, db: sqlite3.Connection, job: _Job) -> None:
+        db.execute("SAVEPOINT job")
+        try:
+            job.outcome = job.work(db)  # type: ignore[operator]  # checked by the caller
+        except MissError as error:
+            db.execute("ROLLBACK TO job")
+            job.error = error
+        db.execute("RELEASE job")
+
+    def _answer(self, jobs: Sequence[_Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in jobs:
+            by_loop.setdefault(job.loop, []).append(job)
+        for loop, group in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, group)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                log.warning("answers without a listener", jobs=len(group))
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def _is_disk_failure(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return code & 0xFF == sqlite3.SQLITE_IOERR
+
+
+def _resolve(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        if job.future.done():
+            continue  # its caller was cancelled; what it asked for stands all the same
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.outcome)
