@@ -151,11 +151,18 @@ class Endpoint:
 
     def new_prekeys(self, count: int, *, now_ms: int) -> list[SignedPrekey]:
         """Make `count` one-time prekeys. Next: save, only then upload."""
-        return self._keyring.new_one_time(count)
+        return self._keyring.new_one_time(count, now_ms=now_ms)
 
     def new_last_resort(self, *, now_ms: int) -> SignedPrekey:
-        """Make the prekey for when no one-time prekey is left; weekly. Next: save, then upload."""
-        return self._keyring.new_last_resort()
+        """Make the prekey for when no one-time prekey is left. Next: save, only then upload.
+
+        Fetch and open what waits in the mailbox first: only the prekey before it stays usable.
+        """
+        return self._keyring.new_last_resort(now_ms=now_ms)
+
+    def last_resort_due(self, *, now_ms: int) -> bool:
+        """Whether `new_last_resort` should be called: none yet, or a week old."""
+        return self._keyring.last_resort_due(now_ms)
 
     def void_prekeys(self) -> None:
         """Forget published one-time prekeys, after the server told a new epoch: it may have gone

@@ -17,6 +17,7 @@ from miss_protocol.identity import prekeys
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import AccountAddress, device_id
+from miss_protocol.limits import LAST_RESORT_ROTATION
 
 ONE_TIME_KEPT_MAX = 1000
 """Private halves of one-time prekeys: twenty times what a server holds. An attacker who claims
@@ -32,16 +33,18 @@ class PrivatePrekey:
     seed: bytes
     otk: bytes
     last_resort: bool
+    created_ms: int
 
     def encode(self) -> bytes:
         """Write it for the state at rest; it is secret."""
-        return pack(self.seed, self.otk, b"\1" if self.last_resort else b"\0")
+        kind = b"\1" if self.last_resort else b"\0"
+        return pack(self.seed, self.otk, kind, u64(self.created_ms))
 
     @classmethod
     def decode(cls, data: bytes) -> "PrivatePrekey":
         """Read what `encode` wrote; raises `Malformed`."""
-        seed, otk, last_resort = unpack_exactly(data, 3)
-        return cls(fixed(seed, hybrid.SEED_BYTES), otk, last_resort == b"\1")
+        seed, otk, kind, created = unpack_exactly(data, 4)
+        return cls(fixed(seed, hybrid.SEED_BYTES), otk, kind == b"\1", read_u64(created))
 
 
 class Keyring:
@@ -100,22 +103,22 @@ class Keyring:
                 keyring._seen[bytes.fromhex(rest)] = read_u64(item)
         return keyring
 
-    def new_one_time(self, count: int) -> list[SignedPrekey]:
+    def new_one_time(self, count: int, *, now_ms: int) -> list[SignedPrekey]:
         """Make one-time prekeys. Next: save, only then upload."""
         made: list[SignedPrekey] = []
         while len(made) < count:
             batch = self.olm.new_one_time_keys(min(count - len(made), BATCH_MAX))
-            made += [self._publish(otk, last_resort=False) for otk in batch]
+            made += [self._publish(otk, last_resort=False, now_ms=now_ms) for otk in batch]
         one_time = self._ids(last_resort=False)
         for number in one_time[:-ONE_TIME_KEPT_MAX]:
             self._drop(number)
         self.changed.add("olm")
         return made
 
-    def new_last_resort(self) -> SignedPrekey:
+    def new_last_resort(self, *, now_ms: int) -> SignedPrekey:
         """Make a last-resort prekey; the one before it stays, older ones are gone with the memory
         of which handshakes used them. Next: save, only then upload."""
-        made = self._publish(self.olm.new_fallback_key(), last_resort=True)
+        made = self._publish(self.olm.new_fallback_key(), last_resort=True, now_ms=now_ms)
         for number in self._ids(last_resort=True)[:-LAST_RESORTS_KEPT]:
             self._drop(number)
             for session in [s for s, used in self._seen.items() if used == number]:
@@ -123,6 +126,14 @@ class Keyring:
                 self.changed.add(f"seen/{session.hex()}")
         self.changed.add("olm")
         return made
+
+    def last_resort_due(self, now_ms: int) -> bool:
+        """Whether the current last-resort prekey is missing or a week old."""
+        current = self._ids(last_resort=True)[-1:]
+        return all(
+            abs(now_ms - self._prekeys[number].created_ms) >= LAST_RESORT_ROTATION * 1000
+            for number in current
+        )
 
     def void_one_time(self) -> None:
         """Forget every one-time prekey: a restored server may hand out used ones."""
@@ -161,10 +172,10 @@ class Keyring:
         number = self._seen.get(bytes.fromhex(rest))
         return None if number is None else u64(number)
 
-    def _publish(self, otk: bytes, *, last_resort: bool) -> SignedPrekey:
+    def _publish(self, otk: bytes, *, last_resort: bool, now_ms: int) -> SignedPrekey:
         number, seed = self._next_id, self._random(hybrid.SEED_BYTES)
         self._next_id += 1
-        self._prekeys[number] = PrivatePrekey(seed, otk, last_resort)
+        self._prekeys[number] = PrivatePrekey(seed, otk, last_resort, now_ms)
         self.changed |= {"device", f"prekey/{number}"}
         return prekeys.issue(
             self.signing_key,
