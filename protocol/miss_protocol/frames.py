@@ -117,6 +117,9 @@ class Send(Frame, tag="send"):
     kind: Kind = "message"
     urgency: Urgency = "normal"
     ttl: Annotated[int, Meta(ge=limits.TTL_MIN, le=limits.TTL_MAX)] = limits.TTL_DEFAULT
+    partial: bool = False
+    """Only the wrapped devices are meant, not all of the accounts: a session ack, or a message
+    that is encrypted anew for a device that could not open it (rule D3)."""
 
 
 class Ack(Frame, tag="ack"):

@@ -241,6 +241,8 @@ class _Batch:
             raise _Refusal(Code.DORMANT, asleep)
         if not active:
             raise _Refusal(Code.NO_RECIPIENTS)
+        if send.partial:
+            active = {d: account for d, account in active.items() if d in wrapped}
         missing = {active[d] for d in active.keys() - wrapped}
         surplus = wrapped - active.keys() - sleeping.keys()
         if missing or surplus:
