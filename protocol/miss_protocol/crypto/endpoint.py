@@ -225,13 +225,13 @@ class Endpoint:
             content=contents.encode(message.content),
             log_head=message.log_head,
         )
-        key = self._random(bodies.KEY_BYTES)
-        body = bodies.seal(composed.encode(), composed.id, key=key, nonce=self._nonce())
+        key = self._random(bodies.CONTENT_KEY_BYTES)
+        body = bodies.seal(composed.encode(), composed.id, content_key=key)
         hashed = bodies.body_hash(body)
         wraps: dict[DeviceId, bytes] = {}
         for device, peer, active in ready:
             plain = Wrapped(key, hashed, composed.id, peer.sent.count + 1, peer.sent.link)
-            wraps[device] = active.encrypt(plain.encode(), self._nonce())
+            wraps[device] = active.encrypt(plain.encode(), self._random(secretbox.NONCE_BYTES))
             peer.sent = peer.sent.after(composed.id, hashed)
             self._peers.touch(active)
             self._peers.touch_peer(device)
@@ -312,7 +312,7 @@ class Endpoint:
     def _read(self, sender: DeviceCertificate, body: bytes, plain: Wrapped) -> InnerMessage:
         if bodies.body_hash(body) != plain.body_hash:
             raise Undecryptable
-        message = inner.decode(bodies.unseal(body, plain.message, key=plain.content_key))
+        message = inner.decode(bodies.unseal(body, plain.message, content_key=plain.content_key))
         message.verify(sender)
         if message.id != plain.message:
             raise Untrusted("another message than the wrap's")
@@ -322,6 +322,3 @@ class Endpoint:
             # A recipient passed someone's signed message on as if it had been sent to us.
             raise Untrusted("a message for others")
         return message
-
-    def _nonce(self) -> bytes:
-        return self._random(secretbox.NONCE_BYTES)
