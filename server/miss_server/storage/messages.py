@@ -217,6 +217,10 @@ class Messages(Protocol):
         """
         ...
 
+    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
+        """(last position, last status tick) of each device that is not revoked."""
+        ...
+
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         """Turn rows past their time into gaps; returns devices to ring (senders and owners).
 

@@ -7,6 +7,7 @@ from miss_protocol import frames as f
 from miss_protocol.ids import DeviceId
 from miss_server.storage.messages import ROW_OVERHEAD, Fetched, Row, Wanted
 from miss_server.storage.sqlite.acks import News, tell
+from miss_server.storage.sqlite.rows import select_many
 from miss_server.storage.states import decode_states, for_wire
 
 EXPIRED_AT_ONCE = 500
@@ -57,6 +58,19 @@ def _statuses(db: sqlite3.Connection, wanted: Wanted) -> list[f.Status]:
             (wanted.device, wanted.ticks_after, wanted.max_statuses),
         )
     ]
+
+
+def heads(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
+    """(last position, last status tick) of each device that is not revoked."""
+    return {
+        DeviceId(device): (head, tick)
+        for device, head, tick in select_many(
+            db,
+            "SELECT m.device, m.head, d.tick FROM mailboxes m JOIN devices d ON d.id = m.device"
+            " WHERE m.device IN ({keys}) AND d.revoked_ms IS NULL",
+            devices,
+        )
+    }
 
 
 def expire(

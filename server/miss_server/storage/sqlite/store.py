@@ -10,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
+from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
@@ -29,6 +32,7 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sqlite import accounts, mailboxes, prekeys, rosters, sessions
+from miss_server.storage.sqlite.directory import SqliteDirectory
 from miss_server.storage.sqlite.engine import (
     ThreadConnections,
     driver,
@@ -125,6 +129,7 @@ class SqliteStore:
         self._writer = Writer(self._engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
+        self._directory = SqliteDirectory()
 
     def open(self) -> None:
         """Start the writer."""
@@ -144,6 +149,11 @@ class SqliteStore:
         return await loop.run_in_executor(
             self._readers, lambda: work(driver(self._connections.get()))
         )
+
+    async def read_with(self, work: Callable[[Connection], T]) -> T:
+        """As `read`, with the SQLAlchemy connection."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: work(self._connections.get()))
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
         return await self._writer.run(lambda db: work(db, *args))
@@ -171,6 +181,9 @@ class SqliteStore:
 
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
+
+    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
+        return await self.read(lambda db: mailboxes.heads(db, devices))
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         return await self._write(mailboxes.expire, protected, now_ms)
@@ -245,3 +258,19 @@ class SqliteStore:
 
     async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
         return await self._write(accounts.use_nonce, device, nonce, expires_ms)
+
+    # --- DirectoryReader --------------------------------------------------------------------------
+
+    async def search(
+        self, query: str, *, limit: int, cursor: str | None, now_ms: int
+    ) -> SearchPage:
+        return await self.read_with(
+            lambda connection: self._directory.search(
+                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
+            )
+        )
+
+    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
+        return await self.read_with(
+            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
+        )

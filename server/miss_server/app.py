@@ -1,0 +1,152 @@
+"""Puts the parts together: the only place that picks implementations."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from miss_protocol import limits
+from miss_protocol.errors import RemoteError
+from miss_server.charter import load_charter
+from miss_server.config import Settings
+from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.http.problems import on_fault, on_no_route, on_not_durable, on_remote_error
+from miss_server.http.routes import routes
+from miss_server.http.services import Services
+from miss_server.http.throttle import Throttle
+from miss_server.relay.clock import Clock, SystemClock
+from miss_server.relay.delivery import Delivery
+from miss_server.relay.hub import Hub
+from miss_server.relay.keeper import Keeper
+from miss_server.relay.login import Login
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
+
+TCP_USER_TIMEOUT_MS = 20_000
+"""The kernel gives up a peer that acknowledges nothing for so long; uvicorn's pings do not."""
+
+log = structlog.get_logger()
+
+
+def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
+    """The application over an open store."""
+    hub, doorbell = Hub(store), MemoryDoorbell()
+    doorbell.listen(hub.ring)
+    keeper = Keeper(store, hub, doorbell, clock, sweep_every=settings.sweep_every)
+    services = Services(
+        settings=settings,
+        charter=load_charter(settings),
+        messages=store,
+        accounts=store,
+        directory=store,
+        doorbell=doorbell,
+        hub=hub,
+        delivery=Delivery(store, doorbell, clock),
+        login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
+        throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
+        clock=clock,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        rounds = asyncio.create_task(keeper.run())
+        yield
+        rounds.cancel()
+        with suppress(asyncio.CancelledError):
+            await rounds
+        await store.close()
+
+    app = Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        exception_handlers={
+            RemoteError: on_remote_error,
+            NotDurable: on_not_durable,
+            HTTPException: on_no_route,
+            Exception: on_fault,
+        },
+    )
+    app.state.services = services
+    return app
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but connections end in order before it closes their sockets (rule B6)."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, hub: Hub) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._hub = hub
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for server in self.servers:
+            for listening in server.sockets:
+                host, port = listening.getsockname()[:2]
+                log.info("listening", url=f"http://{host}:{port}", domain=self._settings.domain)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        # Clients spread their return over the time that a restart takes (jittered by them).
+        await self._hub.drain(self._settings.drain_seconds, retry_after=2.0)
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Run the server until SIGINT or SIGTERM.
+
+    Raises:
+        DatabaseError: the database cannot be used; the text says what to do.
+        OSError: the address cannot be listened on.
+    """
+    clock = SystemClock()
+    settings.database.parent.mkdir(parents=True, exist_ok=True)
+    lock = ServeLock(settings.database)
+    lock.take()
+    try:
+        prepare(settings.database, domain=settings.domain, now_ms=clock.now_ms())
+        listening = _listen(settings)
+        store = SqliteStore(settings.database)
+        store.open()
+        app = build(settings, store, clock)
+        config = uvicorn.Config(
+            app,
+            ws="websockets-sansio",
+            ws_max_size=limits.TRANSPORT_MAX,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            loop="uvloop",
+            http="httptools",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+            lifespan="on",
+        )
+        Server(config, settings, app.state.services.hub).run(sockets=[listening])
+    finally:
+        lock.release()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError:
+        listening.close()
+        raise
+    listening.listen(2048)
+    listening.set_inheritable(False)
+    return listening

@@ -1,0 +1,44 @@
+"""The directory over HTTP."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from miss_protocol import limits
+from miss_protocol.errors import Code, Malformed, Refused
+from miss_server.http.bodies import reply
+from miss_server.http.services import services
+from miss_server.http.signatures import signed
+
+PERSON_MAX = 32
+
+
+async def search(request: Request) -> Response:
+    """`GET /v1/directory?q=WORDS&limit=N&cursor=CURSOR`."""
+    it = services(request)
+    caller = await signed(request)
+    await it.throttle.search(caller.device.id)
+    try:
+        limit = int(request.query_params.get("limit", limits.PAGE_DEFAULT))
+    except ValueError:
+        raise Malformed("limit is not a number") from None
+    return reply(
+        await it.directory.search(
+            request.query_params.get("q", ""),
+            limit=limit,
+            cursor=request.query_params.get("cursor"),
+            now_ms=it.clock.now_ms(),
+        )
+    )
+
+
+async def entry(request: Request) -> Response:
+    """`GET /v1/directory/{person}`."""
+    it = services(request)
+    await signed(request)
+    person = request.path_params["person"]
+    found = None
+    if len(person) <= PERSON_MAX:
+        found = await it.directory.entry(person, now_ms=it.clock.now_ms())
+    if found is None:
+        raise Refused(Code.NOT_FOUND)
+    return reply(found)

@@ -1,0 +1,123 @@
+"""An account's first device: whose code this is, and using it."""
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from miss_protocol import api
+from miss_protocol.errors import Code, Refused
+from miss_protocol.identity import prekeys, roster
+from miss_protocol.identity.certificate import DeviceCertificate
+from miss_protocol.identity.charter import CharterAcceptance
+from miss_server.http.bodies import parse, read_bytes, reply
+from miss_server.http.services import Services, services
+from miss_server.observe import short
+from miss_server.storage.accounts import Account, Enrolment
+
+WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
+
+log = structlog.get_logger()
+
+
+def normal_code(text: str) -> str:
+    """A code as it is kept: capitals and digits, however it was typed."""
+    return "".join(character for character in text.upper() if character.isalnum())
+
+
+def peer_address(request: Request) -> str:
+    """The address that a guess counts against."""
+    return request.client.host if request.client else "unknown"
+
+
+async def server_info(request: Request) -> Response:
+    """`GET /v1/server`."""
+    it = services(request)
+    return reply(
+        api.ServerInfo(
+            it.settings.domain,
+            it.clock.now_ms(),
+            ("miss.v1.msgpack", "miss.v1.json"),
+            it.charter,
+            dict(it.settings.minimum_app),
+        )
+    )
+
+
+async def preview(request: Request) -> Response:
+    """`POST /v1/enrolment/preview`."""
+    it = services(request)
+    given = parse(await read_bytes(request), api.CodeGiven)
+    return reply(await preview_of(it, await account_of(request, given.code)))
+
+
+async def account_of(request: Request, code: str) -> Account:
+    """The account behind an enrolment code; wrong ones count against the caller's address."""
+    it, address = services(request), peer_address(request)
+    await it.throttle.may_try_code(address)
+    try:
+        return await it.accounts.account_of_code(normal_code(code), now_ms=it.clock.now_ms())
+    except Refused as refused:
+        if refused.code in WRONG_CODES:
+            await it.throttle.wrong_code(address)
+        raise
+
+
+async def preview_of(it: Services, account: Account) -> api.EnrolmentPreview:
+    """What a user confirms before a device joins an account."""
+    entry = None
+    if account.person is not None:
+        entry = await it.directory.entry(account.person, now_ms=it.clock.now_ms())
+    return api.EnrolmentPreview(
+        account.address, account.name, entry.profession if entry else "", it.charter
+    )
+
+
+async def enrol(request: Request) -> Response:
+    """`POST /v1/enrolment`."""
+    it, address = services(request), peer_address(request)
+    given = parse(await read_bytes(request), api.Enrol)
+    genesis = roster.decode(given.roster)
+    roster.verify_genesis(genesis, genesis.account)
+    if len(genesis.entries) != 1:
+        raise Refused(Code.UNTRUSTED, "a genesis with several devices")
+    certificate = genesis.entries[0].certificate
+    keys = [prekeys.decode(blob) for blob in given.prekeys]
+    for key in keys:
+        key.verify(certificate)
+    if not any(key.last_resort for key in keys):
+        raise Refused(Code.UNTRUSTED, "no last resort")
+    acceptance = acceptance_of(it, given.charter, certificate)
+    await it.throttle.may_try_code(address)
+    app = f"{given.app.name} {given.app.version} {given.app.platform}"[:200]
+    enrolment = Enrolment(normal_code(given.code), genesis, keys, acceptance, app)
+    try:
+        account = await it.accounts.enrol(enrolment, now_ms=it.clock.now_ms())
+    except Refused as refused:
+        if refused.code in WRONG_CODES:
+            await it.throttle.wrong_code(address)
+        raise
+    log.info("enrolled", account=short(account), device=short(certificate.device))
+    return reply(api.Enrolled(account, certificate.device, genesis.version))
+
+
+def acceptance_of(
+    it: Services, given: api.CharterSigned, certificate: DeviceCertificate
+) -> CharterAcceptance:
+    """Check an acceptance of the charter in force by the device of `certificate`.
+
+    Raises:
+        Refused: `charter_required` if it is of another version or text.
+        Untrusted: the signature does not hold.
+    """
+    if (given.version, given.hash) != (it.charter.version, it.charter.hash):
+        raise Refused(Code.CHARTER_REQUIRED)
+    acceptance = CharterAcceptance(
+        certificate.account,
+        certificate.device,
+        given.version,
+        given.hash,
+        given.at,
+        given.signature,
+    )
+    acceptance.verify(certificate)
+    return acceptance

@@ -1,0 +1,40 @@
+"""What the HTTP calls and the socket work with, put together once by `app`."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from starlette.requests import HTTPConnection
+
+from miss_protocol.api import Charter
+from miss_server.config import Settings
+from miss_server.doorbell.interface import Doorbell
+from miss_server.http.throttle import Throttle
+from miss_server.relay.clock import Clock
+from miss_server.relay.delivery import Delivery
+from miss_server.relay.hub import Hub
+from miss_server.relay.login import Login
+from miss_server.storage.accounts import Accounts
+from miss_server.storage.directory import DirectoryReader
+from miss_server.storage.messages import Messages
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a call may need."""
+
+    settings: Settings
+    charter: Charter
+    messages: Messages
+    accounts: Accounts
+    directory: DirectoryReader
+    doorbell: Doorbell
+    hub: Hub
+    delivery: Delivery
+    login: Login
+    throttle: Throttle
+    clock: Clock
+
+
+def services(connection: HTTPConnection) -> Services:
+    """The services of the application that a request came to."""
+    return cast(Services, connection.app.state.services)

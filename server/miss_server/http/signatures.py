@@ -1,0 +1,126 @@
+"""Who signed this request: RFC 9421 with the device key, verified by `http-message-signatures`."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from http_message_signatures import (
+    HTTPMessageVerifier,
+    HTTPSignatureAlgorithm,
+    HTTPSignatureKeyResolver,
+    InvalidSignature,
+)
+from nacl.exceptions import CryptoError
+from nacl.signing import VerifyKey
+from starlette.requests import Request
+
+from miss_protocol import limits
+from miss_protocol.errors import Code, Refused
+from miss_protocol.http_signature import ALGORITHM, COVERED, TAG, device_of
+from miss_server.http.bodies import read_bytes
+from miss_server.http.services import services
+from miss_server.storage.messages import DeviceRecord
+
+_KEYID = re.compile(r';keyid="([0-9a-f]{32})"')
+NONCE_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A request whose signature holds: who called, and the body that the signature covers."""
+
+    device: DeviceRecord
+    body: bytes
+
+
+class _Ed25519(HTTPSignatureAlgorithm):
+    """Ed25519 by PyNaCl, as everywhere in the server."""
+
+    algorithm_id = ALGORITHM
+
+    def __init__(self, public_key: bytes | None = None, private_key: bytes | None = None) -> None:
+        self._public = public_key or b""
+
+    def sign(self, message: bytes) -> bytes:
+        raise InvalidSignature("the server signs nothing")
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        try:
+            VerifyKey(self._public).verify(message, signature)
+        except (CryptoError, ValueError, TypeError) as error:
+            raise InvalidSignature("the signature does not hold") from error
+
+
+class _OneKey(HTTPSignatureKeyResolver):
+    def __init__(self, keyid: str, key: bytes) -> None:
+        self._keyid, self._key = keyid, key
+
+    def resolve_public_key(self, key_id: str) -> Any:
+        if key_id != self._keyid:
+            raise InvalidSignature("another key id")
+        return self._key
+
+    def resolve_private_key(self, key_id: str) -> Any:
+        raise InvalidSignature("the server signs nothing")
+
+
+class _Verifier(HTTPMessageVerifier):
+    """Checks times by this server's clock, and tells a wrong clock from a wrong signature."""
+
+    max_clock_skew = timedelta(seconds=limits.CLOCK_SKEW_MAX)
+
+    def __init__(self, now_ms: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._now = now_ms // 1000
+
+    def validate_created_and_expires(self, sig_input: Any, max_age: Any = None) -> None:
+        created = sig_input.params.get("created")
+        if type(created) is not int:
+            raise InvalidSignature("no time of creation")
+        if abs(created - self._now) > limits.CLOCK_SKEW_MAX:
+            raise Refused(Code.CLOCK_SKEW)
+
+
+async def signed(request: Request) -> Caller:
+    """Read the body and find out which device signed the request.
+
+    Raises:
+        Refused: `auth_failed` (whatever the cause), `clock_skew`, `replayed`, `revoked`,
+            `suspended`.
+    """
+    it = services(request)
+    body = await read_bytes(request)
+    match = _KEYID.search(request.headers.get("signature-input", ""))
+    if match is None:
+        raise Refused(Code.AUTH_FAILED, "unsigned")
+    keyid = match.group(1)
+    record = await it.messages.device(device_of(keyid))
+    if record is None:
+        raise Refused(Code.AUTH_FAILED, "unknown device")
+    now_ms = it.clock.now_ms()
+    verifier = _Verifier(
+        now_ms,
+        signature_algorithm=_Ed25519,
+        key_resolver=_OneKey(keyid, record.signing_key),
+    )
+    try:
+        results = verifier.verify(
+            request, max_age=None, expect_tag=TAG, require_components=COVERED, body=body
+        )
+    except InvalidSignature as error:
+        if isinstance(error.__context__, Refused):
+            raise error.__context__ from None
+        raise Refused(Code.AUTH_FAILED, "signature") from None
+    nonce = results[0].nonce
+    if len(results) != 1 or not nonce or len(nonce) > NONCE_MAX:
+        raise Refused(Code.AUTH_FAILED, "nonce")
+    if record.revoked:
+        raise Refused(Code.REVOKED)
+    if record.suspended:
+        raise Refused(Code.SUSPENDED)
+    # Kept until even the latest time that this signature could be accepted at has passed.
+    expires = now_ms + 2 * limits.CLOCK_SKEW_MAX * 1000
+    if not await it.accounts.use_nonce(record.id, nonce, expires_ms=expires):
+        raise Refused(Code.REPLAYED)
+    return Caller(record, body)

@@ -1,0 +1,231 @@
+"""The WebSocket at `/v1/ws`: plain ASGI around `ServerSession`, because it is the hot path.
+
+One coroutine reads; answers are written by the connection's own task. What comes in one message is
+handed to the store in order, without waiting for each outcome: group commit settles them together.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import structlog
+from msgspec import UNSET
+
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.codec import server_codec
+from miss_protocol.errors import CloseCode, Code, Refused
+from miss_protocol.ids import DeviceId
+from miss_protocol.server_session import (
+    AckCame,
+    Event,
+    HelloCame,
+    NackCame,
+    SendCame,
+    ServerSession,
+)
+from miss_server.http.services import Services
+from miss_server.observe import short
+from miss_server.relay.connection import Connection
+from miss_server.relay.login import Turned
+from miss_server.storage.messages import NotDurable
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+class SocketEndpoint:
+    """The ASGI application of the socket route."""
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        services: Services = scope["app"].state.services
+        await receive()  # websocket.connect
+        subprotocol = _choose(scope.get("subprotocols", []))
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        if subprotocol is None:
+            # Accepted first, so that a browser sees the code and not a bare failure.
+            await send(
+                {"type": "websocket.close", "code": CloseCode.PROTOCOL, "reason": "subprotocol"}
+            )
+            return
+        if services.hub.draining:
+            await send({"type": "websocket.close", "code": CloseCode.DRAINING})
+            return
+        await _Socket(services, subprotocol, receive, send).run()
+
+
+def _choose(offered: list[str]) -> f.Subprotocol | None:
+    for name in offered:
+        if name == f.MSGPACK:
+            return f.MSGPACK
+        if name == f.JSON:
+            return f.JSON
+    return None
+
+
+class _Socket:
+    def __init__(
+        self, services: Services, subprotocol: f.Subprotocol, receive: Receive, send: Send
+    ) -> None:
+        self.services = services
+        self.subprotocol = subprotocol
+        self._receive = receive
+        self._send = send
+        self._text = subprotocol == f.JSON
+        self._nonce = os.urandom(limits.NONCE_BYTES)
+        session = ServerSession(server_codec(subprotocol), now=services.clock.steady())
+        self.session = session
+        self.connection = Connection(session, self._write, self._close, services.clock)
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        hub, clock = self.services.hub, self.services.clock
+        hub.strangers.add(self.connection)
+        self.session.challenge(
+            f.Challenge(self._nonce, self.services.settings.domain, clock.now_ms())
+        )
+        self.connection.flush()
+        ended = asyncio.create_task(self.connection.ended.wait())
+        try:
+            while not ended.done():
+                reading = asyncio.ensure_future(self._receive())
+                await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    reading.cancel()
+                    break
+                message = reading.result()
+                if message["type"] == "websocket.disconnect":
+                    break
+                self._take(message)
+        finally:
+            ended.cancel()
+            self.session.close(CloseCode.TRY_LATER)
+            hub.leave(self.connection)
+            self.connection.ended.set()
+            await self._say_goodbye()
+
+    def _take(self, message: Message) -> None:
+        data = message.get("text") if self._text else message.get("bytes")
+        if data is None:
+            self.session.error(Code.MALFORMED)
+            self.connection.end(CloseCode.PROTOCOL)
+            return
+        raw = data.encode() if isinstance(data, str) else data
+        for event in self.session.receive(raw, self.services.clock.steady()):
+            self._act(event)
+        self.connection.flush()
+
+    def _act(self, event: Event) -> None:
+        match event:
+            case HelloCame(hello):
+                self._spawn(self._login(hello))
+            case SendCame(send):
+                self._spawn(self._settle(send))
+            case AckCame(ack):
+                if ack.tick is not UNSET:
+                    self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
+                self._spawn(self._acknowledge(ack, []))
+            case NackCame(nack):
+                self._spawn(self._acknowledge(None, [nack]))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    # --- what events ask for ----------------------------------------------------------------------
+
+    async def _login(self, hello: f.Hello) -> None:
+        it, connection = self.services, self.connection
+        start = await it.login.check(hello, nonce=self._nonce, subprotocol=self.subprotocol)
+        if self.session.close_code is not None:
+            return
+        if isinstance(start, Turned):
+            self.session.error(start.code, about="hello")
+            connection.end(start.close)
+            return
+        connection.device = DeviceId(hello.device)
+        connection.account = start.account
+        connection.generation = start.generation
+        connection.ticks_acked = start.ticks_after
+        self.session.welcome(
+            it.login.welcome(start),
+            resume_after=start.resume_after,
+            ticks_after=start.ticks_after,
+            window=start.window,
+        )
+        if start.epoch_changed:
+            log.warning("the database is older than its devices: new epoch")
+            it.hub.end_all(CloseCode.TRY_LATER)
+        it.hub.join(connection)
+        connection.flush()
+        log.info("connected", device=short(connection.device), position=start.resume_after)
+
+    async def _settle(self, send: f.Send) -> None:
+        connection = self.connection
+        assert connection.device is not None  # noqa: S101  # the session let a send through
+        settled = await self.services.delivery.accept(
+            connection.device, connection.generation, send
+        )
+        if settled.reply is None:
+            self.services.hub.end([connection.device], CloseCode.REPLACED)
+        elif connection.live:
+            self.session.answer(settled.reply)
+            connection.flush()
+
+    async def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
+        connection = self.connection
+        assert connection.device is not None  # noqa: S101  # the session let an ack through
+        problems: list[Code] = []
+        try:
+            stored = await self.services.delivery.acknowledge(
+                connection.device, connection.generation, ack, nacks
+            )
+            problems.extend(stored.problems)
+        except Refused as refused:
+            problems.append(refused.code)
+        except NotDurable:
+            # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
+            connection.end(CloseCode.TRY_LATER)
+            return
+        except Exception:
+            log.exception("ack failed", device=short(connection.device))
+            connection.end(CloseCode.TRY_LATER)
+            return
+        if not connection.live:
+            return
+        ref = ack.ref if ack is not None and ack.ref is not UNSET else None
+        for code in dict.fromkeys(problems):
+            self.session.error(code, about="ack", ref=ref)
+        if ref is not None and not problems:
+            self.session.acked(ref)
+        self.services.hub.ring([connection.device])
+        connection.flush()
+
+    # --- the socket -------------------------------------------------------------------------------
+
+    async def _write(self, message: bytes) -> None:
+        if self._text:
+            await self._send({"type": "websocket.send", "text": message.decode()})
+        else:
+            await self._send({"type": "websocket.send", "bytes": message})
+
+    async def _close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def _say_goodbye(self) -> None:
+        if self.connection.device is None:
+            return
+        try:
+            await self.services.messages.end_session(
+                self.connection.device,
+                self.connection.generation,
+                window=self.session.window,
+                now_ms=self.services.clock.now_ms(),
+            )
+        except NotDurable as error:
+            log.error("end of a session not noted", error=str(error))

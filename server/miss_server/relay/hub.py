@@ -1,0 +1,195 @@
+"""All live connections of this node, and the delivery of what waits for their devices.
+
+A ring only marks a connection; one round at a time then asks the store for everything that the
+marked connections have room for, in one read. So a busy node reads often for many, never once for
+each message, and rows go out in position order because only the round writes them.
+"""
+
+import asyncio
+from collections.abc import Collection
+
+import structlog
+
+from miss_protocol import frames as f
+from miss_protocol.errors import CloseCode, Code
+from miss_protocol.ids import DeviceId
+from miss_protocol.states import ServerState
+from miss_server.observe import short
+from miss_server.relay.connection import Connection
+from miss_server.storage.messages import Fetched, Messages, Row, Wanted
+
+GAP_RANGE_MAX = 512
+"""Positions of one gap frame: each brings a hash of 32 bytes."""
+
+log = structlog.get_logger()
+
+
+class Hub:
+    """The connections of this node by device."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._connections: dict[DeviceId, Connection] = {}
+        self._marked: dict[DeviceId, Connection] = {}
+        self._round: asyncio.Task[None] | None = None
+        self.strangers: set[Connection] = set()
+        """Open sockets that have not logged in yet."""
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def connections(self) -> list[Connection]:
+        """All logged-in connections of this moment."""
+        return list(self._connections.values())
+
+    def devices(self) -> list[DeviceId]:
+        """The devices that are connected here."""
+        return list(self._connections)
+
+    def delivered(self) -> dict[DeviceId, int]:
+        """For each device, the position up to which rows were written to it."""
+        return {d: c.session.delivered for d, c in self._connections.items()}
+
+    # --- who is here ------------------------------------------------------------------------------
+
+    def join(self, connection: Connection) -> None:
+        """Take a logged-in connection; an older one of the same device ends (the newer wins)."""
+        assert connection.device is not None  # noqa: S101  # the login set it
+        older = self._connections.get(connection.device)
+        if older is not None and older is not connection:
+            older.end(CloseCode.REPLACED)
+        self._connections[connection.device] = connection
+        self.strangers.discard(connection)
+        self.ring([connection.device])
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a connection that ended."""
+        self.strangers.discard(connection)
+        if connection.device is not None:
+            if self._connections.get(connection.device) is connection:
+                del self._connections[connection.device]
+            if self._marked.get(connection.device) is connection:
+                del self._marked[connection.device]
+
+    def end(self, devices: Collection[DeviceId], code: CloseCode) -> None:
+        """End the connections of these devices, if they are here."""
+        for device in devices:
+            connection = self._connections.get(device)
+            if connection is not None:
+                connection.end(code)
+
+    def end_all(self, code: CloseCode) -> None:
+        """End every connection: after an epoch change each device must agree anew."""
+        for connection in self.connections():
+            connection.end(code)
+
+    async def drain(self, seconds: float, retry_after: float) -> None:
+        """Tell every client to come back later, and wait until they are gone."""
+        self.draining = True
+        leaving = [*self.connections(), *self.strangers]
+        for connection in leaving:
+            if connection.session.close_code is None:
+                connection.session.bye(Code.BUSY, retry_after)
+                connection.end(CloseCode.DRAINING)
+        if leaving:
+            waits = [asyncio.create_task(connection.ended.wait()) for connection in leaving]
+            _, late = await asyncio.wait(waits, timeout=seconds)
+            for wait in late:
+                wait.cancel()
+
+    # --- delivery ---------------------------------------------------------------------------------
+
+    def ring(self, devices: Collection[DeviceId]) -> None:
+        """Look into these devices' mailboxes soon."""
+        for device in devices:
+            connection = self._connections.get(device)
+            if connection is not None and connection.live:
+                self._marked[device] = connection
+        if self._marked and self._round is None:
+            self._round = asyncio.create_task(self._deliver())
+
+    async def _deliver(self) -> None:
+        try:
+            while self._marked:
+                marked, self._marked = list(self._marked.values()), {}
+                wanted = [self._wanted(c) for c in marked]
+                try:
+                    fetched = await self._messages.fetch(wanted)
+                except Exception:
+                    # The store is in trouble; what was marked is found again by the sweep.
+                    log.exception("fetch failed", connections=len(marked))
+                    return
+                for connection, found in zip(marked, fetched, strict=True):
+                    if connection.live:
+                        self._write(connection, found)
+        finally:
+            self._round = None
+        if self._marked:
+            self.ring(())
+
+    @staticmethod
+    def _wanted(connection: Connection) -> Wanted:
+        assert connection.device is not None  # noqa: S101  # only logged-in ones are marked
+        session = connection.session
+        return Wanted(
+            connection.device,
+            session.delivered,
+            max(0, session.room),
+            session.ticked,
+            connection.status_room,
+        )
+
+    def _write(self, connection: Connection, found: Fetched) -> None:
+        session, now = connection.session, connection.clock.steady()
+        for frame, size in frames_of(found.rows):
+            session.deliver(frame, size, now)
+        for status in found.statuses:
+            session.status(status)
+        if session.state is ServerState.CATCHING_UP and session.delivered >= found.head:
+            session.drained()
+            log.info("caught up", device=short(connection.device or b""), position=found.head)
+        connection.flush()
+        more_rows = session.delivered < found.head and session.room > 0
+        if more_rows or len(found.statuses) and connection.status_room:
+            self.ring([connection.device] if connection.device else [])
+
+
+def frames_of(rows: Collection[Row]) -> list[tuple[f.Deliver | f.Gap, int]]:
+    """Rows as frames with their sizes; neighbouring gaps of one reason become one (rule C5)."""
+    frames: list[tuple[f.Deliver | f.Gap, int]] = []
+    for row in rows:
+        if row.gap is None:
+            deliver = f.Deliver(
+                row.position,
+                row.sender_account,
+                row.sender_device,
+                row.message,
+                row.body,
+                row.wrap,
+                row.at_ms,
+                row.kind,
+                row.urgency,
+            )
+            frames.append((deliver, row.size))
+            continue
+        last = frames[-1] if frames else None
+        if (
+            last is not None
+            and isinstance(last[0], f.Gap)
+            and last[0].reason == row.gap
+            and len(last[0].hashes) < GAP_RANGE_MAX
+        ):
+            gap = last[0]
+            merged = f.Gap(
+                gap.first,
+                row.position,
+                gap.reason,
+                gap.count + row.count,
+                (*gap.hashes, row.row_hash),
+            )
+            frames[-1] = (merged, last[1] + row.size)
+        else:
+            gap = f.Gap(row.position, row.position, row.gap, row.count, (row.row_hash,))  # type: ignore[arg-type]  # the column holds only these
+            frames.append((gap, row.size))
+    return frames

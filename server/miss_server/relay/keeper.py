@@ -1,0 +1,92 @@
+"""What happens by the clock: deadlines, the sweep for lost rings, expiry, cleaning."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol
+
+import structlog
+
+from miss_protocol.errors import CloseCode
+from miss_server.doorbell.interface import Doorbell
+from miss_server.relay.clock import Clock
+from miss_server.relay.hub import Hub
+from miss_server.storage.messages import Messages, NotDurable
+
+TICK_EVERY = 1.0
+EXPIRE_EVERY = 5.0
+CLEAN_EVERY = 60.0
+
+log = structlog.get_logger()
+
+
+class Work(Protocol):
+    """A round's method: its name goes into the log."""
+
+    __name__: str
+
+    def __call__(self) -> Awaitable[None]: ...
+
+
+class Keeper:
+    """Runs until cancelled; trouble of one round is logged and the next one tries again."""
+
+    def __init__(
+        self, messages: Messages, hub: Hub, doorbell: Doorbell, clock: Clock, *, sweep_every: float
+    ) -> None:
+        self._messages = messages
+        self._hub = hub
+        self._doorbell = doorbell
+        self._clock = clock
+        self._sweep_every = sweep_every
+
+    async def run(self) -> None:
+        """Run all rounds."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(TICK_EVERY, self.tick))
+            group.create_task(self._every(self._sweep_every, self.sweep))
+            group.create_task(self._every(EXPIRE_EVERY, self.expire))
+            group.create_task(self._every(CLEAN_EVERY, self.clean))
+
+    async def _every(self, seconds: float, work: Work) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except NotDurable as error:
+                log.error("storage trouble", round=work.__name__, error=str(error))
+            except Exception:
+                log.exception("round failed", round=work.__name__)
+
+    async def tick(self) -> None:
+        """Look at every connection's deadline."""
+        now = self._clock.steady()
+        for connection in (*self._hub.connections(), *self._hub.strangers):
+            connection.session.tick(now)
+            if connection.session.has_data or connection.session.close_code is not None:
+                connection.flush()
+
+    async def sweep(self) -> None:
+        """Find what waits for connected devices although nobody rang, and devices that are gone."""
+        connected = {c.device: c for c in self._hub.connections() if c.device is not None}
+        heads = await self._messages.heads(list(connected))
+        self._hub.end([device for device in connected if device not in heads], CloseCode.REVOKED)
+        self._hub.ring(
+            [
+                device
+                for device, (head, tick) in heads.items()
+                if head > connected[device].session.delivered
+                or tick > connected[device].session.ticked
+            ]
+        )
+
+    async def expire(self) -> None:
+        """Turn messages past their time into gaps that both ends see."""
+        while devices := await self._messages.expire(
+            protected=self._hub.delivered(), now_ms=self._clock.now_ms()
+        ):
+            self._doorbell.ring(devices)
+
+    async def clean(self) -> None:
+        """Forget what is kept for retries only."""
+        while await self._messages.clean(now_ms=self._clock.now_ms()):
+            pass

@@ -1,0 +1,47 @@
+"""The tables of the directory: two slots and one row that says which is in force.
+
+An import fills the slot that is not in force and then changes that row. Compared with renaming
+tables, nothing changes the schema under a running server (no statement is prepared anew, no
+virtual table renamed), a reader sees the change at the start of its next transaction, the same
+works on every engine, and an import that died half-way left rows that the next one deletes.
+
+SQLite's full-text tables beside them are in `sqlite/directory_filling.py`.
+"""
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
+
+from miss_server.storage.schema import metadata
+
+state = Table(
+    "directory_state",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
+    Column("generation", BigInteger, nullable=False, comment="imports so far; its parity: a slot"),
+)
+
+sources = Table(
+    "directory_sources",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("name", String, nullable=False),
+    Column("file", String, nullable=False),
+    Column("date_ms", BigInteger, nullable=False, comment="of the data, not of the import"),
+    Column("imported_ms", BigInteger, nullable=False),
+    Column("activities", BigInteger, nullable=False),
+)
+
+
+def _slot(number: int) -> Table:
+    return Table(
+        f"directory_entries_{number}",
+        metadata,
+        Column("id", Integer, primary_key=True, autoincrement=False, comment="in order of names"),
+        Column("person", String, nullable=False, unique=True),
+        Column("name_key", String, nullable=False, index=True),
+        Column("digest", LargeBinary(16), nullable=False),
+        Column("entry", LargeBinary, nullable=False, comment="an Entry in JSON"),
+    )
+
+
+entries = (_slot(0), _slot(1))
+tables = (state, sources, *entries)

@@ -1,0 +1,1 @@
+"""Texts that the server hands out: the charter that it uses unless the operator brings one."""
