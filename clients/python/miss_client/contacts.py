@@ -1,0 +1,242 @@
+"""Who is who, as this device verified it: pins, roster chains, safety numbers. Rules A1-A4.
+
+The first roster of an account that is seen here is pinned (trust on first use; the operator
+attests it until the two people compare their safety number). From then on only rosters that follow
+from it are used: the server cannot add a device. Another genesis is never used unless the user
+accepts it.
+"""
+
+from collections.abc import Iterable, Sequence
+from urllib.parse import quote
+
+from miss_client.calls import Calls
+from miss_client.errors import ClientError, RefusedByServer, Trouble, Unreachable
+from miss_client.events import DeviceChanged, Distrusted, IdentityChanged
+from miss_client.hub import Hub
+from miss_client.records import Contact
+from miss_client.vault import Vault
+from miss_protocol.api import Rosters
+from miss_protocol.encoding import u64
+from miss_protocol.errors import Malformed, Retry, Untrusted
+from miss_protocol.identity import certificate as certificates
+from miss_protocol.identity.certificate import DeviceCertificate
+from miss_protocol.identity.roster import Roster, decode, verify_chain
+from miss_protocol.identity.safety import safety_number
+from miss_protocol.ids import AccountAddress, DeviceId, parse_address
+
+
+class Contacts:
+    """The accounts that this device knows, its own among them."""
+
+    def __init__(self, vault: Vault, calls: Calls, hub: Hub) -> None:
+        self._vault = vault
+        self._calls = calls
+        self._hub = hub
+        self._rosters: dict[str, Roster] = {}
+
+    def find(self, address: str) -> Contact | None:
+        """What is known of an account, without asking the server."""
+        return self._vault.contacts.get(address.encode())
+
+    def all(self) -> list[Contact]:
+        """Every known account but this one's own."""
+        return [one for one in self._vault.contacts.all() if one.address != self._vault.account]
+
+    def roster(self, address: str) -> Roster | None:
+        """The newest verified roster that is known here."""
+        known = self._rosters.get(address)
+        contact = self.find(address) if known is None else None
+        if contact is not None:
+            known = self._rosters[address] = decode(contact.roster)
+        return known
+
+    @property
+    def own(self) -> Roster:
+        """This account's newest verified roster."""
+        roster = self.roster(self._vault.account)
+        if roster is None:
+            raise ClientError(Trouble.NOT_READY)
+        return roster
+
+    async def learn(self, address: str) -> Roster:
+        """An account's roster: the known one, or at first contact the server's, which is pinned.
+
+        Raises:
+            ClientError: identity_changed, server_error (rosters that do not hold).
+            Unreachable, RefusedByServer: as any call.
+        """
+        contact = self.find(address)
+        if contact is not None and contact.changed:
+            raise ClientError(Trouble.IDENTITY_CHANGED, address)
+        return self.roster(address) or await self.refresh(address)
+
+    async def refresh(self, address: str) -> Roster:
+        """Ask for an account's newer rosters, verify and save them. Raises as `learn`."""
+        account = parse_address(address)
+        known = self.roster(account)
+        after = known.version if known else 0
+        answer = await self._calls.get(
+            f"/v1/accounts/{quote(account)}/rosters", Rosters, after=str(after)
+        )
+        return self.take(account, answer)
+
+    def take(self, account: AccountAddress, answer: Rosters) -> Roster:
+        """Verify rosters that the server told, and save them with what else it says.
+
+        Raises:
+            ClientError: identity_changed, server_error.
+        """
+        known = self.roster(account)
+        try:
+            newest = verify_chain(answer.rosters, account=account, known=known)
+        except (Untrusted, Malformed) as error:
+            if known is not None and self._other_genesis(account, answer.rosters, known):
+                raise ClientError(Trouble.IDENTITY_CHANGED, account) from None
+            self._hub.tell(Distrusted(account, "roster"))
+            raise ClientError(Trouble.SERVER, str(error)) from None
+        self.save(newest, answer.rosters, about=answer)
+        return newest
+
+    def save(self, newest: Roster, blobs: Sequence[bytes], *, about: Rosters | None = None) -> None:
+        """Save a roster that was verified, in a transaction of its own. Its genesis is pinned, and
+        devices that it revokes are forgotten."""
+        account = newest.account
+        before = self.roster(account)
+        contact = self.find(account) or Contact(
+            address=account,
+            name="",
+            profession="",
+            person="",
+            attested="operator",
+            genesis=newest.genesis,
+            roster=b"",
+        )
+        changed = before is None or before.version != newest.version
+        if about is not None:
+            contact.name, contact.profession = about.name, about.profession
+            contact.person, contact.attested = about.person, about.attested
+            contact.dormant = about.dormant
+        contact.roster = newest.encode()
+        gone = (
+            [entry for entry in before.entries if not newest.find(entry.device)] if before else []
+        )
+        contact.former |= {entry.device: entry.certificate.encode() for entry in gone}
+        with self._vault.change() as endpoint:
+            self._vault.contacts.put(account.encode(), contact)
+            if account == self._vault.account:
+                for blob in blobs:
+                    self._vault.chain.put(u64(decode(blob).version), blob)
+            for entry in gone:
+                endpoint.forget_device(entry.device)
+        self._rosters[account] = newest
+        if changed:
+            self._hub.tell(DeviceChanged(account, newest.version, account == self._vault.account))
+
+    def _other_genesis(
+        self, account: AccountAddress, blobs: Sequence[bytes], known: Roster
+    ) -> bool:
+        """Whether the server shows a sound chain from another genesis; it is kept for the user to
+        decide, and nothing is sent to the account meanwhile."""
+        try:
+            first = verify_chain(blobs, account=account, known=None)
+        except (Untrusted, Malformed):
+            return False
+        if first.genesis == known.genesis:
+            return False
+        contact = self.find(account)
+        if contact is not None and not contact.changed:
+            contact.changed = first.encode()
+            with self._vault.store.transaction():
+                self._vault.contacts.put(account.encode(), contact)
+            self._hub.tell(IdentityChanged(account, contact.name))
+        return True
+
+    async def accept_identity(self, address: str) -> None:
+        """The user confirmed, by asking the person, that they enrolled anew: pin the new genesis.
+
+        The verification mark is taken back. Raises as `learn`.
+        """
+        account = parse_address(address)
+        answer = await self._calls.get(f"/v1/accounts/{quote(account)}/rosters", Rosters, after="0")
+        newest = verify_chain(answer.rosters, account=account, known=None)
+        old = self.roster(account)
+        with self._vault.change() as endpoint:
+            self._vault.contacts.delete(account.encode())
+            for entry in old.entries if old else ():
+                endpoint.forget_device(entry.device)
+        self._rosters.pop(account, None)
+        self.save(newest, answer.rosters, about=answer)
+
+    # --- devices ----------------------------------------------------------------------------------
+
+    def devices_of(self, addresses: Iterable[str]) -> list[DeviceCertificate]:
+        """The devices to encrypt to for these accounts, by the rosters known here: all but this
+        device and those that the server calls dormant."""
+        found: list[DeviceCertificate] = []
+        for address in addresses:
+            roster, contact = self.roster(address), self.find(address)
+            dormant = contact.dormant if contact else ()
+            found += [
+                entry.certificate
+                for entry in (roster.entries if roster else ())
+                if entry.device != self._vault.device and entry.device not in dormant
+            ]
+        return found
+
+    async def sender(self, address: str, device: bytes) -> DeviceCertificate | None:
+        """The certificate of a device that sent something, from its account's verified roster.
+
+        A roster that does not list it yet is asked for anew. None if it is not listed then: a
+        removed device, or one that the server made up.
+
+        Raises:
+            Unreachable: not decided; nothing may be refused for it.
+        """
+        try:
+            entry = (await self.learn(address)).find(device)
+            if entry is None:
+                entry = (await self.refresh(address)).find(device)
+        except ClientError as error:
+            if error.trouble in (Trouble.IDENTITY_CHANGED, Trouble.SERVER):
+                return None
+            raise
+        except RefusedByServer as error:
+            if error.code.retry is Retry.NEVER:
+                return None
+            raise Unreachable(error.code.wire) from None
+        return entry.certificate if entry else None
+
+    def certificate(self, address: str, device: bytes) -> DeviceCertificate | None:
+        """The certificate of a device that is, or once was, in a verified roster: for receipts."""
+        roster, contact = self.roster(address), self.find(address)
+        entry = roster.find(device) if roster else None
+        if entry is not None:
+            return entry.certificate
+        former = contact.former.get(device) if contact else None
+        return certificates.decode(former) if former is not None else None
+
+    # --- verifying --------------------------------------------------------------------------------
+
+    async def safety_number(self, address: str) -> str:
+        """What the two people compare: sixty digits, the same on both sides."""
+        return safety_number(self.own.genesis, (await self.learn(address)).genesis)
+
+    def mark_verified(self, address: str) -> None:
+        """The user compared the safety number with the person themselves."""
+        contact = self.find(address)
+        if contact is None:
+            raise ClientError(Trouble.NO_MESSAGE, "unknown contact")
+        contact.verified = True
+        with self._vault.store.transaction():
+            self._vault.contacts.put(address.encode(), contact)
+
+    def name(self, address: str) -> str:
+        """The directory's name of an account, or its address."""
+        contact = self.find(address)
+        return contact.name if contact and contact.name else address
+
+    def device_name(self, address: str, device: DeviceId) -> str:
+        """What its owner calls a device."""
+        roster = self.roster(address)
+        entry = roster.find(device) if roster else None
+        return entry.name if entry else ""

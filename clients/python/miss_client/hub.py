@@ -1,0 +1,37 @@
+"""Hands events to whoever listens. A slow or failing listener delays nobody and loses nothing:
+what an event tells is already in the store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from miss_client.events import Event
+
+
+class Hub:
+    """Events for any number of listeners."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[Event | None]] = set()
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to every present listener."""
+        for queue in self._queues:
+            queue.put_nowait(event)
+
+    def events(self) -> AsyncIterator[Event]:
+        """Events from this call on, until `close`."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._queues.add(queue)
+        return self._listen(queue)
+
+    async def _listen(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._queues.discard(queue)
+
+    def close(self) -> None:
+        """End every listener's loop."""
+        for queue in self._queues:
+            queue.put_nowait(None)

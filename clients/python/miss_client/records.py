@@ -1,0 +1,160 @@
+"""What the store holds, one struct a kind. All of it is sealed at rest.
+
+Fields may be added with a default; a field's meaning never changes (the store has a format number
+for that).
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from miss_protocol.digest import EMPTY
+from miss_protocol.frames import Kind, Urgency
+
+Stage = Literal["enrolling", "joining", "ready", "over"]
+State = Literal["queued", "sent", "delivered", "read", "failed"]
+DeviceOutcome = Literal[
+    "waiting", "delivered", "read", "undecryptable", "expired", "refused", "revoked"
+]
+
+
+class DeviceInfo(Struct):
+    """This device: whose it is, where its server is, and how far its enrolment went.
+
+    `call` is the body of the enrolment call, kept until it was answered, so that a lost reply is
+    answered by the very same call. `over` is why the device may not be used any more.
+    """
+
+    server: str
+    account: str
+    person_name: str
+    device_name: str
+    stage: Stage
+    call: bytes = b""
+    over: str = ""
+    charter: str = ""
+    last_resort_ms: int = 0
+
+
+class Cursor(Struct):
+    """How far this device is: in its mailbox, and in its own sends.
+
+    `sn` is the highest serial number ever put on a send, `order` the highest place ever given to
+    something that the user sent.
+    """
+
+    position: int = 0
+    digest: bytes = EMPTY
+    epoch: bytes = b""
+    sn: int = 0
+    order: int = 0
+
+
+class Contact(Struct):
+    """An account that was verified once: its pin, its newest roster, what the directory says.
+
+    `roster` is the newest verified one, encoded. `former` are certificates of devices that left,
+    by device id: their receipts for messages that they were sent still count. `changed` is the
+    genesis roster of another identity that the server shows and that nobody confirmed.
+    """
+
+    address: str
+    name: str
+    profession: str
+    person: str
+    attested: str
+    genesis: bytes
+    roster: bytes
+    dormant: tuple[bytes, ...] = ()
+    former: dict[bytes, bytes] = {}
+    verified: bool = False
+    changed: bytes = b""
+
+
+class Draft(Struct):
+    """Something to be encrypted and sent. `order` is its place among what the user sent.
+
+    `devices` limits it to single devices (a session ack; a message encrypted anew after a nack),
+    else it goes to all devices of `to` and this account's others. It waits until `not_before_ms`.
+    """
+
+    order: int
+    message: bytes
+    to: tuple[str, ...]
+    content: bytes
+    conversation: bytes
+    sent_ms: int
+    ttl: int
+    kind: Kind = "message"
+    urgency: Urgency = "normal"
+    devices: tuple[bytes, ...] = ()
+    tries: int = 0
+    not_before_ms: int = 0
+
+
+class OutboxEntry(Struct):
+    """A send: the exact frame, kept until every recipient account is delivered or terminal.
+
+    `frame` is the encoded `Send` and is repeated as it is. `draft` is what it was made from, for
+    encrypting it anew. `settled` tells that the server answered `sent`.
+    """
+
+    sn: int
+    wire: bytes
+    frame: bytes
+    draft: Draft
+    settled: bool = False
+
+
+class Outcome(Struct):
+    """What became of a message at one device. `wire` is the id under which it was last sent to
+    it, `again` how often it was encrypted anew for it."""
+
+    account: str
+    state: DeviceOutcome
+    at_ms: int
+    wire: bytes
+    again: int = 0
+
+
+class Message(Struct):
+    """A message that was received or written here.
+
+    `id` is the signed id (for one's own, of the first encryption). `state` is for own messages
+    only, with `reason` if it failed; `again` counts how often it was encrypted anew. `to` are the
+    recipient accounts without the sender's. `text` is what to show, whatever the kind.
+    """
+
+    id: bytes
+    account: str
+    device: bytes
+    conversation: bytes
+    to: tuple[str, ...]
+    text: str
+    kind: str
+    sent_ms: int
+    saved_ms: int
+    own: bool = False
+    state: State = "sent"
+    reason: str = ""
+    again: int = 0
+    read_ms: int = 0
+    reply_to: bytes = b""
+    outcomes: dict[bytes, Outcome] = {}
+    """By device id."""
+
+
+class Seen(Struct):
+    """A delivered envelope, so that its replay after a restored server is no error."""
+
+    message: bytes
+    device: bytes
+    at_ms: int
+    control: bool = False
+
+
+class Wire(Struct):
+    """Which message an id on the wire stands for."""
+
+    message: bytes
+    sn: int
