@@ -1,0 +1,252 @@
+"""Writes a file of fictive people exactly in the layout of the national register's activities.
+
+It has what real ones have: several lines a person, spelt differently; no commune beside a filled
+`Bureau cedex`; postcodes that are no numbers; people abroad or without any structure; ADELI among
+RPPS numbers. Numbers start with 99 (RPPS) and 00 (ADELI), which the register does not give out.
+"""
+
+import random
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from miss_server.importers.fictive_names import (
+    GIVEN_MEN,
+    GIVEN_WOMEN,
+    family_names,
+    with_particle,
+)
+from miss_server.importers.fictive_places import (
+    ABROAD,
+    PHONES,
+    SITE_NAMES,
+    SITES,
+    STREET_KINDS,
+    STREETS,
+    TOWNS,
+    Town,
+)
+from miss_server.importers.identifiers import ADELI, RPPS, luhn_key
+from miss_server.importers.layout import COLUMNS_52, COLUMNS_56, SEPARATOR
+from miss_server.importers.nomenclature import (
+    ADVANCED_NURSE,
+    CARDIOLOGY,
+    DOCTOR,
+    GENERAL,
+    NURSE,
+    PHARMACIST,
+    PROFESSIONS,
+    SPECIALITIES,
+    Profession,
+    Speciality,
+)
+
+BOM = "\ufeff"
+
+
+class Person(NamedTuple):
+    """A fictive person before the lines: `national` is the type digit and the number."""
+
+    national: str
+    name: str
+    given: str
+    woman: bool
+    profession: Profession
+    speciality: Speciality | None
+    town: Town
+
+
+def _rpps(serial: int) -> str:
+    number = f"99{serial:08d}"
+    return RPPS + number + luhn_key(number)
+
+
+def _lille() -> Town:
+    return next(town for town in TOWNS if town.name == "Lille")
+
+
+DEMO_PEOPLE = {
+    "gp": Person(_rpps(1), "Vandrelle", "Camille", True, DOCTOR, GENERAL, _lille()),
+    "cardiologist": Person(
+        _rpps(2), "Lefévère-Despré", "Gaëtan", False, DOCTOR, CARDIOLOGY, _lille()
+    ),
+    "pharmacist": Person(_rpps(3), "Quesnimont", "Noémie", True, PHARMACIST, None, _lille()),
+    "nurse": Person(_rpps(4), "Oulcadine", "Yasmine", True, NURSE, None, _lille()),
+}
+"""In every generated file, by role: a GP, a cardiologist, a pharmacist and a nurse in Lille."""
+
+
+def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bool = False) -> int:
+    """Write `people` fictive persons (at least the four of `DEMO_PEOPLE`); returns the lines.
+
+    The same `people`, `seed` and `columns` (56, or 52 for the generation of 2021) write the same
+    bytes. The file appears under its name when it is complete.
+    """
+    header = COLUMNS_56 if columns == 56 else COLUMNS_52
+    part = output.with_name(output.name + ".part")
+    count = 0
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write((BOM if bom else "") + SEPARATOR.join(header) + SEPARATOR + "\n")
+        for line in _lines(max(people, len(DEMO_PEOPLE)), seed):
+            file.write(SEPARATOR.join(line[: len(header)]) + SEPARATOR + "\n")
+            count += 1
+    part.replace(output)
+    return count
+
+
+def _lines(people: int, seed: int) -> Iterator[list[str]]:
+    dice = random.Random(seed)  # noqa: S311 - reproducible fiction, nothing secret
+    for person in DEMO_PEOPLE.values():
+        yield _line(person, dice, written=0)
+        if person.speciality:
+            yield _line(person, dice, written=1)
+    names = family_names()
+    # A few names are common, most are rare, as in life.
+    weights = [1 / (rank + 10) for rank in range(len(names))]
+    dice.shuffle(names)
+    cumulative = list(accumulate(weights))
+    for serial in range(len(DEMO_PEOPLE) + 1, people + 1):
+        person = _person(serial, names, cumulative, dice)
+        for written in range(dice.choices((1, 2, 3, 5), (68, 22, 8, 2))[0]):
+            yield _line(person, dice, written)
+
+
+def _person(serial: int, names: list[str], cumulative: list[float], dice: random.Random) -> Person:
+    woman = dice.random() < 0.62
+    name = dice.choices(names, cum_weights=cumulative)[0]
+    shape = dice.random()
+    if shape < 0.08:
+        name = f"{name}-{dice.choice(names)}"
+    elif shape < 0.15:
+        name = with_particle(name, dice.randrange(100))
+    profession = dice.choices(PROFESSIONS, [one.weight for one in PROFESSIONS])[0]
+    speciality = None
+    if profession is DOCTOR:
+        speciality = dice.choices(SPECIALITIES, [one.weight for one in SPECIALITIES])[0]
+    elif profession is NURSE and dice.random() < 0.02:
+        speciality = ADVANCED_NURSE
+    national = _rpps(serial)
+    if profession not in (DOCTOR, PHARMACIST, NURSE) and dice.random() < 0.15:
+        national = f"{ADELI}00{serial:07d}"
+    return Person(
+        national,
+        name,
+        dice.choice(GIVEN_WOMEN if woman else GIVEN_MEN),
+        woman,
+        profession,
+        speciality,
+        dice.choices(TOWNS, [town.weight for town in TOWNS])[0],
+    )
+
+
+def _line(person: Person, dice: random.Random, written: int) -> list[str]:
+    """One activity. `written` counts a person's lines: later ones are spelt as clerks please."""
+    title = person.profession in (DOCTOR, PHARMACIST) or person.profession.code == "40"
+    name, given = person.name.upper(), person.given
+    if written:
+        name = dice.choice((name, person.name, _plain(name)))
+        given = dice.choice((given, given.upper(), _plain(given)))
+    values = {
+        "Type d'identifiant PP": person.national[0],
+        "Identifiant PP": person.national[1:],
+        "Identification nationale PP": person.national,
+        "Code civilité d'exercice": "DR" if title else "",
+        "Libellé civilité exercice": "Docteur" if title else "",
+        "Code civilité": "MME" if person.woman else "M",
+        "Libellé civilité": "Madame" if person.woman else "Monsieur",
+        "Nom d'exercice": name,
+        "Prénom d'exercice": given,
+        "Code profession": person.profession.code,
+        "Libellé profession": person.profession.label,
+        "Code catégorie professionnelle": "C",
+        "Libellé catégorie professionnelle": "Civil",
+        "Autorité d'enregistrement": "FICTIF",
+    }
+    if person.speciality:
+        values |= {
+            "Code type savoir-faire": "S",
+            "Libellé type savoir-faire": "Spécialité ordinale",
+            "Code savoir-faire": person.speciality.code,
+            "Libellé savoir-faire": person.speciality.label,
+        }
+    kind = dice.random()
+    if person in DEMO_PEOPLE.values():
+        values |= _practice(person, person.town, dice)
+    elif kind < 0.05:
+        pass  # registered, practising nowhere at present
+    elif kind < 0.06:
+        values |= _abroad(dice)
+    else:
+        town = person.town
+        if written and dice.random() < 0.3:
+            town = dice.choice([one for one in TOWNS if one.department == town.department])
+        values |= _practice(person, town, dice)
+        if kind < 0.12:
+            values |= _cedex(town)
+    return [values.get(column, "") for column in COLUMNS_56]
+
+
+def _practice(person: Person, town: Town, dice: random.Random) -> dict[str, str]:
+    employed = dice.random() < 0.4
+    code, kind = dice.choice(STREET_KINDS)
+    site = dice.choice(SITES).format(dice.choice(SITE_NAMES))
+    if person.profession is PHARMACIST and not employed:
+        site = f"Pharmacie {dice.choice(SITE_NAMES)}"
+    finess = f"{town.department_code:0<2}".upper().replace("A", "0").replace("B", "0")[:2]
+    finess += f"99{dice.randrange(10**4):04d}"
+    return {
+        "Code mode exercice": "S" if employed else "L",
+        "Libellé mode exercice": "Salarié"
+        if employed
+        else "Libéral, indépendant, artisan, commerçant",
+        "Numéro FINESS site": finess + luhn_key(finess) if employed else "",
+        "Raison sociale site": site if dice.random() < 0.9 else site.upper(),
+        "Numéro Voie (coord. structure)": str(dice.randint(1, 240)),
+        "Indice répétition voie (coord. Structure)": dice.choice(("", "", "", "B")),
+        "Code type de voie (coord. structure)": code,
+        "Libellé type de voie (coord. structure)": kind,
+        "Libellé Voie (coord. structure)": dice.choice(STREETS),
+        "Bureau cedex (coord. structure)": f"{town.postcode} {_plain(town.name).upper()}",
+        "Code postal (coord. structure)": town.postcode,
+        "Code commune (coord. structure)": town.commune,
+        "Libellé commune (coord. structure)": town.name,
+        "Téléphone (coord. structure)": f"{dice.choice(PHONES)}{dice.randrange(1000):03d}",
+        "Code département (coord. structure)": town.department_code,
+        "Libellé département (coord. structure)": town.department,
+        "Code secteur d'activité": "SA01" if employed else "SA07",
+        "Libellé secteur d'activité": "Etablissement public de santé"
+        if employed
+        else "Cabinet individuel",
+        "Code genre d'activité": "GENR01",
+        "Libellé genre d'activité": "Activité standard de soin ou de pharmacien",
+    }
+
+
+def _cedex(town: Town) -> dict[str, str]:
+    return {
+        "Bureau cedex (coord. structure)": f"{town.postcode} {_plain(town.name).upper()} CEDEX",
+        "Code commune (coord. structure)": "",
+        "Libellé commune (coord. structure)": "",
+    }
+
+
+def _abroad(dice: random.Random) -> dict[str, str]:
+    postcode, town, country = dice.choice(ABROAD)
+    return {
+        "Raison sociale site": f"Consultation {dice.choice(SITE_NAMES)}",
+        "Code postal (coord. structure)": postcode,
+        "Libellé commune (coord. structure)": town,
+        "Libellé pays (coord. structure)": country,
+    }
+
+
+_PLAIN = str.maketrans("ÀÂÇÈÉÊËÎÏÔÙÛÜŸàâçèéêëîïôùûüÿ", "AACEEEEIIOUUUYaaceeeeiiouuuy") | {
+    ord("Œ"): "OE",
+    ord("œ"): "oe",
+}
+
+
+def _plain(text: str) -> str:
+    """Text as a keyboard without accents writes it."""
+    return text.translate(_PLAIN)

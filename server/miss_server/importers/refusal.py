@@ -1,0 +1,19 @@
+"""Why an import does not take place, for the operator who started it."""
+
+from miss_server.importers.faults import Faults
+
+
+class ImportRefused(Exception):
+    """A file that is not imported; the directory in force stays.
+
+    Args:
+        reason: what is wrong, in the operator's language.
+        advice: what to do next, in the operator's language.
+        faults: the lines that are to blame.
+    """
+
+    def __init__(self, reason: str, advice: str, faults: Faults | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.advice = advice
+        self.faults = faults or Faults()
