@@ -66,24 +66,24 @@ def settle(
             sorted({ack.device for ack, _ in batch}),
         )
     }
-    answers: list[Acknowledged] = []
     news: list[tuple[int, News]] = []
     for index, (ack, now_ms) in enumerate(batch):
         generation, revoked = current.get(ack.device, (0, True))
-        if revoked or ack.generation not in (None, generation):
-            # A device that was replaced or removed meanwhile: its late acks change nothing.
-            answers.append(Acknowledged())
-            continue
-        answers.append(Acknowledged())
-        news.extend((index, item) for item in _store_one(db, ack, now_ms))
-    ring, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
-    for position, (index, item) in enumerate(news):
-        problems = answers[index].problems
-        if position in unknown and item.signature:
-            problems = (*problems, Code.RECEIPT_UNKNOWN)
-        rung = (DeviceId(item.sender),) if item.sender in ring else ()
-        answers[index] = Acknowledged((*answers[index].ring, *rung), problems)
-    return answers
+        # A device that was replaced or removed meanwhile: its late acks change nothing.
+        if not revoked and ack.generation in (None, generation):
+            news.extend((index, item) for item in _store_one(db, ack, now_ms))
+    rung, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
+    ring: list[set[DeviceId]] = [set() for _ in batch]
+    problems: list[set[Code]] = [set() for _ in batch]
+    for place, (index, item) in enumerate(news):
+        if item.sender in rung:
+            ring[index].add(DeviceId(item.sender))
+        if place in unknown and item.signature:
+            problems[index].add(Code.RECEIPT_UNKNOWN)
+    return [
+        Acknowledged(sorted(devices), tuple(codes))
+        for devices, codes in zip(ring, problems, strict=True)
+    ]
 
 
 def _store_one(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> list[News]:
@@ -154,16 +154,17 @@ def tell(
         that are not (or no longer) known here.
     """
     unknown: set[int] = set()
-    found: dict[tuple[bytes, bytes], _Send | None] = {}
+    found: dict[tuple[bytes, bytes], list[_Send]] = {}
     for index, item in enumerate(news):
         key = (item.sender, item.message)
         if key not in found:
             found[key] = _find(db, *key)
-        send = found[key]
-        if send is None or not _apply(send, item):
+        # A message encrypted anew for one device stands in a send of its own, under the same id:
+        # the newest one that went to this device is meant.
+        if not any(_apply(send, item) for send in found[key]):
             unknown.add(index)
     changed = sorted(
-        (send for send in found.values() if send is not None and send.changed),
+        (send for sends in found.values() for send in sends if send.changed),
         key=lambda send: (send.sender, send.rowid),
     )
     ticks = _new_ticks(db, changed)
@@ -192,13 +193,16 @@ def _apply(send: _Send, item: News) -> bool:
     return send.advance(item)
 
 
-def _find(db: sqlite3.Connection, sender: bytes, message: bytes) -> _Send | None:
-    row = db.execute(
-        "SELECT rowid_, kind, states FROM sends WHERE device = ? AND message = ?"
-        " ORDER BY sn DESC LIMIT 1",
-        (sender, message),
-    ).fetchone()
-    return None if row is None else _Send(row[0], sender, row[1], decode_states(row[2]))
+def _find(db: sqlite3.Connection, sender: bytes, message: bytes) -> list[_Send]:
+    """The sends of a message, the newest first."""
+    return [
+        _Send(rowid, sender, kind, decode_states(states))
+        for rowid, kind, states in db.execute(
+            "SELECT rowid_, kind, states FROM sends WHERE device = ? AND message = ?"
+            " ORDER BY sn DESC",
+            (sender, message),
+        )
+    ]
 
 
 def _new_ticks(db: sqlite3.Connection, changed: list[_Send]) -> list[int]:

@@ -23,6 +23,8 @@ from miss_server.storage.sqlite.directory_filling import generation, in_slot
 from miss_server.storage.sqlite.engine import reading
 
 _CURSOR_MAX = 256
+FEW = 2_000
+"""Matches up to which accounts are looked up by match and not the other way round."""
 _HOLDER_RANKS = 4
 _EXACT_RANK, _REST_RANK = 4, 5
 
@@ -39,14 +41,28 @@ _NO_ACCOUNT = """
 """
 _TYPED = "(SELECT value FROM json_each(:names))"
 
-_HOLDERS = f"""
+_RANKED_HOLDERS = f"""
     SELECT id, rank FROM (
-        SELECT e.id AS id, 2 * (r.seen < :dormant) + (e.name_key NOT IN {_TYPED}) AS rank
-        FROM ({_REACH} GROUP BY a.address) r
-        CROSS JOIN directory_entries_SLOT e ON e.person = r.person
-        WHERE e.id IN {_HITS}
+        SELECT e.id AS id, 2 * (max(d.seen_ms) < :dormant) + (e.name_key NOT IN {_TYPED}) AS rank
+        FROM %s AND NOT a.suspended AND d.revoked_ms IS NULL
+        GROUP BY a.address
     ) WHERE (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :count
 """  # noqa: S608 - constants of this file
+# Few matches: look each one's account up. Many: look each account's match up. (CROSS JOIN keeps
+# SQLite from choosing the order, and the plus sign from reading all matches for every account.)
+_HOLDERS_OF_FEW = _RANKED_HOLDERS % (
+    "directory_words_SLOT w CROSS JOIN directory_entries_SLOT e ON e.id = w.rowid"
+    " CROSS JOIN accounts a ON a.person = e.person CROSS JOIN devices d ON d.account = a.address"
+    " WHERE directory_words_SLOT MATCH :match"
+)
+_HOLDERS_OF_MANY = _RANKED_HOLDERS % (
+    "accounts a CROSS JOIN devices d ON d.account = a.address"
+    f" CROSS JOIN directory_entries_SLOT e ON e.person = a.person WHERE +e.id IN {_HITS}"
+)
+_COUNT = (
+    "SELECT count(*) FROM (SELECT 1 FROM directory_words_SLOT"
+    " WHERE directory_words_SLOT MATCH :match LIMIT :few)"
+)
 _EXACT = f"""
     SELECT e.id, {_EXACT_RANK} FROM directory_entries_SLOT e
     WHERE e.name_key IN {_TYPED} AND +e.id > :id AND +e.id IN {_HITS} AND {_NO_ACCOUNT}
@@ -84,6 +100,9 @@ _read_entry = msgspec.json.Decoder(Entry)
 class SqliteDirectory:
     """The implementation of `Directory`; it keeps nothing between calls and may be shared."""
 
+    def __init__(self, *, few: int = FEW) -> None:
+        self._few = few
+
     def search(
         self,
         connection: Connection,
@@ -103,7 +122,9 @@ class SqliteDirectory:
             start = _start(connection, cursor, now_in_force)
             ranked: list[tuple[int, int]] = []
             if words:
-                ranked = _ranked(connection, words, start, now_in_force % 2, limit + 1, now_ms)
+                ranked = _ranked(
+                    connection, words, start, now_in_force % 2, limit + 1, now_ms, self._few
+                )
             shown = _shown_by_id(connection, [i for i, _ in ranked[:limit]], now_in_force, now_ms)
             files = self.files(connection)
         entries = tuple(shown[i] for i, _ in ranked[:limit])
@@ -156,6 +177,7 @@ def _ranked(
     slot: int,
     count: int,
     now_ms: int,
+    few: int,
 ) -> list[tuple[int, int]]:
     """The next `count` matches after `start` as (id, rank): 0-3 with account, 4 exact, 5 others."""
     # A word is letters and digits only; quoted, it cannot be read as an operator (AND, NEAR, *).
@@ -165,10 +187,12 @@ def _ranked(
         "match": match,
         "names": json.dumps(sorted(runs)),
         "dormant": now_ms - limits.DORMANT_AFTER * 1000,
+        "few": few,
     }
+    matches = connection.exec_driver_sql(in_slot(_COUNT, slot), values).scalar_one()
     found: list[tuple[int, int]] = []
     for statement, last_rank in (
-        (_HOLDERS, _HOLDER_RANKS - 1),
+        (_HOLDERS_OF_FEW if matches < few else _HOLDERS_OF_MANY, _HOLDER_RANKS - 1),
         (_EXACT, _EXACT_RANK),
         (_REST, _REST_RANK),
     ):

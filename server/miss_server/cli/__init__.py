@@ -1,0 +1,27 @@
+"""`miss-server`: what an operator types. Each command's file has its noun."""
+
+import typer
+
+from miss_server.cli import accounts, codes, configuration, directory, serve
+from miss_server.words import tr
+
+app = typer.Typer(
+    name="miss-server",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=tr(
+        "Run a MiSS server: instant messages between clinicians, end-to-end encrypted.",
+        "Faire fonctionner un serveur MiSS : messagerie instantanée chiffrée entre soignants.",
+    ),
+)
+app.add_typer(directory.app, name="directory")
+app.add_typer(configuration.app, name="config")
+app.command("serve", help=serve.HELP)(serve.serve)
+app.command("enrol-code", help=codes.HELP)(codes.enrol_code)
+app.command("accounts", help=accounts.HELP)(accounts.accounts)
+
+
+def main() -> None:
+    """The entry point of `miss-server`."""
+    app()

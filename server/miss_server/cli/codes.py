@@ -1,0 +1,71 @@
+"""`miss-server enrol-code`."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from miss_server.admin.codes import IssuedCode, UnknownPerson, issue_code
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings, with_store
+from miss_server.relay.clock import SystemClock
+from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.words import tr
+
+HELP = tr(
+    "Make an enrolment code for people of the directory, by national identifier.\n\n"
+    "Hand each code to its person only. It works once, for fourteen days.\n\n"
+    "Example: miss-server enrol-code 810000000017",
+    "Créer un code d'inscription pour des personnes de l'annuaire, par identifiant national.\n\n"
+    "Ne remettez chaque code qu'à son titulaire. Il sert une fois, pendant quatorze jours.\n\n"
+    "Exemple : miss-server enrol-code 810000000017",
+)
+
+
+def enrol_code(
+    person: Annotated[
+        list[str],
+        typer.Argument(
+            help=tr(
+                "National identifiers: a type digit, then the number (8 + RPPS).",
+                "Identifiants nationaux : un chiffre de type puis le numéro (8 + RPPS).",
+            )
+        ),
+    ],
+    database: DatabaseOption = None,
+    domain: DomainOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=tr("One JSON object a line.", "Un objet JSON par ligne."))
+    ] = False,
+) -> None:
+    """Make enrolment codes."""
+    chosen = settings(database=database, domain=domain)
+
+    async def work(store: SqliteStore) -> list[IssuedCode]:
+        clock = SystemClock()
+        return [
+            await issue_code(store, store, one, domain=chosen.domain, clock=clock) for one in person
+        ]
+
+    try:
+        issued = with_store(chosen, work)
+    except UnknownPerson as error:
+        fail(
+            tr(f"{error} is not in the directory", f"{error} n'est pas dans l'annuaire"),
+            hint=tr(
+                "Import it first: miss-server directory import FILE",
+                "Importez-le d'abord : miss-server directory import FICHIER",
+            ),
+        )
+    for one in issued:
+        if as_json:
+            fields = {"person": one.person, "name": one.name, "account": one.account}
+            typer.echo(json.dumps({**fields, "code": one.code, "expires_ms": one.expires_ms}))
+        else:
+            until = datetime.fromtimestamp(one.expires_ms / 1000, UTC).date().isoformat()
+            typer.echo(
+                tr(
+                    f"{one.name} ({one.person})  code {one.code}  until {until}",
+                    f"{one.name} ({one.person})  code {one.code}  jusqu'au {until}",
+                )
+            )

@@ -1,0 +1,84 @@
+"""What the commands share: options, settings, an open database, failures told in one line."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from miss_server.config import Settings
+from miss_server.relay.clock import SystemClock
+from miss_server.storage.sqlite.store import DatabaseError, SqliteStore, prepare
+from miss_server.words import tr
+
+T = TypeVar("T")
+
+EXIT_USAGE = 2
+EXIT_REFUSED = 1
+
+DatabaseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--database",
+        help=tr("The SQLite file (MISS_DATABASE).", "Le fichier SQLite (MISS_DATABASE)."),
+        show_default="miss.sqlite",
+    ),
+]
+DomainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--domain",
+        help=tr(
+            "The domain in account addresses (MISS_DOMAIN); it can never change later.",
+            "Le domaine des adresses (MISS_DOMAIN) ; il ne pourra plus changer.",
+        ),
+        show_default="localhost",
+    ),
+]
+
+
+def fail(text: str, *, hint: str = "", status: int = EXIT_REFUSED) -> NoReturn:
+    """Say what went wrong and what to do next, and end."""
+    sys.stderr.write(f"miss-server: {text}\n")
+    if hint:
+        sys.stderr.write(f"  {hint}\n")
+    raise typer.Exit(status)
+
+
+def settings(**given: Any) -> Settings:
+    """The settings, with what the command line gave before everything else."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        ]
+        fail(
+            tr("a setting is wrong: ", "un réglage est incorrect : ") + "; ".join(lines),
+            hint=tr(
+                "See `miss-server config check --help`.", "Voir `miss-server config check --help`."
+            ),
+            status=EXIT_USAGE,
+        )
+
+
+def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
+    """Run `work` over the database, beside a running server if there is one."""
+
+    async def run() -> T:
+        store = SqliteStore(chosen.database)
+        store.open()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    try:
+        prepare(chosen.database, domain=chosen.domain, now_ms=SystemClock().now_ms())
+    except (DatabaseError, OSError) as error:
+        fail(str(error))
+    return asyncio.run(run())

@@ -1,0 +1,61 @@
+"""`miss-server serve`."""
+
+from typing import Annotated
+
+import typer
+
+from miss_server import observe
+from miss_server.app import serve as run_server
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.storage.sqlite.store import DatabaseError
+from miss_server.words import tr
+
+HELP = tr(
+    "Run the server until Ctrl-C.\n\nExample: miss-server serve --domain miss.example.org",
+    "Faire tourner le serveur jusqu'à Ctrl-C.\n\n"
+    "Exemple : miss-server serve --domain miss.example.org",
+)
+
+
+def serve(
+    database: DatabaseOption = None,
+    domain: DomainOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help=tr("The address to listen on.", "L'adresse d'écoute."), show_default="127.0.0.1"
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help=tr("The port; 0 picks a free one.", "Le port ; 0 en choisit un libre."),
+            show_default="8440",
+        ),
+    ] = None,
+    log_json: Annotated[
+        bool | None,
+        typer.Option("--log-json", help=tr("Log as JSON lines.", "Journal en lignes JSON.")),
+    ] = None,
+) -> None:
+    """Run the server."""
+    chosen = settings(database=database, domain=domain, host=host, port=port, log_json=log_json)
+    observe.configure(json=chosen.log_json)
+    try:
+        run_server(chosen)
+    except DatabaseError as error:
+        fail(
+            str(error),
+            hint=tr(
+                "Choose another file with --database.", "Choisissez un autre fichier (--database)."
+            ),
+        )
+    except OSError as error:
+        fail(
+            str(error),
+            hint=tr(
+                "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
+            ),
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
