@@ -70,6 +70,21 @@ class Trouble(Enum):
         "This device was removed from its account. Enrol it anew with a new store.",
         "Cet appareil a été retiré de son compte. Inscrivez-le à nouveau avec un nouveau fichier.",
     )
+    NOT_ADMITTED = _Text(
+        "not_admitted",
+        "The server does not let this device in. Ask your operator.",
+        "Le serveur n'admet pas cet appareil. Contactez votre opérateur.",
+    )
+    REPLACED = _Text(
+        "replaced",
+        "This device connected a second time elsewhere; the newer connection goes on.",
+        "Cet appareil s'est connecté une seconde fois ailleurs ; cette connexion-là continue.",
+    )
+    CONNECTED = _Text(
+        "connected",
+        "This client stays connected already; nothing needs to be fetched.",
+        "Ce client est déjà connecté ; il n'y a rien à relever.",
+    )
     NOT_READY = _Text(
         "not_ready",
         "This device has not finished joining its account. Run the same command again.",
@@ -158,6 +173,9 @@ def explain(error: MissError, language: str) -> str:
     """What to tell a person about an error, in their language."""
     if isinstance(error, ServerError) and language in error.texts:
         return error.texts[language]
+    refusal = getattr(error, "refusal", None)
+    if isinstance(refusal, Code):
+        return refusal.text(language)
     if isinstance(error, ClientError):
         return error.trouble.text(language)
     if isinstance(error, Refused):

@@ -20,6 +20,7 @@ from miss_protocol.crypto import content as contents
 from miss_protocol.crypto.content import Content
 from miss_protocol.crypto.endpoint import Endpoint, Opened, Order
 from miss_protocol.digest import envelope_hash
+from miss_protocol.encoding import read_u64, u64
 from miss_protocol.errors import Undecryptable
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.receipts import Receipt, ReceiptState, sign_receipt
@@ -34,11 +35,9 @@ Reason = Literal["undecryptable", "untrusted"]
 
 @dataclass
 class Saved:
-    """Rows that are durable here. Send the nacks, then acknowledge `position`, with the receipts
-    that are owed."""
+    """Rows that are durable here. Next: send what is owed, and acknowledge `position`."""
 
     position: int = 0
-    nacks: list[tuple[int, Reason]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
 
@@ -123,7 +122,7 @@ class Inbox:
             self._outbox.answer_session(sender, opened.message.conversation)
 
     def _refuse(self, row: f.Deliver, reason: Reason, saved: Saved) -> None:
-        saved.nacks.append((row.position, reason))
+        self._vault.nacks.put(u64(row.position), reason)
         saved.events.append(Unopened(row.account, reason))
 
     def _keep(self, opened: Opened, sender: DeviceCertificate, saved: Saved) -> None:
@@ -206,11 +205,21 @@ class Inbox:
         """Receipts whose arrival the server has not confirmed, oldest first."""
         return self._vault.owed.all()
 
-    def paid(self, receipts: Sequence[Receipt]) -> None:
+    def owed_nacks(self) -> list[f.Nack]:
+        """Nacks whose arrival the server has not confirmed: to be sent before the `ack` that
+        covers their positions."""
+        return [
+            f.Nack(read_u64(name), "untrusted" if reason == "untrusted" else "undecryptable")
+            for name, reason in self._vault.nacks.items()
+        ]
+
+    def paid(self, receipts: Sequence[Receipt], nacks: Sequence[f.Nack] = ()) -> None:
         """The server has them durably, or will never take them."""
         with self._vault.store.transaction():
             for receipt in receipts:
                 self._vault.owed.delete(owed_name(receipt))
+            for nack in nacks:
+                self._vault.nacks.delete(u64(nack.position))
 
     def forget_seen(self, *, before_ms: int) -> None:
         """Forget envelopes that no server can deliver again."""

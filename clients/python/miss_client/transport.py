@@ -30,7 +30,7 @@ from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.client_session import ClientSession, close_reason
 from miss_protocol.codec import client_codec
-from miss_protocol.errors import CloseCode, Code, Malformed, Refused, Retry
+from miss_protocol.errors import CloseCode, Code, Malformed, Refused, Retry, code_of
 from miss_protocol.identity.login import sign_login
 from miss_protocol.identity.receipts import Receipt
 
@@ -40,14 +40,20 @@ PONG_TIMEOUT = 10.0
 """A server answers a ping within this, or the path to it is dead."""
 
 _STOPS = {
-    CloseCode.AUTH: Trouble.DEVICE_OVER,
+    CloseCode.AUTH: Trouble.NOT_ADMITTED,
+    CloseCode.REPLACED: Trouble.REPLACED,
     CloseCode.REVOKED: Trouble.DEVICE_OVER,
     CloseCode.ROLLED_BACK: Trouble.ROLLED_BACK,
 }
 
 
 class Stopped(ClientError):
-    """The connection ended for good; a new attempt would end the same way."""
+    """The connection ended for good; a new attempt would end the same way. `refusal` is the
+    server's code, if it told one."""
+
+    def __init__(self, trouble: Trouble, detail: str = "", refusal: Code | None = None) -> None:
+        super().__init__(trouble, detail)
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,10 @@ class _Once:
             client_codec(f.MSGPACK), position=cursor.position, digest=cursor.digest
         )
         self.bye: f.Bye | None = None
+        self.refusal: Code | None = None
         self.held_until = 0.0
         """Nothing more is sent before: the server asked to repeat a send later."""
-        self.on_their_way: dict[int, Sequence[Receipt]] = {}
+        self.on_their_way: dict[int, tuple[Sequence[Receipt], Sequence[f.Nack]]] = {}
         self.next_ref = 1
         self.one_by_one = False
         self.welcomed = False
@@ -197,7 +204,7 @@ class _Once:
             after = self.bye.retry_after if self.bye else None
             raise _Lost(reason, welcomed=self.welcomed, retry_after=after) from None
         trouble = _STOPS.get(known, Trouble.SERVER) if known else Trouble.SERVER
-        raise Stopped(trouble, reason) from None
+        raise Stopped(trouble, reason, self.refusal) from None
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -248,7 +255,7 @@ class _Once:
                     self.o._outbox.status(event.status)
                     self.session.ack(f.Ack(tick=event.status.tick))
                 case s.AckStored():
-                    self.o._inbox.paid(self.on_their_way.pop(event.ref, ()))
+                    self.o._inbox.paid(*self.on_their_way.pop(event.ref, ((), ())))
                 case s.ErrorTold():
                     self._told(event.error)
                 case s.Leaving():
@@ -257,8 +264,6 @@ class _Once:
 
     async def _save(self, rows: Sequence[Row]) -> None:
         async for saved in self.o._inbox.take(rows):
-            for position, reason in saved.nacks:
-                self.session.nack(position, reason)
             self._ack(saved.position)
 
     def _greet(self, challenge: f.Challenge) -> None:
@@ -300,7 +305,7 @@ class _Once:
         self.welcomed = True
         self.o.welcomed.set()
         self.o._hub.tell(ConnectionChanged(Connection.CATCHING_UP))
-        self._ack(None)  # what is owed from before
+        self._ack(self.session.position)  # with what is owed from before
         self.o._outbox.encrypted.set()
         self.o._outbox.drafted.set()
 
@@ -316,8 +321,10 @@ class _Once:
                     self.o._hub.tell(ConnectionChanged(Connection.LIVE, refused.code.wire))
 
     def _told(self, error: f.Error) -> None:
+        if not self.welcomed:
+            self.refusal = code_of(error.code)
         if error.ref is not UNSET:
-            receipts = self.on_their_way.pop(error.ref, ())
+            receipts, _ = self.on_their_way.pop(error.ref, ((), ()))
             if error.code == Code.RECEIPT_UNKNOWN.wire and len(receipts) > 1:
                 self.one_by_one = True  # find the one that a restored server does not know
                 self._ack(None)
@@ -327,22 +334,28 @@ class _Once:
     # --- writing ----------------------------------------------------------------------------------
 
     def _ack(self, position: int | None) -> None:
-        """Acknowledge a saved position and every receipt that is owed and not on its way."""
-        away = {r.signature for receipts in self.on_their_way.values() for r in receipts}
+        """Acknowledge a saved position with all that is owed and not on its way: nacks before
+        the position that covers them, receipts in the same frame or before."""
+        away = {r.signature for receipts, _ in self.on_their_way.values() for r in receipts}
+        away_nacks = {n.position for _, nacks in self.on_their_way.values() for n in nacks}
         owed = [r for r in self.o._inbox.owed() if r.signature not in away]
+        nacks = [n for n in self.o._inbox.owed_nacks() if n.position not in away_nacks]
+        for nack in nacks:
+            self.session.nack(nack.position, nack.reason)
         size = 1 if self.one_by_one else limits.RECEIPTS_PER_ACK_MAX
-        first = True
-        while owed or (first and position is not None):
+        while True:
             some, owed = owed[:size], owed[size:]
             ack = f.Ack(receipts=tuple(some))
-            if some:
-                ack.ref = self.next_ref
-                self.on_their_way[self.next_ref] = some
-                self.next_ref += 1
-            if position is not None and not owed:
+            if not owed and position is not None:
                 ack.position = position
-            self.session.ack(ack)
-            first = False
+            if some or nacks:
+                ack.ref = self.next_ref
+                self.on_their_way[self.next_ref] = (some, nacks if not owed else ())
+                self.next_ref += 1
+            if some or nacks or position is not None:
+                self.session.ack(ack)
+            if not owed:
+                return
 
     def _hold(self, reply: f.RetrySend) -> None:
         loop = asyncio.get_running_loop()

@@ -51,6 +51,8 @@ class Upkeep:
             self._vault.put_cursor(cursor)
             if restored is not None:
                 endpoint.void_prekeys()
+                for name, _ in self._vault.nacks.items():
+                    self._vault.nacks.delete(name)  # of positions that mean something else now
                 again = self._outbox.submit_again()
         if restored is not None:
             self._hub.tell(Restored(restored, again))
@@ -59,8 +61,9 @@ class Upkeep:
         """The chores that a fresh connection asks for. Raises as any call."""
         if welcome.dormant:
             self._hub.tell(WasDormant())
-        if welcome.charter and welcome.charter != self._vault.info.charter:
-            self._hub.tell(CharterChanged(welcome.charter))
+        charter = (await self._calls.get_open("/v1/server", ServerInfo)).charter
+        if charter.version != welcome.charter:
+            self._hub.tell(CharterChanged(charter.version))
         await self.agree_roster(welcome.roster)
         restored = welcome.restored is not UNSET
         await self.refill_prekeys(welcome.prekeys, last_resort=restored)

@@ -50,6 +50,8 @@ class Vault:
         self.wires = Shelf(store, "wires", Wire)
         self.seen = Shelf(store, "seen", Seen)
         self.owed = Shelf(store, "owed", Receipt)
+        self.nacks = Shelf(store, "nacks", str)
+        """Reasons, by position: owed like receipts, or a crash would make a message vanish."""
         self._endpoint: Endpoint | None = None
 
     # --- this device ------------------------------------------------------------------------------
