@@ -138,7 +138,7 @@ class Endpoint:
         return self._keyring.signing_key
 
     def take_changes(self) -> dict[str, bytes | None]:
-        """What must be saved now, by name (`None`: delete it); only what changed since last time.
+        """What must be saved now, by name (`None`: delete it, if it is there); only what changed.
 
         Save all of it in one transaction before anything made meanwhile is sent or acknowledged.
         The bytes are secret: seal them (`at_rest.seal_blob`).

@@ -1,28 +1,19 @@
 """Hiding lengths: a yes and a no must look alike. Spec: 04-encryption §8.
 
-Buckets for short messages, Padmé above, which leaks at most O(log log n) bits of a length and
-adds at most 12 %. Sources: ISO/IEC 7816-4 for the mark; Nikitin et al., "Reducing Metadata
-Leakage from Encrypted Files and Communication with PURBs", PETS 2019, §4 for Padmé.
+`suites.padded_size` has the sizes, because servers check them too. Source of the mark:
+ISO/IEC 7816-4.
 """
 
 from nacl.bindings import sodium_pad, sodium_unpad
 from nacl.exceptions import CryptoError
 
 from miss_protocol.errors import Malformed
-
-BUCKETS = (256, 512, 1024, 2048, 4096)
+from miss_protocol.suites import padded_size
 
 
 def padded_length(length: int) -> int:
     """The length to which `length` bytes and the mark behind them (one more) are padded."""
-    marked = length + 1
-    for bucket in BUCKETS:
-        if marked <= bucket:
-            return bucket
-    exponent = marked.bit_length() - 1
-    kept = exponent.bit_length()
-    step = 1 << (exponent - kept)
-    return -(-marked // step) * step
+    return padded_size(length + 1)
 
 
 def pad(data: bytes) -> bytes:
