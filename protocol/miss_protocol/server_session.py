@@ -264,6 +264,11 @@ class ServerSession:
             self.state = following
         self._out.append(frame)
 
+    @property
+    def has_data(self) -> bool:
+        """Whether `data_to_send` would return anything."""
+        return bool(self._out)
+
     def data_to_send(self) -> list[bytes]:
         """WebSocket messages to write now."""
         messages = batches(self.codec, self._out)

@@ -14,23 +14,23 @@ KNOWN_SUITES = frozenset({SUITE_OLM_XWING})
 WRAP_MIN = {0x00: 1 + 1 + 16 + 4 + 8 + 32 + 1168 + 24 + 16, 0x01: 1 + 1 + 16 + 4 + 24 + 16}
 """The shortest wrap of each type: 0 carries a handshake, 1 is a steady one."""
 
-BODY_OVERHEAD = 24 + 16
-"""Nonce and tag around the padded message."""
+BODY_OVERHEAD = 1 + 24 + 16
+"""Suite byte, nonce and tag around the padded message."""
 BODY_BUCKETS = (256, 512, 1024, 2048, 4096)
 
 
 def padded_size(size: int) -> int:
-    """The padded size of a message of `size` bytes: the buckets, then Padmé.
+    """The size to which `size` bytes (the padding's mark among them) are padded.
 
-    Padmé (Nikitin et al., PETS 2019) lets at most log log of the size leak, for 12 % at worst.
+    Buckets for short messages, so that a yes and a no look alike; Padmé above them, which lets at
+    most log log of the size leak and adds at most 12 % (Nikitin et al., PETS 2019, §4).
     """
     for bucket in BODY_BUCKETS:
         if size <= bucket:
             return bucket
     exponent = size.bit_length() - 1
-    mantissa = exponent.bit_length()
-    mask = (1 << (exponent - mantissa)) - 1
-    return (size + mask) & ~mask
+    step = 1 << (exponent - exponent.bit_length())
+    return -(-size // step) * step
 
 
 def check_body(body: bytes) -> None:
@@ -42,8 +42,8 @@ def check_body(body: bytes) -> None:
     if len(body) > limits.BODY_MAX:
         raise Refused(Code.TOO_LARGE, "body")
     padded = len(body) - BODY_OVERHEAD
-    if padded < BODY_BUCKETS[0] or padded_size(padded) != padded:
-        raise Refused(Code.NOT_ENCRYPTED, "body of an unpadded size")
+    if padded < BODY_BUCKETS[0] or body[0] not in KNOWN_SUITES or padded_size(padded) != padded:
+        raise Refused(Code.NOT_ENCRYPTED, "body of no known suite or of an unpadded size")
 
 
 def check_wrap(wrap: bytes) -> None:

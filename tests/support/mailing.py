@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from miss_protocol import frames as f
 from miss_protocol.digest import EMPTY
@@ -35,7 +36,7 @@ class Store(Accounts, Messages):
 
 def opaque_body(size: int = BODY_BUCKETS[0]) -> bytes:
     """Random bytes in the form of an encrypted body."""
-    return os.urandom(size + BODY_OVERHEAD)
+    return b"\x01" + os.urandom(size + BODY_OVERHEAD - 1)
 
 
 def opaque_wrap(size: int = WRAP_MIN[1] + 200) -> bytes:
@@ -97,7 +98,7 @@ class Phone:
         return start
 
     def send(
-        self, *people: Person, own: bool = True, sn: int | None = None, **fields: object
+        self, *people: Person, own: bool = True, sn: int | None = None, **fields: Any
     ) -> f.Send:
         """A send to every device of `people`, the sender's other devices included."""
         accounts = [self.person, *people] if own else list(people)
@@ -110,7 +111,7 @@ class Phone:
             for entry in person.roster.entries
             if entry.certificate.device != self.id
         )
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "sn": sn,
             "id": os.urandom(16),
             "at": NOW,
@@ -118,7 +119,7 @@ class Phone:
             "wraps": wraps,
             "rosters": tuple(f.RosterUsed(p.account, p.roster.version) for p in accounts),
         }
-        return f.Send(**(values | fields))  # type: ignore[arg-type]  # fields of Send by name
+        return f.Send(**(values | fields))
 
     async def submit(self, send: f.Send, now_ms: int = NOW) -> Settled:
         """Hand a send in, as the relay does."""

@@ -1,0 +1,113 @@
+"""A real server process on a free port, for tests that speak to it over real sockets."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DOMAIN = "miss.example"
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+_LISTENING = re.compile(r"url='?\"?(http://[0-9.:]+)")
+
+
+def miss_server(
+    *words: str, database: Path, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run one `miss-server` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "miss_server", *words, "--database", str(database)],
+        capture_output=True,
+        text=True,
+        check=check,
+        timeout=120,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    """An English environment without settings of the machine that runs the tests."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MISS_", "LC_", "LANG"))}
+    return {**kept, "LANG": "C.UTF-8"}
+
+
+@dataclass
+class ServerProcess:
+    """`miss-server serve` as a child process; `start` before use, `stop` or `kill` after."""
+
+    database: Path
+    log: Path
+    domain: str = DOMAIN
+    options: Sequence[str] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    url: str = ""
+    process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it listens; a restart listens on the same port."""
+        command = [sys.executable, "-m", "miss_server", "serve", "--database", str(self.database)]
+        command += ["--domain", self.domain, "--port", str(self.port), *self.options]
+        with self.log.open("ab") as log:
+            start = log.tell()
+            self.process = await asyncio.create_subprocess_exec(
+                *command, stdout=log, stderr=log, env=environment() | self.settings
+            )
+        async with asyncio.timeout(START_SECONDS):
+            self.url = await self._wait_for_url(start)
+        self.port = int(self.url.rsplit(":", 1)[1])
+
+    async def _wait_for_url(self, start: int) -> str:
+        assert self.process is not None
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            while True:
+                text = self.log.read_bytes()[start:].decode(errors="replace")
+                found = _LISTENING.search(text)
+                if found:
+                    return found.group(1)
+                if ended.done():
+                    raise RuntimeError(f"the server ended with {ended.result()}:\n{text}")
+                # A file tells nobody that it grew: look again soon.
+                await asyncio.wait({ended}, timeout=0.02)
+        finally:
+            ended.cancel()
+
+    @property
+    def socket_url(self) -> str:
+        """The URL of the WebSocket."""
+        return self.url.replace("http://", "ws://") + "/v1/ws"
+
+    async def kill(self) -> None:
+        """End it as a power cut would end the process: SIGKILL."""
+        await self._signal(signal.SIGKILL)
+
+    async def stop(self) -> int:
+        """End it in order: SIGTERM; returns its exit status."""
+        return await self._signal(signal.SIGTERM)
+
+    async def _signal(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(STOP_SECONDS):
+            return await self.process.wait()
+
+    def code_for(self, person: str) -> str:
+        """An enrolment code for a person of the directory, made by the operator's command."""
+        done = miss_server(
+            "enrol-code", person, "--json", "--domain", self.domain, database=self.database
+        )
+        code: str = json.loads(done.stdout)["code"]
+        return code
+
+    def log_text(self) -> str:
+        """Everything it wrote to its log."""
+        return self.log.read_text(errors="replace")
