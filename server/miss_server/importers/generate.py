@@ -75,6 +75,12 @@ DEMO_PEOPLE = {
     "nurse": Person(_rpps(4), "Oulcadine", "Yasmine", True, NURSE, None, _lille()),
 }
 """In every generated file, by role: a GP, a cardiologist, a pharmacist and a nurse in Lille."""
+_DEMO_SITES = {
+    DEMO_PEOPLE["gp"].national: "Maison de santé du Beffroi",
+    DEMO_PEOPLE["cardiologist"].national: "Centre de cardiologie de la Deûle-Claire",
+    DEMO_PEOPLE["pharmacist"].national: "Pharmacie des Trois-Ponts",
+    DEMO_PEOPLE["nurse"].national: "Cabinet infirmier des Tilleuls",
+}
 
 
 def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bool = False) -> int:
@@ -193,6 +199,7 @@ def _practice(person: Person, town: Town, dice: random.Random) -> dict[str, str]
     site = dice.choice(SITES).format(dice.choice(SITE_NAMES))
     if person.profession is PHARMACIST and not employed:
         site = f"Pharmacie {dice.choice(SITE_NAMES)}"
+    site = _DEMO_SITES.get(person.national, site)
     finess = f"{town.department_code:0<2}".upper().replace("A", "0").replace("B", "0")[:2]
     finess += f"99{dice.randrange(10**4):04d}"
     return {

@@ -51,6 +51,8 @@ def run_import(
 ) -> Report:
     """Make `files` together the directory; nothing changes if it raises, or for a dry run.
 
+    Call `filling.tidy` afterwards.
+
     Raises:
         ImportRefused: a file cannot be used, too many lines of it cannot, it holds nobody, or too
             many persons of the directory in force would be gone.
@@ -90,7 +92,7 @@ def _watched(file: ActivityFile, progress: Progress) -> Iterator[Activity]:
     text = tr(f"reading {file.path.name}", f"lecture de {file.path.name}")
     for count, activity in enumerate(file):
         if count % 1000 == 0:
-            progress(text, file.read / file.size)
+            progress(text, min(1.0, file.read / max(1, file.size)))
         yield activity
 
 
@@ -130,9 +132,9 @@ def _check_rejected(file: ActivityFile, share: float) -> None:
                 f"{rejected} des {file.lines} lignes de {file.path.name} sont inutilisables.",
             ),
             tr(
-                "Look at the lines below; download the file again, or import it as it is with a"
+                "Look at the lines above; download the file again, or import it as it is with a"
                 " higher --max-rejected.",
-                "Voyez les lignes ci-dessous ; téléchargez le fichier à nouveau, ou importez-le"
+                "Voyez les lignes ci-dessus ; téléchargez le fichier à nouveau, ou importez-le"
                 " tel quel avec un --max-rejected plus élevé.",
             ),
             file.rejected,

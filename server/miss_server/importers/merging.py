@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -19,12 +20,14 @@ PLACES_MAX = 20
 _CEDEX = re.compile(r"(?P<postcode>[0-9]{5})\s+(?P<city>.+)")
 _CEDEX_MARK = re.compile(r"\s+cedex(\s+[0-9]+)?$", re.IGNORECASE)
 _FRANCE = {"", "france"}
+_REMEMBERED = 20_000
 _encode = msgspec.json.Encoder().encode
 
 
 def merge(activities: Sequence[Activity]) -> tuple[str, Record]:
     """The record of a person, and the text by which records are sorted. Lines in file order."""
     first = activities[0]
+    places = [_place(line) for line in activities]
     entry = Entry(
         person=first.national,
         kind="person",
@@ -35,11 +38,7 @@ def merge(activities: Sequence[Activity]) -> tuple[str, Record]:
         profession=_best(line.profession for line in activities),
         profession_code=_best(line.profession_code for line in activities),
         specialities=_distinct(line.speciality for line in activities),
-        places=tuple(
-            place
-            for place in dict.fromkeys(_place(line) for line in activities)
-            if place != Place()
-        )[:PLACES_MAX],
+        places=tuple(place for place in dict.fromkeys(places) if place != Place())[:PLACES_MAX],
         sources=(SOURCE,),
     )
     encoded = _encode(entry)
@@ -48,7 +47,7 @@ def merge(activities: Sequence[Activity]) -> tuple[str, Record]:
     record = Record(
         person=entry.person,
         name_key=name_key,
-        words=" ".join(_words(activities)),
+        words=" ".join(_words(activities, places)),
         digest=hashlib.sha256(encoded).digest()[:16],
         entry=encoded,
     )
@@ -57,7 +56,8 @@ def merge(activities: Sequence[Activity]) -> tuple[str, Record]:
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     """Texts without repetitions of other spelling, in order, without empty ones."""
-    return tuple({normalise(text): text for text in reversed([*texts]) if text}.values())[::-1]
+    given = dict.fromkeys(text for text in texts if text)
+    return tuple({normalise(text): text for text in reversed(given)}.values())[::-1]
 
 
 def _best(texts: Iterable[str]) -> str:
@@ -90,7 +90,6 @@ def _place(line: Activity) -> Place:
     if cedex and not city:
         postcode = postcode or cedex["postcode"]
         city = _CEDEX_MARK.sub("", cedex["city"])
-    abroad = line.country.casefold() not in _FRANCE
     return Place(
         organisation=line.organisation or line.sign,
         address=" ".join(
@@ -100,9 +99,15 @@ def _place(line: Activity) -> Place:
         ),
         postcode=postcode,
         city=city,
-        department=line.country if abroad else line.department or _department(line, postcode),
+        department=line.country
+        if _is_abroad(line)
+        else line.department or _department(line, postcode),
         phone=line.phone,
     )
+
+
+def _is_abroad(line: Activity) -> bool:
+    return line.country.casefold() not in _FRANCE
 
 
 def _department(line: Activity, postcode: str) -> str:
@@ -116,19 +121,39 @@ def _department(line: Activity, postcode: str) -> str:
     return postcode[:3] if postcode.startswith(("97", "98")) else postcode[:2]
 
 
-def _words(activities: Sequence[Activity]) -> dict[str, None]:
+def _words(activities: Sequence[Activity], places: Sequence[Place]) -> dict[str, None]:
     """Every word that finds the person, each once."""
     words: dict[str, None] = {}
-    for line in activities:
-        place = _place(line)
-        for own in (normalise(line.name), normalise(line.given)):
-            words |= dict.fromkeys(own)
-            # "dhaene" and "jeanpierre" are typed as often as "d'haene" and "jean-pierre".
-            words |= dict.fromkeys(["".join(own)] if own else [])
-        for label in {line.profession, line.speciality}:
-            words |= dict.fromkeys(normalise(label) + everyday_words(label))
-        for name in {line.organisation, line.sign, place.city}:
-            words |= dict.fromkeys(place_words(name))
-        number = "" if place.department == line.country else _department(line, place.postcode)
-        words |= dict.fromkeys(normalise(f"{place.postcode} {place.department} {number}"))
+    for line, place in zip(activities, places, strict=True):
+        words |= _name_words(line.name) | _name_words(line.given)
+        words |= _label_words(line.profession) | _label_words(line.speciality)
+        for name in (line.organisation, line.sign, place.city):
+            words |= _place_words(name)
+        number = "" if _is_abroad(line) else _department(line, place.postcode)
+        words |= _plain_words(f"{place.postcode} {place.department} {number}")
     return words
+
+
+# Labels, towns and given names repeat themselves a million times in a national file.
+
+
+@lru_cache(_REMEMBERED)
+def _name_words(name: str) -> dict[str, None]:
+    own = normalise(name)
+    # "dhaene" and "jeanpierre" are typed as often as "d'haene" and "jean-pierre".
+    return dict.fromkeys((*own, "".join(own)) if own else ())
+
+
+@lru_cache(_REMEMBERED)
+def _label_words(label: str) -> dict[str, None]:
+    return dict.fromkeys(normalise(label) + everyday_words(label))
+
+
+@lru_cache(_REMEMBERED)
+def _place_words(name: str) -> dict[str, None]:
+    return dict.fromkeys(place_words(name))
+
+
+@lru_cache(_REMEMBERED)
+def _plain_words(text: str) -> dict[str, None]:
+    return dict.fromkeys(normalise(text))

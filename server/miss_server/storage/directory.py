@@ -105,7 +105,7 @@ class DirectoryReader(Protocol):
 class DirectoryFilling(Protocol):
     """Puts a whole new directory in the place of the old one, beside a running server.
 
-    `known`, then `fill`, then `publish`. Until `publish` returned, searches see the old directory
+    `known`, then `fill`, `publish` and `tidy`. Until `publish` returned, searches see the old directory
     only; a process that dies on the way leaves it in force.
     """
 
@@ -118,5 +118,9 @@ class DirectoryFilling(Protocol):
         ...
 
     def publish(self, files: Sequence[ImportedFile]) -> None:
-        """Put what was filled in force, in one short transaction, then empty the old one."""
+        """Put what was filled in force, in one short transaction."""
+        ...
+
+    def tidy(self) -> None:
+        """Empty the directory that was replaced. If this fails, the next `fill` does it."""
         ...

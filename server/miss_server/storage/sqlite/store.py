@@ -33,6 +33,7 @@ from miss_server.storage.messages import (
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sqlite import accounts, mailboxes, prekeys, rosters, sessions
 from miss_server.storage.sqlite.directory import SqliteDirectory
+from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
     ThreadConnections,
     driver,
@@ -77,6 +78,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                         ("pepper", os.urandom(32)),
                     ],
                 )
+            create_directory(connection)
             stored = dict(db.execute("SELECT name, value FROM settings").fetchall())
     except sqlite3.DatabaseError as error:
         raise DatabaseError(f"{path}: {error}") from error

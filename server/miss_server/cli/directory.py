@@ -1,0 +1,281 @@
+"""`miss-server directory`: make a fictive register, import a real or a fictive one."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
+
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.directory_report import listed, tell, warn
+from miss_server.config import Settings
+from miss_server.importers.activities import ActivityFile
+from miss_server.importers.generate import DEMO_PEOPLE, generate
+from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, run_import
+from miss_server.importers.importing import Progress as OnProgress
+from miss_server.importers.refusal import ImportRefused
+from miss_server.relay.clock import SystemClock
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
+from miss_server.storage.sqlite.directory_filling import filling
+from miss_server.storage.sqlite.engine import open_engine
+from miss_server.storage.sqlite.store import DatabaseError, prepare
+from miss_server.words import tr
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help=tr(
+        "The shared directory: import the national register, or make a fictive one.",
+        "L'annuaire partagé : importer le répertoire national, ou en fabriquer un fictif.",
+    ),
+)
+
+
+@app.command(
+    "generate",
+    help=tr(
+        "Write a file of fictive people in the national register's layout.",
+        "Écrire un fichier de personnes fictives au format du répertoire national.",
+    ),
+    epilog=tr("Example:", "Exemple :")
+    + " miss-server directory generate PS_LibreAcces_Personne_activite_20260105060000.txt"
+    " --people 2000 --seed 7",
+)
+def generate_command(
+    output: Annotated[Path, typer.Argument(help=tr("the file to write", "le fichier à écrire"))],
+    people: Annotated[
+        int, typer.Option(min=1, help=tr("how many people", "combien de personnes"))
+    ] = 2000,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help=tr(
+                "the same number makes the same people",
+                "le même nombre donne les mêmes personnes",
+            )
+        ),
+    ] = 1,
+    columns: Annotated[
+        int,
+        typer.Option(
+            help=tr("56, or 52 for the layout of 2021", "56, ou 52 pour le format de 2021")
+        ),
+    ] = 56,
+    bom: Annotated[
+        bool,
+        typer.Option(
+            "--bom",
+            help=tr("begin with a byte order mark", "commencer par une marque d'ordre (BOM)"),
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help=tr("overwrite the file", "remplacer le fichier")),
+    ] = False,
+) -> None:
+    """Write a fictive register."""
+    if columns not in (52, 56):
+        raise typer.BadParameter(tr("56 or 52", "56 ou 52"), param_hint="--columns")
+    if output.exists() and not force:
+        fail(
+            tr(f"{output} already exists.", f"{output} existe déjà."),
+            hint=tr("Choose another name, or add --force.", "Choisissez un autre nom, ou --force."),
+        )
+    try:
+        lines = generate(output, people=people, seed=seed, columns=columns, bom=bom)
+    except OSError as error:
+        _fail_os(output, error)
+    people = max(people, len(DEMO_PEOPLE))
+    typer.echo(
+        tr(
+            f"{output}: {people} fictive people, {lines} activities. Next:\n"
+            f"  miss-server directory import {output}",
+            f"{output} : {people} personnes fictives, {lines} activités. Ensuite :\n"
+            f"  miss-server directory import {output}",
+        )
+    )
+
+
+@app.command(
+    "import",
+    help=tr(
+        "Make the national register's files the directory, beside a running server. The old"
+        " directory stays in force until the new one is complete, and if anything is wrong.",
+        "Faire des fichiers du répertoire national l'annuaire, à côté d'un serveur en marche."
+        " L'ancien annuaire reste en vigueur jusqu'à ce que le nouveau soit complet, et si quelque"
+        " chose ne va pas.",
+    ),
+    epilog=tr("Example:", "Exemple :")
+    + " miss-server directory import PS_LibreAcces_Personne_activite_20260105060000.txt"
+    " --database miss.sqlite --dry-run",
+)
+def import_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help=tr(
+                "text files of activities; together they are the whole directory",
+                "fichiers texte des activités ; ensemble, ils sont tout l'annuaire",
+            ),
+        ),
+    ],
+    database: DatabaseOption = None,
+    domain: DomainOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help=tr("report only", "rendre compte sans rien changer")),
+    ] = False,
+    test_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--test-identifiers",
+            help=tr(
+                "keep people whose identifier fails its check (never in production)",
+                "garder les personnes dont l'identifiant est faux (jamais en production)",
+            ),
+        ),
+    ] = False,
+    max_gone: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=100,
+            help=tr(
+                "refuse if more than this percentage of the people would be gone",
+                "refuser si plus de ce pourcentage des personnes disparaissait",
+            ),
+        ),
+    ] = GONE_SHARE * 100,
+    max_rejected: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=100,
+            help=tr(
+                "refuse if more than this percentage of a file's lines cannot be used",
+                "refuser si plus de ce pourcentage des lignes d'un fichier est inutilisable",
+            ),
+        ),
+    ] = REJECTED_SHARE * 100,
+) -> None:
+    """Import a register."""
+    now_ms = SystemClock().now_ms()
+    chosen = settings(database=database, domain=domain)
+    try:
+        sources = [ActivityFile(file, test_identifiers=test_identifiers) for file in files]
+        with _target(chosen, dry_run=dry_run, now_ms=now_ms) as target, _bar() as progress:
+            report = run_import(
+                sources,
+                target,
+                now_ms=now_ms,
+                dry_run=dry_run,
+                gone_share=max_gone / 100,
+                rejected_share=max_rejected / 100,
+                progress=progress,
+            )
+            if not dry_run:
+                _tidy(target)
+    except ImportRefused as error:
+        warn(*listed([error.faults]))
+        fail(f"{error.reason} {_NOT_IMPORTED}", hint=error.advice)
+    except DirectoryBusy:
+        fail(
+            tr(
+                "Another import into this database is running.",
+                "Un autre import dans cette base est en cours.",
+            ),
+            hint=tr("Wait until it is done.", "Attendez qu'il soit terminé."),
+        )
+    except (DatabaseError, DBAPIError, sqlite3.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        fail(
+            tr(f"The database cannot be used: {cause}.", f"La base est inutilisable : {cause}.")
+            + " "
+            + _NOT_IMPORTED,
+            hint=tr(
+                "Check --database, --domain and the room on the disk.",
+                "Vérifiez --database, --domain et la place sur le disque.",
+            ),
+        )
+    except OSError as error:
+        _fail_os(Path(error.filename or ""), error)
+    tell(report, dry_run=dry_run, now_ms=now_ms)
+
+
+_NOT_IMPORTED = tr(
+    "Nothing was imported: the directory is as it was.",
+    "Rien n'a été importé : l'annuaire est inchangé.",
+)
+
+
+class _NoDirectory:
+    """What a dry run compares with when there is no database yet."""
+
+    def known(self) -> Iterator[tuple[str, bytes]]:
+        return iter(())
+
+    def fill(self, records: Iterable[Record]) -> None:
+        raise AssertionError("a dry run fills nothing")
+
+    def publish(self, files: Sequence[ImportedFile]) -> None:
+        raise AssertionError("a dry run publishes nothing")
+
+    def tidy(self) -> None:
+        raise AssertionError("a dry run leaves nothing to tidy")
+
+
+@contextmanager
+def _target(chosen: Settings, *, dry_run: bool, now_ms: int) -> Iterator[DirectoryFilling]:
+    if dry_run and not chosen.database.exists():
+        yield _NoDirectory()
+        return
+    prepare(chosen.database, domain=chosen.domain, now_ms=now_ms)
+    engine = open_engine(chosen.database)
+    try:
+        with filling(engine, chosen.database) as target:
+            yield target
+    finally:
+        engine.dispose()
+
+
+def _tidy(target: DirectoryFilling) -> None:
+    """The new directory is in force already: no failure here may say that nothing was imported."""
+    try:
+        target.tidy()
+    except DBAPIError as error:
+        warn(
+            tr(
+                f"The old directory's room is not free yet ({error.orig}): the next import does it.",
+                f"La place de l'ancien annuaire n'est pas encore libérée ({error.orig}) :"
+                " le prochain import le fera.",
+            )
+        )
+
+
+@contextmanager
+def _bar() -> Iterator[OnProgress]:
+    """A progress bar on a terminal, nothing elsewhere (a cron job's mail is not a terminal)."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda text, share: bar.update(task, description=text, completed=share)
+
+
+def _fail_os(path: Path, error: OSError) -> NoReturn:
+    fail(
+        f"{path}: {error.strerror or error}",
+        hint=tr("Check the name and the permissions.", "Vérifiez le nom et les droits."),
+    )
