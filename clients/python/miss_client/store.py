@@ -250,6 +250,11 @@ class Shelf(Generic[T]):
         """Remove a row inside a transaction."""
         self._store.delete(self._name, name)
 
+    def clear(self) -> None:
+        """Remove all rows inside a transaction."""
+        for name, _ in self._store.rows(self._name):
+            self._store.delete(self._name, name)
+
     def get(self, name: bytes) -> T | None:
         """Read a row."""
         data = self._store.get(self._name, name)

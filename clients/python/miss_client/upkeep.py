@@ -51,8 +51,7 @@ class Upkeep:
             self._vault.put_cursor(cursor)
             if restored is not None:
                 endpoint.void_prekeys()
-                for name, _ in self._vault.nacks.items():
-                    self._vault.nacks.delete(name)  # of positions that mean something else now
+                self._vault.nacks.clear()  # of positions that mean something else now
                 again = self._outbox.submit_again()
         if restored is not None:
             self._hub.tell(Restored(restored, again))

@@ -1,0 +1,37 @@
+"""`miss`: what a person types. Each command's file has its noun.
+
+Other sub-commands are mounted on `app` (`app.add_typer`, `app.command`). Exit codes: 0 done;
+1 refused or failed; 2 wrong usage; 3 nothing failed, but it has to wait for the network or for a
+choice; 130 interrupted.
+"""
+
+import typer
+
+from miss_client.cli import chat, contacts, devices, enrol, listen, search, send, status
+from miss_client.words import tr
+
+app = typer.Typer(
+    name="miss",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help=tr(
+        "Write to colleagues: instant messages between clinicians, end-to-end encrypted.\n\n"
+        "Begin with: miss enrol CODE --server URL",
+        "Écrire à des confrères : messagerie instantanée entre soignants, chiffrée de bout en "
+        "bout.\n\nPour commencer : miss enrol CODE --server URL",
+    ),
+)
+app.command("enrol", help=enrol.HELP)(enrol.enrol)
+app.command("search", help=search.HELP)(search.search)
+app.command("send", help=send.HELP)(send.send)
+app.command("listen", help=listen.HELP)(listen.listen)
+app.command("chat", help=chat.HELP)(chat.chat)
+app.command("status", help=status.HELP)(status.status)
+app.add_typer(devices.app, name="devices")
+app.add_typer(contacts.app, name="contacts")
+
+
+def main() -> None:
+    """The entry point of `miss`."""
+    app()

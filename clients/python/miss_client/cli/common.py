@@ -1,0 +1,176 @@
+"""What all commands share: the store, running a client, and telling failures."""
+
+import asyncio
+import os
+import sys
+import unicodedata
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import segno
+import typer
+from platformdirs import user_data_path
+from rich.console import Console
+
+from miss_client.client import Client
+from miss_client.errors import ClientError, Unreachable, explain
+from miss_client.store import Store
+from miss_client.words import LANGUAGE, tr
+from miss_protocol.directory import Entry
+from miss_protocol.errors import Malformed, MissError
+from miss_protocol.ids import AccountAddress, parse_address
+
+T = TypeVar("T")
+
+FAILED, WAITING, INTERRUPTED = 1, 3, 130
+STORE_NAME = "device.miss"
+
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help=tr(
+            "The file with this device's keys and messages (else MISS_HOME, else your data folder).",
+            "Le fichier des clés et messages de cet appareil (sinon MISS_HOME, sinon votre dossier "
+            "de données).",
+        ),
+        show_default=False,
+    ),
+]
+
+
+def store_path(chosen: Path | None) -> Path:
+    """Which file: the option, else MISS_HOME, else the user's data folder."""
+    if chosen is not None:
+        return chosen
+    home = os.environ.get("MISS_HOME")
+    return (Path(home) if home else user_data_path("miss")) / STORE_NAME
+
+
+def passphrase(path: Path) -> str | None:
+    """What opens this store: MISS_PASSPHRASE, else asked for, else nothing (a key file does)."""
+    if not Store.wants_passphrase(path):
+        return None
+    given = os.environ.get("MISS_PASSPHRASE")
+    if given is not None:
+        return given
+    prompt = tr("Passphrase", "Phrase de passe")
+    return str(typer.prompt(prompt, hide_input=True, err=True))
+
+
+def open_store(chosen: Path | None) -> Store:
+    """Open the device's store; raises `ClientError`."""
+    path = store_path(chosen)
+    return Store.open(path, passphrase=passphrase(path))
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a command's coroutine; expected failures become a sentence and an exit code.
+
+    Ctrl-C cancels at an await, and no transaction has one inside: the store is whole at any moment.
+    """
+
+    async def whole() -> T:
+        return await work()
+
+    try:
+        return asyncio.run(whole())
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except MissError as error:
+        fail(error)
+
+
+def with_client(chosen: Path | None, work: Callable[[Client], Awaitable[T]]) -> T:
+    """Open the device's client, without connecting it, for one piece of work."""
+
+    async def whole() -> T:
+        store = open_store(chosen)
+        try:
+            client = Client.open(store)
+        except BaseException:
+            store.close()
+            raise
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return run(whole)
+
+
+def fail(error: MissError) -> NoReturn:
+    """Tell a failure with its code and what to do next, and end."""
+    code = error.trouble.value.wire if isinstance(error, ClientError) else ""
+    if not code:
+        found = getattr(error, "code", None)
+        code = found.wire if found is not None and hasattr(found, "wire") else "error"
+    err.print(f"miss: {explain(error, LANGUAGE)} [{code}]")
+    raise typer.Exit(WAITING if isinstance(error, Unreachable) else FAILED)
+
+
+def stop(text: str, *, code: int = FAILED) -> NoReturn:
+    """Tell why a command ends here."""
+    err.print(f"miss: {text}")
+    raise typer.Exit(code)
+
+
+def show_code(text: str) -> None:
+    """Show a text as a QR code, on a terminal."""
+    if sys.stdout.isatty():
+        segno.make(text, micro=False).terminal(sys.stdout, compact=True)
+
+
+def clean(text: str) -> str:
+    """Text of others for this terminal: without what could move its cursor or hide its words."""
+    return "".join(
+        c
+        if c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Cs")
+        else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )
+
+
+def described(entry: Entry) -> str:
+    """A directory entry in one line."""
+    name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+    what = ", ".join(part for part in (entry.profession, *entry.specialities) if part)
+    where = entry.places[0].city if entry.places else ""
+    return clean(" · ".join(part for part in (name, what, where) if part))
+
+
+async def resolve(client: Client, who: str) -> AccountAddress:
+    """The one reachable account that `who` names: an address, or words of the directory.
+
+    Ends the command with a list of candidates if there are several.
+    """
+    try:
+        return parse_address(who)
+    except Malformed:
+        pass
+    page = await client.search(who)
+    found = [e for e in page.entries if e.account is not None and e.account != client.account]
+    if len(found) == 1 and page.next is None and found[0].account is not None:
+        return parse_address(found[0].account)
+    if found:
+        for entry in found:
+            out.print(f"{entry.account}  {described(entry)}")
+        stop(
+            tr(
+                "Several people fit. Add a word, or use one of these addresses.",
+                "Plusieurs personnes correspondent. Ajoutez un mot ou prenez une de ces adresses.",
+            ),
+            code=WAITING,
+        )
+    for entry in page.entries:
+        out.print(f"{tr('not on MiSS', 'pas sur MiSS')}  {described(entry)}")
+    stop(
+        tr(
+            "Nobody who can be reached on MiSS fits. Try other words: miss search WORDS",
+            "Personne de joignable sur MiSS ne correspond. Essayez d'autres mots : miss search MOTS",
+        )
+    )

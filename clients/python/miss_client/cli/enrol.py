@@ -1,0 +1,172 @@
+"""`miss enrol`: this device's first step, as an account's first device or a further one."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from miss_client import client as clients
+from miss_client.cli.common import (
+    StoreOption,
+    clean,
+    err,
+    out,
+    passphrase,
+    run,
+    show_code,
+    store_path,
+)
+from miss_client.client import Client
+from miss_client.errors import ClientError, Trouble
+from miss_client.store import Store, key_file_of
+from miss_client.words import LANGUAGE, tr
+from miss_protocol.api import EnrolmentPreview
+
+HELP = tr(
+    "Enrol this device with the code from your operator, or join your account from another "
+    "device of yours.\n\n"
+    "Examples:\n\n"
+    "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
+    "miss enrol K7PQR-2MWXY --join --server https://miss.example.org",
+    "Inscrire cet appareil avec le code de votre opérateur, ou l'ajouter à votre compte depuis un "
+    "autre de vos appareils.\n\n"
+    "Exemples :\n\n"
+    "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
+    "miss enrol K7PQR-2MWXY --join --server https://miss.example.org",
+)
+
+
+def enrol(
+    code: Annotated[str, typer.Argument(help=tr("The code.", "Le code."))],
+    server: Annotated[
+        str, typer.Option(envvar="MISS_SERVER", help=tr("The server's URL.", "L'URL du serveur."))
+    ],
+    join: Annotated[
+        bool,
+        typer.Option(
+            "--join",
+            help=tr(
+                "The code is an invitation: miss devices invite.",
+                "Le code est une invitation : miss devices invite.",
+            ),
+        ),
+    ] = False,
+    name: Annotated[
+        str, typer.Option(help=tr("What to call this device.", "Le nom de cet appareil."))
+    ] = "",
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept-charter",
+            help=tr("The charter was read and is accepted.", "La charte a été lue et acceptée."),
+        ),
+    ] = False,
+    use_passphrase: Annotated[
+        bool,
+        typer.Option(
+            "--passphrase",
+            help=tr(
+                "Seal the store with a passphrase instead of a key file.",
+                "Protéger le fichier par une phrase de passe au lieu d'un fichier de clé.",
+            ),
+        ),
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Enrol this device."""
+    path = store_path(store)
+    device = name or platform.node()[:60] or "miss"
+
+    async def work() -> None:
+        opened = _store(path, use_passphrase)
+        try:
+            if join:
+                client = await _join(server, code, opened, device)
+            else:
+                client = await clients.enrol(
+                    server, code, opened, device_name=device, accept_charter=accept or _confirm
+                )
+            _welcome(client, path)
+            await client.close()
+        finally:
+            # Whatever was begun is saved: the same command goes on with it.
+            opened.close()
+
+    run(work)
+
+
+def _store(path: Path, use_passphrase: bool) -> Store:
+    """The store to enrol into: a new one, or one whose enrolment was cut short."""
+    try:
+        return Store.open(path, passphrase=passphrase(path))
+    except ClientError as error:
+        if error.trouble is not Trouble.STORE_MISSING:
+            raise
+    if use_passphrase:
+        return Store.create(path, passphrase=_new_passphrase())
+    return Store.create(path)
+
+
+def _new_passphrase() -> str:
+    given = os.environ.get("MISS_PASSPHRASE")
+    if given:
+        return given
+    return str(
+        typer.prompt(
+            tr("New passphrase", "Nouvelle phrase de passe"),
+            hide_input=True,
+            confirmation_prompt=True,
+            err=True,
+        )
+    )
+
+
+def _confirm(preview: EnrolmentPreview) -> bool:
+    out.print(
+        tr("This code is for: ", "Ce code est celui de : ")
+        + clean(" · ".join(part for part in (preview.name, preview.profession) if part))
+    )
+    charter = preview.charter
+    out.print("\n" + clean(charter.fr if LANGUAGE == "fr" else charter.en) + "\n")
+    return typer.confirm(
+        tr(
+            f"Is this you, and do you accept the charter (version {clean(charter.version)})?",
+            f"Est-ce vous, et acceptez-vous la charte (version {clean(charter.version)}) ?",
+        )
+    )
+
+
+async def _join(server: str, code: str, store: Store, device: str) -> Client:
+    joining = await clients.join_account(server, code, store, device_name=device)
+    approval = joining.approval_code
+    show_code(approval)
+    out.print(
+        tr(
+            f"Approval code: {approval}\n"
+            f"On a device of your account, type: miss devices approve {approval}\nWaiting…",
+            f"Code d'approbation : {approval}\n"
+            f"Sur un appareil de votre compte : miss devices approve {approval}\nEn attente…",
+        )
+    )
+    return await joining.approved()
+
+
+def _welcome(client: Client, path: Path) -> None:
+    out.print(tr("Enrolled: ", "Inscrit : ") + clean(client_name(client)))
+    if key_file_of(path).exists():
+        err.print(
+            tr(
+                f"Its keys are in {path}, which {key_file_of(path).name} beside it opens: keep both "
+                "private, and out of backups.",
+                f"Ses clés sont dans {path}, que {key_file_of(path).name} à côté ouvre : gardez les "
+                "deux privés, et hors des sauvegardes.",
+            )
+        )
+    out.print(tr("Next: miss search WORDS", "Ensuite : miss search MOTS"))
+
+
+def client_name(client: Client) -> str:
+    """Name and address of an account."""
+    return f"{client.name} <{client.account}>"

@@ -1,0 +1,114 @@
+"""`miss send`: one message."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from miss_client.cli.common import (
+    FAILED,
+    WAITING,
+    StoreOption,
+    clean,
+    out,
+    resolve,
+    stop,
+    with_client,
+)
+from miss_client.client import Client
+from miss_client.errors import Trouble
+from miss_client.records import State
+from miss_client.words import LANGUAGE, tr
+from miss_protocol.errors import code_of
+
+HELP = tr(
+    "Send a message to one person, named by address or by words of the directory.\n\n"
+    'Example: miss send "cardio lille lefevere" "May I send you a patient this week?"',
+    "Envoyer un message à une personne, nommée par son adresse ou par des mots de l'annuaire.\n\n"
+    'Exemple : miss send "cardio lille lefevere" "Puis-je vous adresser une patiente ?"',
+)
+
+WAIT_FOR: dict[str, State] = {"sent": "sent", "delivered": "delivered", "read": "read"}
+TICKS = {"queued": "…", "sent": "✓", "delivered": "✓✓", "read": "✓✓", "failed": "✗"}
+
+
+def send(
+    who: Annotated[
+        str, typer.Argument(help=tr("An address, or directory words.", "Une adresse, ou des mots."))
+    ],
+    text: Annotated[str, typer.Argument(help=tr("What to say.", "Le texte."))],
+    until: Annotated[
+        str,
+        typer.Option(
+            help=tr(
+                "Wait for this state: sent, delivered, read.",
+                "Attendre cet état : sent, delivered, read.",
+            )
+        ),
+    ] = "sent",
+    patience: Annotated[
+        float, typer.Option(help=tr("Seconds to wait at most.", "Secondes d'attente au plus."))
+    ] = 15.0,
+    urgent: Annotated[
+        bool, typer.Option("--urgent", help=tr("Mark as urgent.", "Urgent."))
+    ] = False,
+    store: StoreOption = None,
+) -> None:
+    """Send a message."""
+    if until not in WAIT_FOR:
+        raise typer.BadParameter("sent, delivered, read", param_hint="--until")
+
+    async def work(client: Client) -> None:
+        address = await resolve(client, who)
+        id = await client.send([address], text, urgency="urgent" if urgent else "normal")
+        async with client:
+            try:
+                async with asyncio.timeout(patience):
+                    await client.wait_for_state(id, WAIT_FOR[until])
+            except TimeoutError:
+                pass  # it is told below how far it is
+            found = client.saved(id)
+            name = clean(client.contacts.name(address))
+        if found.state == "failed":
+            failed = tr(f"Not sent to {name}: ", f"Non envoyé à {name} : ")
+            stop(failed + reason_text(found.reason), code=FAILED)
+        out.print(f"{TICKS[found.state]} {state_text(found.state)} · {name}")
+        if found.state == "queued":
+            stop(
+                tr(
+                    "It is kept and leaves with the next command that connects: miss listen",
+                    "Il est gardé et partira à la prochaine connexion : miss listen",
+                ),
+                code=WAITING,
+            )
+
+    with_client(store, work)
+
+
+def state_text(state: str) -> str:
+    """A state in words."""
+    return {
+        "queued": tr("waiting to leave", "en attente d'envoi"),
+        "sent": tr("sent", "envoyé"),
+        "delivered": tr("delivered", "remis"),
+        "read": tr("read", "lu"),
+        "failed": tr("failed", "échec"),
+    }[state]
+
+
+def reason_text(reason: str) -> str:
+    """Why a message failed, in words."""
+    code = code_of(reason)
+    if code is not None:
+        return code.text(LANGUAGE)
+    for trouble in Trouble:
+        if trouble.value.wire == reason:
+            return trouble.text(LANGUAGE)
+    return {
+        "undecryptable": tr(
+            "their device could not open it, even encrypted anew",
+            "son appareil n'a pas pu l'ouvrir, même rechiffré",
+        ),
+        "revoked": tr("their device was removed", "son appareil a été retiré"),
+        "refused": tr("their mailbox is full", "sa boîte est pleine"),
+    }.get(reason, reason)

@@ -1,0 +1,88 @@
+"""One look into the mailbox over HTTP: for a process that is woken for a few seconds (rule B3).
+
+The same order as on a connection: save, then acknowledge; what is saved is acknowledged by the next
+call of the same loop, or by the next connection.
+"""
+
+from msgspec import UNSET
+
+from miss_client.calls import Calls
+from miss_client.contacts import Contacts
+from miss_client.errors import ServerError
+from miss_client.inbox import Inbox, Row
+from miss_client.outbox import Outbox
+from miss_client.upkeep import Upkeep
+from miss_client.vault import Vault
+from miss_protocol import client_session as s
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.api import MailboxCall, MailboxPage
+from miss_protocol.digest import envelope_hash, roll
+
+
+async def fetch_once(
+    vault: Vault,
+    calls: Calls,
+    contacts: Contacts,
+    outbox: Outbox,
+    inbox: Inbox,
+    upkeep: Upkeep,
+) -> int:
+    """Fetch until nothing waits, acknowledge, send what is unsettled; returns how many rows came."""
+    came = 0
+    tick: int | None = None
+    while True:
+        cursor = vault.cursor
+        nacks = tuple(inbox.owed_nacks())
+        receipts = tuple(inbox.owed()[: limits.RECEIPTS_PER_ACK_MAX])
+        call = MailboxCall(
+            after=cursor.position,
+            digest=cursor.digest,
+            sn=cursor.sn,
+            epoch=cursor.epoch,
+            roster=contacts.own.version,
+            ack=f.Ack(
+                position=cursor.position,
+                tick=UNSET if tick is None else tick,
+                receipts=receipts,
+            ),
+            nacks=nacks,
+        )
+        page = await calls.post("/v1/mailbox", call, MailboxPage)
+        restored = None if page.restored is UNSET else page.restored
+        digest = b"" if page.after_digest is UNSET else page.after_digest
+        upkeep.note_epoch(page.epoch, restored=restored, acked=page.acked, digest=digest)
+        if restored is None:
+            # The call is one transaction on the server: answered means durable.
+            inbox.paid(receipts, nacks)
+        rows = _rows(page, vault.cursor.position, vault.cursor.digest)
+        async for _ in inbox.take(rows):
+            pass  # the next call acknowledges
+        for status in page.statuses:
+            outbox.status(status)
+            tick = max(tick or 0, status.tick)
+        came += len(rows)
+        if not rows and not page.statuses and restored is None:
+            break
+    await outbox.post()
+    return came
+
+
+def _rows(page: MailboxPage, position: int, digest: bytes) -> list[Row]:
+    """The page's rows with their rolling digests; a skipped position is a broken protocol."""
+    rows: list[Row] = []
+    for row in page.rows:
+        first = row.first if isinstance(row, f.Gap) else row.position
+        if first != position + 1:
+            raise ServerError("a position was skipped")
+        if isinstance(row, f.Gap):
+            for at, row_hash in enumerate(row.hashes, row.first):
+                digest = roll(digest, at, row_hash)
+            position = row.last
+            rows.append(s.GapSeen(row, digest))
+        else:
+            row_hash = envelope_hash(row.account, row.device, row.id, row.body, row.wrap)
+            digest = roll(digest, row.position, row_hash)
+            position = row.position
+            rows.append(s.Delivered(row, digest))
+    return rows
