@@ -34,6 +34,24 @@ class Caller:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """The request as it came over the wire: the path still percent-encoded, as it was signed."""
+
+    method: str
+    url: str
+    headers: Any
+
+
+def _as_sent(request: Request) -> _Message:
+    scope = request.scope
+    target = scope["raw_path"].decode("latin-1")
+    if scope["query_string"]:
+        target += "?" + scope["query_string"].decode("latin-1")
+    host = request.headers.get("host", "")
+    return _Message(scope["method"], f"{scope['scheme']}://{host}{target}", request.headers)
+
+
 class _Ed25519(HTTPSignatureAlgorithm):
     """Ed25519 by PyNaCl, as everywhere in the server."""
 
@@ -106,7 +124,7 @@ async def signed(request: Request) -> Caller:
     )
     try:
         results = verifier.verify(
-            request, max_age=None, expect_tag=TAG, require_components=COVERED, body=body
+            _as_sent(request), max_age=None, expect_tag=TAG, require_components=COVERED, body=body
         )
     except InvalidSignature as error:
         if isinstance(error.__context__, Refused):

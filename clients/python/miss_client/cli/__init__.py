@@ -7,7 +7,7 @@ choice; 130 interrupted.
 
 import typer
 
-from miss_client.cli import chat, contacts, devices, enrol, listen, search, send, status
+from miss_client.cli import chat, contacts, demo, devices, enrol, listen, search, send, status
 from miss_client.words import tr
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("send", help=send.HELP)(send.send)
 app.command("listen", help=listen.HELP)(listen.listen)
 app.command("chat", help=chat.HELP)(chat.chat)
 app.command("status", help=status.HELP)(status.status)
+app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(devices.app, name="devices")
 app.add_typer(contacts.app, name="contacts")
 
