@@ -16,13 +16,16 @@ SLOW_BYTES_PER_SECOND = 2_000
 class Line:
     """Forwards to `host:port`. Use as an async context manager; `url` is where clients connect."""
 
-    def __init__(self, host: str, port: int, *, listen_port: int = 0) -> None:
+    def __init__(
+        self, host: str, port: int, *, listen_host: str = "127.0.0.1", listen_port: int = 0
+    ) -> None:
         self.host = host
         self.port = port
         self.slow = False
         self.offline = False
         self.dropped = 0
         """How many answers were swallowed."""
+        self._listen_host = listen_host
         self._listen_port = listen_port
         self._drop_next = False
         self._armed = False
@@ -30,7 +33,9 @@ class Line:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self._listen_port)
+        self._server = await asyncio.start_server(
+            self._forward, self._listen_host, self._listen_port
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -43,7 +48,8 @@ class Line:
     def url(self) -> str:
         """Where clients connect."""
         assert self._server is not None  # noqa: S101  # entered before
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}"
 
     def drop_next_reply(self) -> None:
         """Let the next thing a client says through, and swallow the answer."""

@@ -7,7 +7,18 @@ choice; 130 interrupted.
 
 import typer
 
-from miss_client.cli import chat, contacts, demo, devices, enrol, listen, search, send, status
+from miss_client.cli import (
+    chat,
+    contacts,
+    demo,
+    devices,
+    enrol,
+    listen,
+    sandbox,
+    search,
+    send,
+    status,
+)
 from miss_client.words import tr
 
 app = typer.Typer(
@@ -29,6 +40,7 @@ app.command("listen", help=listen.HELP)(listen.listen)
 app.command("chat", help=chat.HELP)(chat.chat)
 app.command("status", help=status.HELP)(status.status)
 app.command("demo", help=demo.HELP)(demo.demo)
+app.command("sandbox", help=sandbox.HELP)(sandbox.sandbox)
 app.add_typer(devices.app, name="devices")
 app.add_typer(contacts.app, name="contacts")
 
