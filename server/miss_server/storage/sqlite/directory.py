@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from miss_protocol import limits
-from miss_protocol.directory import Entry, Reach, SearchPage, Source, query_words
+from miss_protocol.directory import Entry, Reach, SearchPage, Source, normalise, query_words
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.directory import ImportedFile
@@ -23,6 +23,8 @@ from miss_server.storage.sqlite.directory_filling import generation, in_slot
 from miss_server.storage.sqlite.engine import reading
 
 _CURSOR_MAX = 256
+_RUN = 6
+"""Words of the longest family name that is recognised as typed in full."""
 FEW = 2_000
 """Matches up to which accounts are looked up by match and not the other way round."""
 _HOLDER_RANKS = 4
@@ -116,14 +118,14 @@ class SqliteDirectory:
         if limit < 1:
             raise Malformed("a page of no entries")
         limit = min(limit, limits.PAGE_MAX)
-        words = query_words(query)
+        asked = _asked(query, now_ms)
         with reading(connection):
             now_in_force = generation(connection)
             start = _start(connection, cursor, now_in_force)
             ranked: list[tuple[int, int]] = []
-            if words:
+            if asked["match"]:
                 ranked = _ranked(
-                    connection, words, start, now_in_force % 2, limit + 1, now_ms, self._few
+                    connection, asked | {"few": self._few}, start, now_in_force % 2, limit + 1
                 )
             shown = _shown_by_id(connection, [i for i, _ in ranked[:limit]], now_in_force, now_ms)
             files = self.files(connection)
@@ -170,36 +172,35 @@ class SqliteDirectory:
         return [ImportedFile(*row) for row in rows]
 
 
-def _ranked(
-    connection: Connection,
-    words: tuple[str, ...],
-    start: _Cursor,
-    slot: int,
-    count: int,
-    now_ms: int,
-    few: int,
-) -> list[tuple[int, int]]:
-    """The next `count` matches after `start` as (id, rank): 0-3 with account, 4 exact, 5 others."""
-    # A word is letters and digits only; quoted, it cannot be read as an operator (AND, NEAR, *).
-    match = " AND ".join(f'"{word}"*' for word in words)
-    runs = {" ".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
-    values: dict[str, Any] = {
-        "match": match,
+def _asked(query: str, now_ms: int) -> dict[str, Any]:
+    """A query as values of the statements; `match` is empty when it says nothing."""
+    words = query_words(query)  # refuses before anything else is done with a long query
+    typed = normalise(query)
+    # A family name in full may hold words that a query ignores: Du Pont, Le Goff.
+    runs = {" ".join(typed[i:j]) for i in range(len(typed)) for j in range(i + 1, i + 1 + _RUN)}
+    return {
+        # Words are letters and digits only; quoted, none can be an operator (AND, NEAR, *).
+        "match": " AND ".join(f'"{word}"*' for word in words),
         "names": json.dumps(sorted(runs)),
         "dormant": now_ms - limits.DORMANT_AFTER * 1000,
-        "few": few,
     }
-    matches = connection.exec_driver_sql(in_slot(_COUNT, slot), values).scalar_one()
+
+
+def _ranked(
+    connection: Connection, asked: dict[str, Any], start: _Cursor, slot: int, count: int
+) -> list[tuple[int, int]]:
+    """The next `count` matches after `start` as (id, rank): 0-3 with account, 4 exact, 5 others."""
+    matches = connection.exec_driver_sql(in_slot(_COUNT, slot), asked).scalar_one()
     found: list[tuple[int, int]] = []
     for statement, last_rank in (
-        (_HOLDERS_OF_FEW if matches < few else _HOLDERS_OF_MANY, _HOLDER_RANKS - 1),
+        (_HOLDERS_OF_FEW if matches < asked["few"] else _HOLDERS_OF_MANY, _HOLDER_RANKS - 1),
         (_EXACT, _EXACT_RANK),
         (_REST, _REST_RANK),
     ):
         if start.rank > last_rank or len(found) == count:
             continue
         inside = start.rank == last_rank or last_rank < _HOLDER_RANKS
-        values |= {
+        values = asked | {
             "rank": start.rank,
             "id": start.id if inside else 0,
             "count": count - len(found),

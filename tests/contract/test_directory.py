@@ -1,0 +1,476 @@
+"""What every engine promises of the directory: searching it, and replacing it as a whole."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+
+from miss_protocol import limits
+from miss_protocol.directory import SearchPage, Source
+from miss_protocol.errors import Code, Malformed, Refused
+from miss_protocol.ids import AccountAddress, new_address
+from miss_server.importers.activities import ActivityFile
+from miss_server.importers.importing import Report, run_import
+from miss_server.storage.directory import Directory, DirectoryBusy
+from miss_server.storage.schema import accounts, devices
+from miss_server.storage.sqlite.directory import SqliteDirectory
+from miss_server.storage.sqlite.directory_filling import filling
+from miss_server.storage.sqlite.engine import open_engine, writing
+from miss_server.storage.sqlite.store import prepare
+from tests.support import register
+from tests.support.devices import DAY_MS, DOMAIN, NOW
+from tests.support.register import STAMPED, STAMPED_DATE, activity, rpps
+
+LONG_AGO = NOW - limits.DORMANT_AFTER * 1000 - 1
+
+
+@dataclass
+class Bench:
+    """A database with a directory; `on` is the reader's connection."""
+
+    path: Path
+    engine: Engine
+    on: Connection
+    directory: Directory
+
+    def load(self, *activities: dict[str, str], gone_share: float = 1.0) -> Report:
+        file = register.write(self.path.with_name(STAMPED), *activities)
+        with filling(self.engine, self.path, pause=lambda _: None) as target:
+            report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=gone_share)
+            target.tidy()
+        return report
+
+    def join(
+        self, serial: int, *seen: int, revoked: bool = False, suspended: bool = False
+    ) -> AccountAddress:
+        """Open an account for a person, with a device for each time in `seen`."""
+        address = new_address(os.urandom(16), DOMAIN)
+        with self.engine.connect() as connection, writing(connection):
+            connection.execute(
+                accounts.insert().values(
+                    address=address,
+                    person="8" + rpps(serial),
+                    name="",
+                    genesis=bytes(32) if seen else None,
+                    suspended=suspended,
+                    created_ms=NOW,
+                )
+            )
+            for seen_ms in seen:
+                connection.execute(
+                    devices.insert().values(
+                        id=os.urandom(16),
+                        account=address,
+                        signing_key=bytes(32),
+                        created_ms=0,
+                        seen_ms=seen_ms,
+                        revoked_ms=NOW if revoked else None,
+                        epoch=bytes(16),
+                    )
+                )
+        return address
+
+    def page(self, query: str, **more: Any) -> SearchPage:
+        return self.directory.search(self.on, query, now_ms=NOW, **more)
+
+    def names(self, query: str, **more: Any) -> list[str]:
+        return [entry.name for entry in self.page(query, **more).entries]
+
+    def pages(self, query: str, limit: int) -> list[str]:
+        found, cursor = [], None
+        while True:
+            page = self.page(query, limit=limit, cursor=cursor)
+            assert len(page.entries) <= limit
+            found += [entry.name for entry in page.entries]
+            cursor = page.next
+            if cursor is None:
+                return found
+
+
+# The second looks accounts up first, as for a query with thousands of matches.
+@pytest.fixture(params=["sqlite, few matches", "sqlite, many matches"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    path = tmp_path / "miss.sqlite"
+    prepare(path, domain=DOMAIN, now_ms=NOW)
+    engine, reading = open_engine(path), open_engine(path, read_only=True)
+    few = 0 if "many" in request.param else 2000
+    with reading.connect() as connection:
+        yield Bench(path, engine, connection, SqliteDirectory(few=few))
+    engine.dispose()
+    reading.dispose()
+
+
+CARDIOLOGIST = activity(
+    1, name="LEFÉVÈRE-DESPRÉ", given="Gaëtan", speciality="Cardiologie et maladies vasculaires"
+)
+NURSE = activity(
+    2,
+    name="D'HAËNE",
+    given="Marie-Noëlle",
+    title="",
+    profession="Infirmier",
+    profession_code="60",
+    speciality="",
+    city="Saint-Omer",
+    postcode="62500",
+    department="Pas-de-Calais",
+    department_code="62",
+    organisation="Cabinet infirmier des Trois-Ponts",
+)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "lefevere",
+        "LEFÉVÈRE",
+        "lefevere-despre",
+        "despré lefévère",
+        "Gaëtan Lefévère",
+        "gaet lef",
+        "cardio lille",
+        "lille cardiologue",
+        "Dr Lefevere cardiologue à Lille",
+        "lef 59",
+        "lef nord",
+        "lef 59000",
+        "beffroi card",
+        "médecin lef",
+        "lefeveredespre",
+    ],
+)
+def test_a_person_is_found_by_half_remembered_words(bench: Bench, query: str) -> None:
+    bench.load(CARDIOLOGIST, NURSE)
+    assert bench.names(query) == ["LEFÉVÈRE-DESPRÉ"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "dhaene",
+        "d'haëne",
+        "haene marie",
+        "infirmière st omer",
+        "ide 62",
+        "saint-omer",
+        "trois ponts",
+    ],
+)
+def test_elisions_everyday_names_and_abbreviations_find(bench: Bench, query: str) -> None:
+    bench.load(CARDIOLOGIST, NURSE)
+    assert bench.names(query) == ["D'HAËNE"]
+
+
+@pytest.mark.parametrize("query", ["lefevere saint-omer", "despreux", "evere", "zzz"])
+def test_every_word_must_begin_a_word_of_the_entry(bench: Bench, query: str) -> None:
+    bench.load(CARDIOLOGIST, NURSE)
+    assert bench.names(query) == []
+
+
+def test_an_entry_is_shown_whole_with_the_date_of_its_source(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    page = bench.page("lef")
+    assert (page.data_date, page.sources) == (STAMPED_DATE, (Source("RPPS", STAMPED_DATE),))
+    (entry,) = page.entries
+    assert entry.person == "8" + rpps(1)
+    assert (entry.title, entry.given, entry.profession) == ("Docteur", "Gaëtan", "Médecin")
+    assert entry.specialities == ("Cardiologie et maladies vasculaires",)
+    assert entry.places[0].city == "Lille"
+    assert (entry.reach, entry.account, entry.sources) == ("none", None, ("RPPS",))
+    assert bench.directory.entry(bench.on, entry.person, now_ms=NOW) == entry
+    assert bench.directory.entry(bench.on, "8" + rpps(9), now_ms=NOW) is None
+
+
+def test_before_the_first_import_nobody_is_found(bench: Bench) -> None:
+    assert bench.page("lille") == SearchPage((), None, "", ())
+    assert bench.directory.entry(bench.on, "8" + rpps(1), now_ms=NOW) is None
+    assert bench.directory.files(bench.on) == []
+
+
+# --- Reach ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "reach"),
+    [
+        ([NOW - DAY_MS], {}, "miss"),
+        ([LONG_AGO + 1], {}, "miss"),
+        ([LONG_AGO], {}, "dormant"),
+        ([LONG_AGO, NOW], {}, "miss"),
+        ([], {}, "none"),
+        ([NOW], {"revoked": True}, "none"),
+        ([NOW], {"suspended": True}, "none"),
+    ],
+)
+def test_reach_is_told_honestly(
+    bench: Bench, seen: list[int], state: dict[str, bool], reach: str
+) -> None:
+    bench.load(CARDIOLOGIST)
+    address = bench.join(1, *seen, **state)
+    (entry,) = bench.page("lef").entries
+    assert entry.reach == reach
+    assert entry.account == (None if reach == "none" else address)
+    assert bench.directory.entry(bench.on, entry.person, now_ms=NOW) == entry
+
+
+def test_entries_are_found_by_account(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST, NURSE)
+    first, unused = bench.join(1, NOW), bench.join(3, NOW)
+    suspended = bench.join(2, NOW, suspended=True)
+    stranger = new_address(os.urandom(16), DOMAIN)
+    asked = [first, unused, suspended, stranger]
+    found = bench.directory.by_account(bench.on, asked, now_ms=NOW)
+    assert {address: entry.name for address, entry in found.items()} == {
+        first: "LEFÉVÈRE-DESPRÉ",
+        suspended: "D'HAËNE",
+    }
+    assert bench.directory.by_account(bench.on, [], now_ms=NOW) == {}
+
+
+# --- Ranking and pages -----------------------------------------------------------------------------
+
+
+def crowd(bench: Bench) -> list[str]:
+    """Seven people that "martel" finds, in the order in which they must come."""
+    people = {
+        1: ("MARTELIN", "Anne"),
+        2: ("MARTEL", "Paul"),
+        3: ("MARTEL", "Anne"),
+        4: ("AUBERT", "Martel"),
+        5: ("MARTELIN", "Zoé"),
+        6: ("MARTEL", "Zoé"),
+        7: ("ZELLER", "Martel"),
+        8: ("DUPRÉ", "Anne"),
+    }
+    bench.load(*(activity(n, name=name, given=given) for n, (name, given) in people.items()))
+    bench.join(7, NOW)
+    bench.join(6, NOW)
+    bench.join(5, LONG_AGO, LONG_AGO)
+    bench.join(2, LONG_AGO)
+    bench.join(8, NOW)
+    return ["MARTEL Zoé", "ZELLER Martel", "MARTEL Paul", "MARTELIN Zoé", "MARTEL Anne",
+            "AUBERT Martel", "MARTELIN Anne"]  # fmt: skip
+
+
+def test_reachable_people_come_first_then_exact_names_then_by_name(bench: Bench) -> None:
+    expected = crowd(bench)
+    found = [f"{entry.name} {entry.given}" for entry in bench.page("martel").entries]
+    assert found == expected
+
+
+@pytest.mark.parametrize("query", ["durand du pont", "du pont durand", "Dr Du Pont"])
+def test_a_name_of_several_words_is_exact_when_all_are_typed(bench: Bench, query: str) -> None:
+    bench.load(
+        activity(1, name="DU PONT", given="Durand"),
+        activity(2, name="ABEL-DU-PONTHIEU", given="Durand"),
+    )
+    assert bench.names(query)[0] == "DU PONT"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 50])
+def test_pages_together_are_the_whole_list(bench: Bench, limit: int) -> None:
+    expected = [name.split()[0] for name in crowd(bench)]
+    assert bench.pages("martel", limit) == expected
+
+
+def test_a_page_is_never_longer_than_the_limit_of_pages(bench: Bench) -> None:
+    bench.load(*(activity(n) for n in range(limits.PAGE_MAX + 5)))
+    page = bench.page("lille", limit=10_000)
+    assert len(page.entries) == limits.PAGE_MAX
+    assert page.next is not None
+    assert len(bench.page("lille").entries) == limits.PAGE_DEFAULT
+
+
+def test_pages_go_on_over_a_new_directory(bench: Bench) -> None:
+    people = [activity(n, name=name) for n, name in enumerate(["ABEL", "BEAU", "CARON", "DUVAL"])]
+    bench.load(*people)
+    page = bench.page("lille", limit=2)
+    bench.load(activity(9, name="AARON"), *people[1:])
+    assert bench.names("lille", cursor=page.next) == ["CARON", "DUVAL"]
+
+
+def test_a_cursor_whose_person_left_is_refused(bench: Bench) -> None:
+    people = [activity(n, name=name) for n, name in enumerate(["ABEL", "BEAU", "CARON", "DUVAL"])]
+    bench.load(*people)
+    page = bench.page("lille", limit=2)
+    bench.load(people[0], *people[2:])
+    with pytest.raises(Refused) as refusal:
+        bench.page("lille", cursor=page.next)
+    assert refusal.value.code is Code.OUT_OF_PLACE
+
+
+# --- Bad input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("query", ["", " ", "x", "é", "?!", "'\"*()", "-" * 200])
+def test_a_query_that_says_nothing_finds_nobody(bench: Bench, query: str) -> None:
+    bench.load(CARDIOLOGIST)
+    assert bench.names(query) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '"lille" OR "douai"',
+        "lille OR douai",
+        "lille NOT lef",
+        "NEAR(lille nord)",
+        "words:lille",
+        "lille*",
+        "^lille",
+        "lille + nord",
+        "lille'; DROP TABLE accounts; --",
+        "{lille}",
+        "lille AND",
+        "%",
+        "_",
+    ],
+)
+def test_no_operator_reaches_the_engine(bench: Bench, query: str) -> None:
+    bench.load(activity(1, name="LILLE", city="Lille"), CARDIOLOGIST)
+    words = {"or", "not", "near", "words", "drop", "and"}
+    typed = "".join(c if c.isalnum() else " " for c in query.lower()).split()
+    expected = bool(typed) and not words & set(typed)
+    assert bool(bench.names(query)) is expected
+
+
+@pytest.mark.parametrize(("query", "error"), [("a\x00b", Malformed), ("x" * 10_240, Refused)])
+def test_bad_queries_are_refused(bench: Bench, query: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        bench.page(query)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "é",
+        "!!!!",
+        "A",
+        "AAAA",
+        "WzFd",
+        "eyJhIjoxfQ",
+        "A" * 300,
+        "WzAsLTEsMCwiIl0",  # [0,-1,0,""]
+        "WzAsNiwwLCIiXQ",  # [0,6,0,""]
+        "WzAsMCwtMSwiIl0",  # [0,0,-1,""]
+        "WzAsMCw5MjIzMzcyMDM2ODU0Nzc1ODA4LCIiXQ",  # [0,0,2**63,""]
+        "WzAsMCwwLCIiLDFd",  # [0,0,0,"",1]
+    ],
+)
+def test_a_cursor_that_is_none_is_malformed(bench: Bench, cursor: str) -> None:
+    with pytest.raises(Malformed):
+        bench.page("lille", cursor=cursor)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_nobody_is_malformed(bench: Bench, limit: int) -> None:
+    with pytest.raises(Malformed):
+        bench.page("lille", limit=limit)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    path = tmp_path_factory.mktemp("directory") / "miss.sqlite"
+    prepare(path, domain=DOMAIN, now_ms=NOW)
+    engine = open_engine(path)
+    with engine.connect() as connection:
+        bench = Bench(path, engine, connection, SqliteDirectory())
+        bench.load(CARDIOLOGIST, NURSE)
+        yield bench
+    engine.dispose()
+
+
+@settings(deadline=None)
+@given(st.text(), st.none() | st.text())
+def test_any_query_is_answered_or_refused(shared: Bench, query: str, cursor: str | None) -> None:
+    try:
+        shared.page(query, cursor=cursor)
+    except (Malformed, Refused):
+        return
+
+
+# --- Replacing the directory ----------------------------------------------------------------------
+
+
+def test_a_report_tells_added_changed_and_gone(bench: Bench) -> None:
+    first = bench.load(activity(1), activity(2), activity(3), activity(3, city="Douai"))
+    assert (first.people, first.activities, first.added) == (3, 4, 3)
+    second = bench.load(activity(2), activity(3, city="Lens"), activity(4))
+    assert (second.added, second.changed, second.unchanged, second.gone) == (1, 1, 1, 1)
+    third = bench.load(activity(2), activity(3, city="Lens"), activity(4))
+    assert (third.added, third.changed, third.unchanged, third.gone) == (0, 0, 3, 0)
+    (file,) = bench.directory.files(bench.on)
+    assert (file.name, file.file, file.date, file.activities) == ("RPPS", STAMPED, STAMPED_DATE, 3)
+
+
+def test_after_many_imports_only_the_last_is_found(bench: Bench) -> None:
+    for n in range(5):
+        bench.load(activity(n), activity(n + 1))
+    assert bench.names("nom") == ["NOM4", "NOM5"]
+
+
+def test_until_it_is_published_the_old_directory_is_searched(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    file = register.write(bench.path.with_name("new.txt"), NURSE)
+    seen: list[Sequence[str]] = []
+
+    def look(text: str, share: float) -> None:
+        seen.append(bench.names("lef"))
+        seen.append(bench.names("haene"))
+
+    with filling(bench.engine, bench.path, pause=lambda _: None) as target:
+        report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=look)
+        assert report.gone == 1
+        assert seen[::2] == [["LEFÉVÈRE-DESPRÉ"]] * (len(seen) // 2)
+        assert seen[1::2] == [[]] * (len(seen) // 2)
+        assert len(seen) >= 6
+        # in force before it is tidied up
+        assert (bench.names("lef"), bench.names("haene")) == ([], ["D'HAËNE"])
+
+
+def test_an_import_that_died_leaves_the_old_one_and_the_next_succeeds(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    file = register.write(bench.path.with_name("new.txt"), *(activity(n) for n in range(1, 400)))
+
+    def die(text: str, share: float) -> None:
+        if text == "writing":
+            raise KeyboardInterrupt
+
+    def run() -> None:
+        with filling(bench.engine, bench.path, pause=lambda _: None) as target:
+            run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=die)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert bench.names("lille") == ["LEFÉVÈRE-DESPRÉ"]
+    bench.load(NURSE)
+    assert bench.names("lille") == []
+    assert bench.names("haene") == ["D'HAËNE"]
+
+
+def test_only_one_import_runs_at_a_time(bench: Bench) -> None:
+    with filling(bench.engine, bench.path), pytest.raises(DirectoryBusy):
+        bench.load(CARDIOLOGIST)
+    bench.load(CARDIOLOGIST)
+    assert bench.names("lef") == ["LEFÉVÈRE-DESPRÉ"]
+
+
+def test_other_writers_get_their_turn_between_the_slices(bench: Bench) -> None:
+    file = register.write(bench.path.with_name("f.txt"), *(activity(n) for n in range(1000)))
+    turns = 0
+
+    def write(_: float) -> None:
+        nonlocal turns
+        with bench.engine.connect() as connection, writing(connection):
+            turns += 1
+
+    with filling(bench.engine, bench.path, pause=write) as target:
+        run_import([ActivityFile(file)], target, now_ms=NOW)
+        assert turns == len(target.slices) >= 4

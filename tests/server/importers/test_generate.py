@@ -1,0 +1,113 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from miss_server.importers.activities import Activity, ActivityFile
+from miss_server.importers.generate import DEMO_PEOPLE, generate
+
+PEOPLE = 2000
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("register") / "f.txt"
+    generate(path, people=PEOPLE, seed=7)
+    return path
+
+
+@pytest.fixture(scope="module")
+def activities(path: Path) -> list[Activity]:
+    file = ActivityFile(path)
+    lines = list(file)
+    assert file.rejected.count == 0, file.rejected.listed
+    return lines
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_does_not(
+    path: Path, tmp_path: Path
+) -> None:
+    generate(tmp_path / "a", people=PEOPLE, seed=7)
+    generate(tmp_path / "b", people=PEOPLE, seed=8)
+    assert (tmp_path / "a").read_bytes() == path.read_bytes() != (tmp_path / "b").read_bytes()
+
+
+def test_every_line_has_57_columns_the_last_one_empty(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("|\n")
+    for line in text.splitlines():
+        assert line.count("|") == 56
+        assert line.endswith("|")
+
+
+def test_the_number_of_people_is_the_one_asked_for(activities: list[Activity]) -> None:
+    assert len({line.national for line in activities}) == PEOPLE < len(activities)
+
+
+def test_it_has_the_oddities_of_real_files(activities: list[Activity]) -> None:
+    by_person: dict[str, set[str]] = {}
+    for line in activities:
+        by_person.setdefault(line.national, set()).add(line.name)
+    assert any(len(spellings) > 1 for spellings in by_person.values())
+    assert any(not line.city and "CEDEX" in line.cedex for line in activities)
+    assert any(line.postcode and not line.postcode.isdecimal() for line in activities)
+    assert any(line.country for line in activities)
+    assert any(not line.organisation for line in activities)
+    assert {line.type for line in activities} == {"0", "8"}
+    assert any("-" in line.name for line in activities)
+    assert any("'" in line.name for line in activities)
+    assert any(" " in line.name for line in activities)
+    assert any(not line.name.isascii() for line in activities)
+
+
+def test_it_is_distributed_as_a_country_with_a_full_north(activities: list[Activity]) -> None:
+    departments = Counter(line.department_code for line in activities)
+    assert departments.most_common(1)[0][0] == "59"
+    assert len(departments) > 20
+    professions = Counter(line.profession for line in activities)
+    assert [name for name, _ in professions.most_common(2)] == ["Infirmier", "Médecin"]
+    for line in activities:
+        if line.city and line.department_code.isdecimal():
+            assert line.postcode.startswith(line.department_code)
+
+
+def test_nobody_has_a_number_that_the_register_gives_out(activities: list[Activity]) -> None:
+    assert {line.number[:2] for line in activities} == {"99", "00"}
+    assert {line.phone[:7] for line in activities if line.phone} <= {
+        "0199000", "0261910", "0353010", "0465710", "0536490",
+    }  # fmt: skip
+
+
+def test_the_people_of_the_demo_are_always_there(tmp_path: Path) -> None:
+    generate(tmp_path / "f", people=1, seed=99)
+    written = list(ActivityFile(tmp_path / "f"))
+    lines = {line.national: line for line in reversed(written)}
+    assert lines.keys() == {person.national for person in DEMO_PEOPLE.values()}
+    assert {line.city for line in lines.values()} == {"Lille"}
+    assert lines[DEMO_PEOPLE["gp"].national].speciality == "Médecine Générale"
+    cardiologist = lines[DEMO_PEOPLE["cardiologist"].national]
+    assert cardiologist.speciality.startswith("Cardiologie")
+    assert "-" in cardiologist.name
+    assert not cardiologist.name.isascii()
+    assert lines[DEMO_PEOPLE["pharmacist"].national].profession == "Pharmacien"
+    assert lines[DEMO_PEOPLE["nurse"].national].profession == "Infirmier"
+
+
+def test_the_older_layout_and_the_byte_order_mark_can_be_had(tmp_path: Path) -> None:
+    generate(tmp_path / "old", people=50, seed=1, columns=52, bom=True)
+    generate(tmp_path / "new", people=50, seed=1)
+    assert (tmp_path / "old").read_bytes().startswith(b"\xef\xbb\xbfType")
+    assert (tmp_path / "old").read_text(encoding="utf-8-sig").splitlines()[0].count("|") == 52
+    assert list(ActivityFile(tmp_path / "old")) == list(ActivityFile(tmp_path / "new"))
+
+
+def test_a_file_appears_only_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("miss_server.importers.generate._person", stop)
+    with pytest.raises(KeyboardInterrupt):
+        generate(tmp_path / "f", people=10, seed=1)
+    assert not (tmp_path / "f").exists()

@@ -1,0 +1,46 @@
+import pytest
+
+from miss_server.importers.identifiers import fault, luhn_key, passes_luhn, storable
+from tests.support.register import rpps
+
+
+def test_the_key_is_that_of_the_published_example() -> None:
+    # ISO/IEC 7812-1, annex B: 7992739871 has the key 3.
+    assert luhn_key("7992739871") == "3"
+
+
+@pytest.mark.parametrize("serial", [0, 1, 7, 12345])
+def test_one_changed_digit_fails(serial: int) -> None:
+    number = rpps(serial)
+    assert passes_luhn(number)
+    for place, digit in enumerate(number):
+        changed = number[:place] + str((int(digit) + 1) % 10) + number[place + 1 :]
+        assert not passes_luhn(changed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "national", "wrong"),
+    [
+        ("8", rpps(1), "8" + rpps(1), None),
+        ("0", "590012345", "0590012345", None),
+        ("0", "2A0012345", "02A0012345", None),
+        ("8", rpps(1), "0" + rpps(1), "type digit"),
+        ("8", rpps(1)[:-1] + str((int(rpps(1)[-1]) + 1) % 10), None, "check digit"),
+        ("8", "123", None, "eleven digits"),
+        ("8", "١٢٣٤٥٦٧٨٩٠١", None, "eleven digits"),
+        ("0", "12345678", None, "nine digits"),
+        ("5", "12345678901234", None, "unknown type"),
+        ("", "", "", "unknown type"),
+    ],
+)
+def test_a_fault_is_named(kind: str, number: str, national: str | None, wrong: str | None) -> None:
+    found = fault(kind, number, national if national is not None else kind + number)
+    assert found is None if wrong is None else found is not None and wrong in found
+
+
+@pytest.mark.parametrize(
+    ("national", "kept"),
+    [("ANS20231122132732", True), ("8123", True), ("", False), ("8 1", False), ("8" * 33, False)],
+)
+def test_test_identifiers_are_letters_and_digits(national: str, kept: bool) -> None:
+    assert storable(national) is kept

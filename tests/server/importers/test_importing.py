@@ -1,0 +1,136 @@
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from miss_server.importers.activities import ActivityFile
+from miss_server.importers.importing import Report, run_import
+from miss_server.importers.layout import COLUMNS_56
+from miss_server.importers.refusal import ImportRefused
+from miss_server.storage.directory import ImportedFile, Record
+from tests.support import register
+from tests.support.register import activity, row
+
+NOW = 1_790_000_000_000
+
+
+class Kept:
+    """A directory in memory: what an import decides, without an engine."""
+
+    def __init__(self) -> None:
+        self.in_force: dict[str, Record] = {}
+        self.files: Sequence[ImportedFile] = ()
+        self._filled: dict[str, Record] = {}
+
+    def known(self) -> Iterator[tuple[str, bytes]]:
+        return iter(sorted((person, one.digest) for person, one in self.in_force.items()))
+
+    def fill(self, records: Iterable[Record]) -> None:
+        self._filled = {record.person: record for record in records}
+
+    def publish(self, files: Sequence[ImportedFile]) -> None:
+        self.in_force, self.files = self._filled, files
+
+    def tidy(self) -> None:
+        self._filled = {}
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+def load(kept: Kept, *paths: Path, **more: float | bool) -> Report:
+    files = [ActivityFile(path) for path in paths]
+    return run_import(files, kept, now_ms=NOW, **more)  # type: ignore[arg-type]  # test shorthand
+
+
+def test_several_files_make_one_directory(tmp_path: Path, kept: Kept) -> None:
+    report = load(
+        kept,
+        register.write(tmp_path / "a.txt", activity(1), activity(2)),
+        register.write(tmp_path / "b.txt", activity(2, city="Douai"), activity(3)),
+    )
+    assert (report.people, report.activities) == (3, 4)
+    assert len(kept.in_force) == 3
+    assert [file.file for file in kept.files] == ["a.txt", "b.txt"]
+    assert "douai" in kept.in_force["8" + register.rpps(2)].words
+
+
+def test_records_come_in_the_order_of_names(tmp_path: Path, kept: Kept) -> None:
+    names = ["ZELLER", "Élan", "ABEL", "DU PONT"]
+    load(kept, register.write(tmp_path / "a", *(activity(i, name=n) for i, n in enumerate(names))))
+    assert [record.name_key for record in kept.in_force.values()] == [
+        "abel",
+        "du pont",
+        "elan",
+        "zeller",
+    ]
+
+
+def test_a_dry_run_reports_and_changes_nothing(tmp_path: Path, kept: Kept) -> None:
+    report = load(kept, register.write(tmp_path / "a", activity(1)), dry_run=True)
+    assert report.added == 1
+    assert kept.in_force == {}
+
+
+def spoilt(path: Path, good: int, bad: int) -> Path:
+    lines = [row(activity(n)) for n in range(good)] + ["x|"] * bad + [row(activity(good))]
+    path.write_text("\n".join(["|".join(COLUMNS_56) + "|", *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_few_bad_lines_are_reported_and_the_rest_is_imported(tmp_path: Path, kept: Kept) -> None:
+    report = load(kept, spoilt(tmp_path / "a", 197, 2))
+    assert (report.people, report.activities) == (198, 198)
+    assert [(file, line) for file, line, _ in report.rejected[0].listed] == [("a", 199), ("a", 200)]
+
+
+def test_too_many_bad_lines_refuse_the_import(tmp_path: Path, kept: Kept) -> None:
+    load(kept, register.write(tmp_path / "good", activity(1)))
+    before = dict(kept.in_force)
+    with pytest.raises(ImportRefused, match="3 of the 200 lines") as refusal:
+        load(kept, spoilt(tmp_path / "a", 196, 3))
+    assert refusal.value.faults.count == 3
+    assert kept.in_force == before
+    load(kept, spoilt(tmp_path / "a", 196, 3), rejected_share=0.02)
+    assert len(kept.in_force) == 197
+
+
+def test_too_many_people_gone_refuse_the_import(tmp_path: Path, kept: Kept) -> None:
+    people = [activity(n) for n in range(20)]
+    load(kept, register.write(tmp_path / "a", *people))
+    with pytest.raises(ImportRefused, match="3 of the 20 persons") as refusal:
+        load(kept, register.write(tmp_path / "b", *people[3:]))
+    assert "--max-gone" in refusal.value.advice
+    assert len(kept.in_force) == 20
+    load(kept, register.write(tmp_path / "b", *people[3:]), gone_share=0.15)
+    assert len(kept.in_force) == 17
+    load(kept, register.write(tmp_path / "b", *people[4:]))
+    assert len(kept.in_force) == 16
+
+
+def test_nobody_at_all_is_refused(tmp_path: Path, kept: Kept) -> None:
+    with pytest.raises(ImportRefused, match="nobody"):
+        load(kept, register.write(tmp_path / "a"))
+
+
+def test_a_file_without_specialities_is_said_to_be_one(tmp_path: Path, kept: Kept) -> None:
+    columns = [column for column in COLUMNS_56 if "savoir-faire" not in column]
+    path = tmp_path / "a"
+    path.write_text("|".join(columns) + "|\n" + row(activity(1), columns) + "\n", encoding="utf-8")
+    assert load(kept, path).without_specialities == ["a"]
+
+
+def test_progress_goes_from_reading_to_the_end_of_writing(tmp_path: Path, kept: Kept) -> None:
+    path = register.write(tmp_path / "a", *(activity(n) for n in range(150)))
+    told: list[tuple[str, float]] = []
+    run_import(
+        [ActivityFile(path)],
+        kept,
+        now_ms=NOW,
+        progress=lambda text, share: told.append((text, share)),
+    )
+    assert [text for text, _ in told] == ["reading a", "merging", "writing", "writing"]
+    assert told[-1][1] == 1.0
+    assert all(0 <= share <= 1 for _, share in told)
