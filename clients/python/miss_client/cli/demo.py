@@ -1,10 +1,10 @@
 """`miss demo`: the whole story on this machine, checked."""
 
-import asyncio
 import sys
 
 import typer
 
+from miss_client.cli.running import run_to_the_end
 from miss_client.demo import play
 from miss_client.demo.narrator import Narrator, StoryBroken
 from miss_client.errors import explain
@@ -24,7 +24,7 @@ HELP = tr(
 def demo() -> None:
     """Play the story."""
     try:
-        asyncio.run(play(Narrator()))
+        run_to_the_end(play(Narrator()))
     except StoryBroken as broken:
         sys.stderr.write(f"miss demo: {broken}\n")
         raise typer.Exit(1) from None

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from miss_client.cli.running import run_to_the_end
 from miss_client.demo.narrator import StoryBroken
 from miss_client.sandbox import HELP as WORDS
 from miss_client.sandbox import open_sandbox
@@ -42,7 +43,7 @@ def sandbox(
 ) -> None:
     """Start a sandbox."""
     try:
-        asyncio.run(_run(codes, people, host, port))
+        run_to_the_end(_run(codes, people, host, port))
     except StoryBroken as broken:
         sys.stderr.write(f"miss sandbox: {broken}\n")
         raise typer.Exit(1) from None
@@ -73,4 +74,6 @@ async def _run(codes: int, people: int, host: str, port: int) -> None:
             typer.echo(WORDS)
             while typed := await asyncio.to_thread(sys.stdin.readline):
                 if not await box.obey(typed):
-                    break
+                    return
+            # Nobody types here (it runs in the background): go on until a signal comes.
+            await asyncio.Event().wait()
