@@ -251,7 +251,7 @@ class Endpoint:
         """
         try:
             frame = envelope.read(wrap)
-            if len(body) > BODY_MAX or sender.device == self.certificate.device:
+            if len(body) > BODY_MAX:
                 raise Undecryptable
             peer, plaintext, first = self._unwrap(sender, frame, now_ms)
             plain = wrapped.read(plaintext)

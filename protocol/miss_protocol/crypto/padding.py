@@ -1,7 +1,6 @@
 """Hiding lengths: a yes and a no must look alike. Spec: 04-encryption §8.
 
-`suites.padded_size` has the sizes, because servers check them too. Source of the mark:
-ISO/IEC 7816-4.
+The sizes are `suites.padded_size`, which the server checks too; the mark is ISO/IEC 7816-4's.
 """
 
 from nacl.bindings import sodium_pad, sodium_unpad

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from miss_protocol.crypto import body as bodies
 from miss_protocol.crypto import content as contents
 from miss_protocol.crypto import envelope, hybrid, inner, secretbox
+from miss_protocol.crypto import session as sessions
 from miss_protocol.crypto.chain import Chain, derive
 from miss_protocol.crypto.content import Text
 from miss_protocol.crypto.endpoint import Endpoint, Order, Outgoing, Sealed
@@ -258,6 +259,22 @@ def test_no_session_without_the_devices_own_post_quantum_key(
         scene.a.start_session(scene.b.certificate, weaken(prekey), now_ms=NOW)
 
 
+def test_halves_of_two_prekeys_do_not_make_a_handshake(scene: Scene) -> None:
+    """A correspondent who skips his own checks pairs one prekey's number with another's Olm key."""
+    one, other = scene.b.new_prekeys(2, now_ms=NOW)
+    scene.b.take_changes()
+    started = sessions.start(
+        scene.m._keyring.olm,
+        scene.m.certificate,
+        scene.b.certificate,
+        replace(one, otk=other.otk),
+        root=b"r" * 32,
+        stamp=1,
+        now_ms=NOW,
+    )
+    scene.refused(b"", started.encrypt(bytes(120), b"n" * 24), scene.m)
+
+
 def test_a_device_that_signs_a_key_without_post_quantum_half_gets_no_session(
     scene: Scene,
 ) -> None:
@@ -371,6 +388,44 @@ def test_bodies_of_any_size(scene: Scene, size: int) -> None:
     sealed = scene.from_alice()
     with pytest.raises(Undecryptable):
         scene.b.open(scene.a.certificate, bytes(size), scene.wrap(sealed), now_ms=NOW)
+
+
+def test_a_body_larger_than_allowed_though_genuine(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_MAX", 2 * BODY_MAX)
+    monkeypatch.setattr(contents, "encode", lambda content: b"x" * BODY_MAX)
+    sealed = scene.from_alice()
+    assert len(sealed.body) > BODY_MAX
+    scene.refused(sealed.body, scene.wrap(sealed))
+
+
+def test_a_sender_cannot_have_two_bodies_for_one_wrap(scene: Scene) -> None:
+    """Both signed, under one id and content key: the server would choose which one is seen."""
+    shown = scene.from_alice("un").message
+    _, wrap = seal_message(scene.a, scene.b, shown)
+    again = inner.compose(
+        scene.a.signing_key,
+        scene.a.certificate,
+        message=shown.id,
+        conversation=shown.conversation,
+        sent_ms=shown.sent_ms,
+        recipients=shown.recipients,
+        content=contents.encode(Text(text="deux")),
+        log_head=b"",
+    )
+    swapped = bodies.seal(again.encode(), shown.id, content_key=b"k" * 32)
+    with pytest.raises(Undecryptable):
+        scene.b.open(scene.a.certificate, swapped, wrap, now_ms=NOW)
+
+
+def test_a_used_key_is_gone_from_the_receiving_chain(scene: Scene) -> None:
+    """Else a seized phone and a later quantum computer would open what it received."""
+    before = session_of(scene.b, scene.a).receiving
+    read(scene.b, scene.a, scene.from_alice())
+    after = session_of(scene.b, scene.a).receiving
+    assert after.next_number == before.next_number + 1
+    assert after.key not in (before.key, *before.skipped.values())
 
 
 def test_two_recipients_cannot_be_shown_two_messages(scene: Scene) -> None:

@@ -63,6 +63,18 @@ def test_no_part_of_a_message_can_be_changed(forged: InnerMessage) -> None:
 
 
 def test_a_message_is_its_senders_only() -> None:
+    named_another = inner.compose(
+        ALICE.device.signing_key,
+        BRUNO.device.certificate,
+        message=ID,
+        conversation=b"c" * 16,
+        sent_ms=NOW,
+        recipients=[BRUNO.recipient],
+        content=b"",
+        log_head=b"",
+    )
+    with pytest.raises(Untrusted):
+        named_another.verify(ALICE.device.certificate)
     with pytest.raises(Untrusted):
         MESSAGE.verify(BRUNO.device.certificate)
 
