@@ -19,6 +19,7 @@ from miss_protocol.frames import (
     Hash32,
     Id16,
     Nack,
+    Seconds,
     Signature,
     Status,
     Text,
@@ -40,7 +41,7 @@ class Problem(Struct, omit_defaults=True):
     code: str
     texts: dict[str, str]
     retry: str
-    retry_after: float | UnsetType = UNSET
+    retry_after: Seconds | UnsetType = UNSET
     accounts: tuple[Address, ...] = ()
 
 

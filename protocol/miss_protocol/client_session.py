@@ -278,9 +278,11 @@ class ClientSession:
             raise LocalError("cannot acknowledge what was not delivered")
         self._put(frame)
 
-    def nack(self, position: int, reason: str) -> None:
+    def nack(self, position: int, reason: f.NackReason) -> None:
         """Tell that the envelope at `position` cannot be opened; then `ack` past it."""
-        self._put(f.Nack(position, reason))  # type: ignore[arg-type]  # checked by the frame
+        if position > self.position:
+            raise LocalError("cannot refuse what was not delivered")
+        self._put(f.Nack(position, reason))
 
     def ping(self, n: int) -> None:
         """Ask whether the server still reads."""

@@ -24,12 +24,15 @@ Address = Annotated[str, Meta(min_length=28, max_length=280)]
 Counter = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """Versions, positions, serial numbers: within what JSON readers hold exactly."""
 Text = Annotated[str, Meta(max_length=280)]
+Seconds = Annotated[float, Meta(ge=0, le=limits.RETRY_AFTER_MAX)]
+"""A wait: a number that a timer can take, so neither NaN nor a year."""
 Wrap = Annotated[bytes, Meta(max_length=limits.WRAP_MAX)]
 
 Kind = Literal["message", "control"]
 """What a send is, for the server's eyes: `control` (session acks, edits of state) never notifies,
 and no receipt is ever produced for it (rule D4)."""
 Urgency = Literal["normal", "urgent"]
+NackReason = Literal["undecryptable", "untrusted", "malformed"]
 Subprotocol = Literal["miss.v1.msgpack", "miss.v1.json"]
 MSGPACK: Subprotocol = "miss.v1.msgpack"
 JSON: Subprotocol = "miss.v1.json"
@@ -139,7 +142,7 @@ class Nack(Frame, tag="nack"):
     """The envelope at `position` cannot be opened here: terminal for it (rule D3)."""
 
     position: Counter
-    reason: Literal["undecryptable", "untrusted", "malformed"]
+    reason: NackReason
 
 
 # --- server to client -----------------------------------------------------------------------------
@@ -200,7 +203,7 @@ class Refused(Frame, tag="refused"):
     sn: Counter
     code: Text
     accounts: tuple[Address, ...] = ()
-    retry_after: float | UnsetType = UNSET
+    retry_after: Seconds | UnsetType = UNSET
 
 
 class RetrySend(Frame, tag="retry"):
@@ -208,7 +211,7 @@ class RetrySend(Frame, tag="retry"):
 
     sn: Counter
     code: Text
-    retry_after: float
+    retry_after: Seconds
 
 
 class Deliver(Frame, tag="deliver"):
@@ -276,14 +279,14 @@ class Error(Frame, tag="error"):
     text: Text
     about: Text = ""
     ref: Counter | UnsetType = UNSET
-    retry_after: float | UnsetType = UNSET
+    retry_after: Seconds | UnsetType = UNSET
 
 
 class Bye(Frame, tag="bye"):
     """The server closes in order; come back after `retry_after` seconds, jittered."""
 
     code: Text
-    retry_after: float
+    retry_after: Seconds
 
 
 ClientFrame = Hello | Send | Ack | Nack | Ping | Pong

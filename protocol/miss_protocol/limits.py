@@ -20,7 +20,12 @@ TRANSPORT_MAX = 640 * 1024
 FRAMES_PER_MESSAGE_MAX = 1024
 """Frames in one array: more would hold the event loop for tens of milliseconds."""
 NESTING_MAX = 32
-"""Depth of arrays and maps. Nothing of ours is deeper than 6."""
+"""Depth of arrays and maps that every receiver reads; deeper may be refused as malformed.
+Nothing of ours is deeper than 6."""
+ANSWERS_UNREAD_MAX = 4 * FRAMES_PER_MESSAGE_MAX
+"""Errors and pongs that a server holds for a peer: more, and the peer writes without reading."""
+RETRY_AFTER_MAX = 24 * 3600
+"""The longest wait that a peer may ask for."""
 HTTP_BODY_MAX = 512 * 1024
 """An HTTP request's body: 50 one-time prekeys have about 70 KB, in base64 about 95 KB."""
 

@@ -70,6 +70,7 @@ class ServerSession:
         self.window = limits.WINDOW_START
         self.close_code: CloseCode | None = None
         self._out: list[f.Frame] = []
+        self._unread = 0  # frames of `_out` but rows and statuses, which have windows of their own
         self._sizes: list[tuple[int, int]] = []  # (position, bytes) written and not acknowledged
         self._unacked = 0
         self._in_flight = 0
@@ -107,6 +108,11 @@ class ServerSession:
             else:
                 if event is not None:
                     events.append(event)
+            if self._unread > limits.ANSWERS_UNREAD_MAX:
+                # It writes and does not read: each byte of its would cost us twenty of memory.
+                self.error(Code.RATE_LIMITED)
+                self.close(CloseCode.RATE)
+                break
         return events
 
     def _take(self, frame: f.ClientFrame) -> Event | None:
@@ -121,7 +127,7 @@ class ServerSession:
                 return HelloCame(frame)
             case f.Send():
                 if self._in_flight >= limits.SENDS_IN_FLIGHT_MAX:
-                    self._out.append(f.RetrySend(frame.sn, Code.RATE_LIMITED.wire, 1.0))
+                    self._put(f.RetrySend(frame.sn, Code.RATE_LIMITED.wire, 1.0))
                     return None
                 self._in_flight += 1
                 return SendCame(frame)
@@ -132,7 +138,7 @@ class ServerSession:
                     raise FrameError(Code.NACK_UNKNOWN, str(frame.position), "nack")
                 return NackCame(frame)
             case f.Ping():
-                self._out.append(f.Pong(frame.n))
+                self._put(f.Pong(frame.n))
             case _:
                 pass  # a pong: that it came is all it says, and `receive` has noted that
         return None
@@ -263,6 +269,7 @@ class ServerSession:
                 raise LocalError(f"{type(frame).__name__} in {self.state.name}")
             self.state = following
         self._out.append(frame)
+        self._unread += not isinstance(frame, f.Deliver | f.Gap | f.Status)
 
     @property
     def has_data(self) -> bool:
@@ -273,6 +280,7 @@ class ServerSession:
         """WebSocket messages to write now."""
         messages = batches(self.codec, self._out)
         self._out.clear()
+        self._unread = 0
         return messages
 
     # --- time -------------------------------------------------------------------------------------
@@ -304,7 +312,7 @@ class ServerSession:
         elif self._sizes and not self._pinged:
             self._pinged = True
             self._ping_n += 1
-            self._out.append(f.Ping(self._ping_n))
+            self._put(f.Ping(self._ping_n))
         elif self._sizes:
             self.window = max(limits.WINDOW_MIN, self.window // 2)
             self.close(CloseCode.ACK_TIMEOUT)
