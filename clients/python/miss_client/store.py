@@ -342,7 +342,15 @@ def _transaction(db: sqlite3.Connection) -> Iterator[None]:
     db.execute("COMMIT")
 
 
-_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_NO_DISK = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+    }
+)
 
 
 @contextmanager
@@ -355,6 +363,6 @@ def _told() -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise ClientError(Trouble.STORE_LOCKED, name) from None
-        if code in _CORRUPT or "no such table" in str(error):
-            raise ClientError(Trouble.STORE_CORRUPT, name) from None
-        raise ClientError(Trouble.STORE_FAILED, name) from None
+        if code in _NO_DISK:
+            raise ClientError(Trouble.STORE_FAILED, name) from None
+        raise ClientError(Trouble.STORE_CORRUPT, name) from None

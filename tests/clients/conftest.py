@@ -1,0 +1,110 @@
+"""People with devices, against a real server process over real sockets."""
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from miss_client import Client, Store
+from miss_client import client as clients
+from miss_client.events import Event
+from miss_client.transport import Timing
+from miss_server.importers.generate import DEMO_PEOPLE
+from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+
+QUICK = Timing(backoff_min=0.05, backoff_max=0.2)
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a small fictive directory, copied for each test that needs one."""
+    folder = tmp_path_factory.mktemp("directory")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "miss_server", "directory", "generate"),
+            *(str(folder / "people.txt"), "--people", "40", "--seed", "7"),
+        ],
+        check=True,
+        capture_output=True,
+        env=environment(),
+        timeout=60,
+    )
+    database = folder / "miss.sqlite"
+    people = str(folder / "people.txt")
+    miss_server("directory", "import", people, "--domain", DOMAIN, database=database)
+    return database
+
+
+@dataclass
+class World:
+    """A running server, and the clients that a test made; all are closed at its end."""
+
+    server: ServerProcess
+    folder: Path
+    clients: list[Client] = field(default_factory=list)
+
+    def store(self, name: str) -> Store:
+        return Store.create(self.folder / f"{name}.miss")
+
+    def person(self, role: str) -> str:
+        return DEMO_PEOPLE[role].national
+
+    async def enrol(self, role: str, device: str = "phone", timing: Timing = QUICK) -> Client:
+        """A person of the directory with a first device, not yet connected."""
+        client = await clients.enrol(
+            self.server.url,
+            self.server.code_for(self.person(role)),
+            self.store(f"{role}-{device}"),
+            device_name=device,
+            accept_charter=True,
+            timing=timing,
+        )
+        self.clients.append(client)
+        return client
+
+    async def second(self, first: Client, device: str = "tablet", timing: Timing = QUICK) -> Client:
+        """A further device of the same person, approved by the first."""
+        invitation = await first.invite_device()
+        joining = await clients.join_account(
+            self.server.url,
+            invitation.code,
+            self.store(f"{first.account[:8]}-{device}"),
+            device_name=device,
+            timing=timing,
+        )
+        await first.approve_device(joining.approval_code)
+        client = await joining.approved()
+        self.clients.append(client)
+        return client
+
+    def reopen(self, client: Client, timing: Timing = QUICK) -> Client:
+        """The same device after its process ended."""
+        again = Client.open(Store.open(client.vault.store.path), timing=timing)
+        self.clients.append(again)
+        return again
+
+
+@pytest.fixture
+async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
+    database = tmp_path / "miss.sqlite"
+    database.write_bytes(directory.read_bytes())
+    server = ServerProcess(database, tmp_path / "server.log", domain=DOMAIN)
+    await server.start()
+    made = World(server, tmp_path)
+    try:
+        yield made
+    finally:
+        for client in made.clients:
+            await client.close()
+        await server.kill()
+
+
+async def until(events: AsyncIterator[Event], kind: type[Event]) -> Event:
+    """The next event of a kind."""
+    async for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"the events ended without {kind}")
