@@ -1,21 +1,30 @@
 """Puts the parts together: the only place that picks implementations."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from types import FrameType
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from miss_protocol import limits
 from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
 from miss_server.doorbell.memory import MemoryDoorbell
-from miss_server.http.problems import on_fault, on_no_route, on_not_durable, on_remote_error
+from miss_server.http.problems import (
+    on_fault,
+    on_gone,
+    on_no_route,
+    on_not_durable,
+    on_remote_error,
+)
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
@@ -31,6 +40,10 @@ TCP_USER_TIMEOUT_MS = 20_000
 """The kernel gives up a peer that acknowledges nothing for so long; uvicorn's pings do not."""
 
 log = structlog.get_logger()
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text is the system's."""
 
 
 def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
@@ -68,6 +81,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
             RemoteError: on_remote_error,
             NotDurable: on_not_durable,
             HTTPException: on_no_route,
+            ClientDisconnect: on_gone,
             Exception: on_fault,
         },
     )
@@ -88,14 +102,43 @@ class Server(uvicorn.Server):
         for server in self.servers:
             for listening in server.sockets:
                 host, port = listening.getsockname()[:2]
-                log.info("listening", url=f"http://{host}:{port}", domain=self._settings.domain)
+                shown = f"[{host}]" if ":" in host else host
+                log.info("listening", url=f"http://{shown}:{port}", domain=self._settings.domain)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
+        log.info("draining", connections=len(self._hub))
         # Clients spread their return over the time that a restart takes (jittered by them).
         await self._hub.drain(self._settings.drain_seconds, retry_after=2.0)
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's, but the signal is not raised again after an orderly end: its status is 0,
+        and the lock and the database are closed first."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def server_of(app: Starlette, settings: Settings) -> Server:
+    """The server of an application from `build`; `run(sockets=[...])` it."""
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=limits.TRANSPORT_MAX,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        lifespan="on",
+    )
+    return Server(config, settings, app.state.services.hub)
 
 
 def serve(settings: Settings) -> None:
@@ -103,39 +146,30 @@ def serve(settings: Settings) -> None:
 
     Raises:
         DatabaseError: the database cannot be used; the text says what to do.
-        OSError: the address cannot be listened on.
+        ListenError: the address cannot be listened on.
+        OSError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
+    load_charter(settings)
     settings.database.parent.mkdir(parents=True, exist_ok=True)
     lock = ServeLock(settings.database)
     lock.take()
     try:
         prepare(settings.database, domain=settings.domain, now_ms=clock.now_ms())
-        listening = _listen(settings)
+        listening = listen(settings)
         store = SqliteStore(settings.database)
         store.open()
-        app = build(settings, store, clock)
-        config = uvicorn.Config(
-            app,
-            ws="websockets-sansio",
-            ws_max_size=limits.TRANSPORT_MAX,
-            ws_per_message_deflate=False,
-            ws_ping_interval=None,
-            loop="uvloop",
-            http="httptools",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=True,
-            timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
-            lifespan="on",
-        )
-        Server(config, settings, app.state.services.hub).run(sockets=[listening])
+        server_of(build(settings, store, clock), settings).run(sockets=[listening])
     finally:
         lock.release()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        ListenError: the address is taken, not this machine's, or none.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -144,9 +178,9 @@ def _listen(settings: Settings) -> socket.socket:
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listening.bind((settings.host, settings.port))
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
     listening.listen(2048)
     listening.set_inheritable(False)
     return listening

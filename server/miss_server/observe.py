@@ -25,6 +25,27 @@ def _refuse_secrets(_: Any, __: str, event: Any) -> Any:
     return event
 
 
+_json_tracebacks = structlog.processors.ExceptionRenderer(
+    # Never the variables of the frames: bodies, codes and signatures are among them.
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+
+
+class _FromLibraries(logging.Handler):
+    """Passes the standard library's log records on as events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Bytes of a peer that are not UTF-8 are its fault and no news: no traceback for them.
+        ours = record.exc_info is not None and not isinstance(record.exc_info[1], UnicodeError)
+        structlog.get_logger().log(
+            record.levelno,
+            "library",
+            logger=record.name,
+            message=record.getMessage().strip(),
+            **({"exc_info": record.exc_info} if ours else {}),
+        )
+
+
 def configure(*, json: bool) -> None:
     """Set the log up for this process: standard error, time in UTC, JSON lines or plain ones."""
     structlog.configure(
@@ -32,7 +53,7 @@ def configure(*, json: bool) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _refuse_secrets,
-            structlog.processors.dict_tracebacks if json else structlog.processors.format_exc_info,
+            _json_tracebacks if json else structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer()
             if json
             else structlog.processors.KeyValueRenderer(
@@ -42,6 +63,10 @@ def configure(*, json: bool) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
+    )
+    # What the libraries say joins the same lines, or a reader of JSON would stumble over it.
+    logging.basicConfig(
+        handlers=[_FromLibraries(logging.WARNING)], level=logging.WARNING, force=True
     )
 
 

@@ -41,23 +41,20 @@ def enrol_code(
     """Make enrolment codes."""
     chosen = settings(database=database, domain=domain)
 
-    async def work(store: SqliteStore) -> list[IssuedCode]:
-        clock = SystemClock()
-        return [
-            await issue_code(store, store, one, domain=chosen.domain, clock=clock) for one in person
-        ]
+    unknown: list[str] = []
 
-    try:
-        issued = with_store(chosen, work)
-    except UnknownPerson as error:
-        fail(
-            tr(f"{error} is not in the directory", f"{error} n'est pas dans l'annuaire"),
-            hint=tr(
-                "Import it first: miss-server directory import FILE",
-                "Importez-le d'abord : miss-server directory import FICHIER",
-            ),
-        )
-    for one in issued:
+    async def work(store: SqliteStore) -> list[IssuedCode]:
+        clock, issued = SystemClock(), []
+        for one in dict.fromkeys(person):
+            try:
+                issued.append(
+                    await issue_code(store, store, one, domain=chosen.domain, clock=clock)
+                )
+            except UnknownPerson:
+                unknown.append(one)
+        return issued
+
+    for one in with_store(chosen, work):
         if as_json:
             fields = {"person": one.person, "name": one.name, "account": one.account}
             typer.echo(json.dumps({**fields, "code": one.code, "expires_ms": one.expires_ms}))
@@ -69,3 +66,13 @@ def enrol_code(
                     f"{one.name} ({one.person})  code {one.code}  jusqu'au {until}",
                 )
             )
+    if unknown:
+        # Last, so that the codes that were made, and ended earlier ones, are told all the same.
+        names = ", ".join(unknown)
+        fail(
+            tr(f"not in the directory: {names}", f"pas dans l'annuaire : {names}"),
+            hint=tr(
+                "Import them first: miss-server directory import FILE",
+                "Importez-les d'abord : miss-server directory import FICHIER",
+            ),
+        )

@@ -1,6 +1,7 @@
 """What the commands share: options, settings, an open database, failures told in one line."""
 
 import asyncio
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server.config import Settings
 from miss_server.relay.clock import SystemClock
+from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.store import DatabaseError, SqliteStore, prepare
 from miss_server.words import tr
 
@@ -52,11 +56,13 @@ def settings(**given: Any) -> Settings:
     """The settings, with what the command line gave before everything else."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        ]
+    except (ValidationError, SettingsError) as error:
+        lines = [str(error)]
+        if isinstance(error, ValidationError):
+            lines = [
+                f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+                for item in error.errors()
+            ]
         fail(
             tr("a setting is wrong: ", "un réglage est incorrect : ") + "; ".join(lines),
             hint=tr(
@@ -67,7 +73,16 @@ def settings(**given: Any) -> Settings:
 
 
 def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
-    """Run `work` over the database, beside a running server if there is one."""
+    """Run `work` over an existing database, beside a running server if there is one."""
+    if not chosen.database.exists():
+        # A new, empty one would only hide the slip of whoever mistyped the path.
+        fail(
+            tr(f"there is no {chosen.database}", f"{chosen.database} n'existe pas"),
+            hint=tr(
+                "Name the server's file with --database, or import a directory first.",
+                "Indiquez le fichier du serveur (--database) ou importez d'abord un annuaire.",
+            ),
+        )
 
     async def run() -> T:
         store = SqliteStore(chosen.database)
@@ -79,6 +94,14 @@ def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) ->
 
     try:
         prepare(chosen.database, domain=chosen.domain, now_ms=SystemClock().now_ms())
+        return asyncio.run(run())
     except (DatabaseError, OSError) as error:
         fail(str(error))
-    return asyncio.run(run())
+    except (NotDurable, sqlite3.Error, SQLAlchemyError) as error:
+        fail(
+            str(getattr(error, "orig", error)),
+            hint=tr(
+                "Perhaps another command is writing: try again.",
+                "Une autre commande écrit peut-être : réessayez.",
+            ),
+        )

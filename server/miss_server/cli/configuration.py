@@ -1,5 +1,9 @@
 """`miss-server config`."""
 
+import os
+import sys
+from difflib import get_close_matches
+
 import typer
 
 from miss_server.charter import load_charter
@@ -36,3 +40,14 @@ def check(database: DatabaseOption = None, domain: DomainOption = None) -> None:
         )
     for name, field in type(chosen).model_fields.items():
         typer.echo(f"MISS_{name.upper()}={getattr(chosen, name)}    # {field.description}")
+    known = {f"MISS_{name.upper()}" for name in type(chosen).model_fields}
+    for name in sorted(os.environ.keys() - known):
+        # A mistyped name is ignored by everything else, and its default taken in silence.
+        close = get_close_matches(name, known, 1)
+        if close:
+            sys.stderr.write(
+                tr(
+                    f"miss-server: {name} is no setting; {close[0]} is\n",
+                    f"miss-server : {name} n'est pas un réglage ; {close[0]} en est un\n",
+                )
+            )

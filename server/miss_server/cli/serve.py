@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from miss_server import observe
+from miss_server.app import ListenError
 from miss_server.app import serve as run_server
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.storage.sqlite.store import DatabaseError
@@ -50,12 +51,15 @@ def serve(
                 "Choose another file with --database.", "Choisissez un autre fichier (--database)."
             ),
         )
-    except OSError as error:
+    except ListenError as error:
         fail(
             str(error),
             hint=tr(
                 "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
             ),
         )
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    except (OSError, UnicodeDecodeError) as error:
+        fail(
+            str(error),
+            hint=tr("See `miss-server config check`.", "Voir `miss-server config check`."),
+        )

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from miss_protocol import api, limits
+from miss_protocol.encoding import read_text
 from miss_protocol.errors import CloseCode, Code, Malformed, Refused
 from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity import roster
@@ -68,8 +69,10 @@ async def ask(request: Request) -> Response:
     code = normal_code(given.code)
     await _invited(request, code)
     certificate = certificates.decode(given.certificate)
+    # As a roster will have it; and the approver's screen must not be written on.
+    name = read_text(given.name.encode(), limit=limits.DEVICE_NAME_MAX)
     now_ms = it.clock.now_ms()
-    await it.accounts.ask_link(code, Link(certificate, given.name, now_ms), now_ms=now_ms)
+    await it.accounts.ask_link(code, Link(certificate, name, now_ms), now_ms=now_ms)
     return reply(api.LinkStatus(()), 202)
 
 

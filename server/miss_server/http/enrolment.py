@@ -1,5 +1,7 @@
 """An account's first device: whose code this is, and using it."""
 
+from ipaddress import ip_address, ip_network
+
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +16,7 @@ from miss_server.http.services import Services, services
 from miss_server.observe import short
 from miss_server.storage.accounts import Account, Enrolment
 
+IPV6_SUBSCRIBER_BITS = 64
 WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
 
 log = structlog.get_logger()
@@ -25,8 +28,15 @@ def normal_code(text: str) -> str:
 
 
 def peer_address(request: Request) -> str:
-    """The address that a guess counts against."""
-    return request.client.host if request.client else "unknown"
+    """The address that a guess counts against; of IPv6 the network, which one subscriber holds."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 6:
+        return str(ip_network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
+    return host
 
 
 async def server_info(request: Request) -> Response:
@@ -76,6 +86,8 @@ async def enrol(request: Request) -> Response:
     """`POST /v1/enrolment`."""
     it, address = services(request), peer_address(request)
     given = parse(await read_bytes(request), api.Enrol)
+    # Before fifty signatures are checked: who guesses must not buy time on our processor.
+    await it.throttle.may_try_code(address)
     genesis = roster.decode(given.roster)
     roster.verify_genesis(genesis, genesis.account)
     if len(genesis.entries) != 1:
@@ -87,7 +99,6 @@ async def enrol(request: Request) -> Response:
     if not any(key.last_resort for key in keys):
         raise Refused(Code.UNTRUSTED, "no last resort")
     acceptance = acceptance_of(it, given.charter, certificate)
-    await it.throttle.may_try_code(address)
     app = f"{given.app.name} {given.app.version} {given.app.platform}"[:200]
     enrolment = Enrolment(normal_code(given.code), genesis, keys, acceptance, app)
     try:

@@ -2,6 +2,7 @@
 
 import msgspec
 import structlog
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,23 +45,37 @@ def problem(
 async def on_remote_error(request: Request, error: Exception) -> Response:
     """What the caller did wrong."""
     assert isinstance(error, RemoteError)  # noqa: S101  # registered for these only
-    log.info("refused", path=request.url.path, reason=error.code.wire)
+    log.info("refused", call=_call(request), reason=error.code.wire)
     return problem(request, error.code, retry_after=getattr(error, "retry_after", None))
 
 
 async def on_not_durable(request: Request, error: Exception) -> Response:
     """Storage trouble: the outcome is unknown."""
-    log.error("not durable", path=request.url.path, error=str(error))
+    log.error("not durable", call=_call(request), error=str(error))
     return problem(request, Code.NOT_DURABLE, retry_after=RETRY_NOT_DURABLE)
 
 
 async def on_fault(request: Request, error: Exception) -> Response:
     """A mistake of ours: recorded in full here, told without a detail there."""
-    log.error("fault", path=request.url.path, exc_info=error)
+    log.error("fault", call=_call(request), exc_info=error)
     return problem(request, Code.INTERNAL, retry_after=RETRY_NOT_DURABLE)
+
+
+async def on_gone(request: Request, error: Exception) -> Response:
+    """The caller went away in the middle of its body: nobody reads this."""
+    log.info("caller gone", call=_call(request))
+    return problem(request, Code.MALFORMED)
 
 
 async def on_no_route(request: Request, error: Exception) -> Response:
     """No such path, or no such method on it."""
-    status = getattr(error, "status_code", 404)
-    return problem(request, Code.NOT_FOUND if status == 404 else Code.UNSUPPORTED, status=status)
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for these only
+    status = error.status_code
+    answer = problem(request, Code.NOT_FOUND if status == 404 else Code.UNSUPPORTED, status=status)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _call(request: Request) -> str:
+    """The call's name for the log: its path may hold an account or a person."""
+    return f"{request.method} {getattr(request.scope.get('endpoint'), '__name__', '?')}"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from http_message_signatures import (
+    HTTPMessageSignaturesException,
     HTTPMessageVerifier,
     HTTPSignatureAlgorithm,
     HTTPSignatureKeyResolver,
@@ -98,6 +99,9 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature("no time of creation")
         if abs(created - self._now) > limits.CLOCK_SKEW_MAX:
             raise Refused(Code.CLOCK_SKEW)
+        expires = sig_input.params.get("expires")
+        if expires is not None and expires < self._now:
+            raise InvalidSignature("past its own end")
 
 
 async def signed(request: Request) -> Caller:
@@ -126,9 +130,7 @@ async def signed(request: Request) -> Caller:
         results = verifier.verify(
             _as_sent(request), max_age=None, expect_tag=TAG, require_components=COVERED, body=body
         )
-    except InvalidSignature as error:
-        if isinstance(error.__context__, Refused):
-            raise error.__context__ from None
+    except HTTPMessageSignaturesException:
         raise Refused(Code.AUTH_FAILED, "signature") from None
     nonce = results[0].nonce
     if len(results) != 1 or not nonce or len(nonce) > NONCE_MAX:

@@ -6,7 +6,7 @@ handed to the store in order, without waiting for each outcome: group commit set
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 import structlog
@@ -34,6 +34,10 @@ from miss_server.storage.messages import NotDurable
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+JOBS_MAX = 256
+"""Frames of one connection that the store has not settled yet; until some are, nothing more is
+read, so that a device that floods acknowledgements fills its own socket and not our memory."""
 
 log = structlog.get_logger()
 
@@ -101,6 +105,8 @@ class _Socket:
                 if message["type"] == "websocket.disconnect":
                     break
                 self._take(message)
+                while len(self._jobs) >= JOBS_MAX and not ended.done():
+                    await asyncio.wait({*self._jobs, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
             self.session.close(CloseCode.TRY_LATER)
@@ -109,6 +115,8 @@ class _Socket:
             await self._say_goodbye()
 
     def _take(self, message: Message) -> None:
+        if self.session.close_code is not None:
+            return  # it came while the close was on its way (rule 3 of `states`)
         data = message.get("text") if self._text else message.get("bytes")
         if data is None:
             self.session.error(Code.MALFORMED)
@@ -132,10 +140,18 @@ class _Socket:
             case NackCame(nack):
                 self._spawn(self._acknowledge(None, [nack]))
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:
+            # Nothing was answered, so nothing was promised: the device connects and asks again.
+            log.exception("frame failed", device=short(self.connection.device or b""))
+            self.connection.end(CloseCode.TRY_LATER)
 
     # --- what events ask for ----------------------------------------------------------------------
 
@@ -172,7 +188,8 @@ class _Socket:
             connection.device, connection.generation, send
         )
         if settled.reply is None:
-            self.services.hub.end([connection.device], CloseCode.REPLACED)
+            # This very connection is the old one: the device's newer one goes on.
+            connection.end(CloseCode.REPLACED)
         elif connection.live:
             self.session.answer(settled.reply)
             connection.flush()
@@ -190,10 +207,6 @@ class _Socket:
             problems.append(refused.code)
         except NotDurable:
             # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
-            connection.end(CloseCode.TRY_LATER)
-            return
-        except Exception:
-            log.exception("ack failed", device=short(connection.device))
             connection.end(CloseCode.TRY_LATER)
             return
         if not connection.live:

@@ -13,8 +13,6 @@ from miss_protocol.errors import Code, Refused
 
 SEARCHES_PER_MINUTE = 120
 """Of one device: two a second is faster than anybody types, and slow for copying a directory."""
-PREVIEWS_PER_MINUTE = 30
-"""Open calls from one address whose code was right: a class of ten enrolling together."""
 
 
 class Throttle:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 import structlog
 
 from miss_protocol import frames as f
-from miss_protocol.errors import CloseCode, Code
+from miss_protocol.errors import CloseCode, Code, LocalError
 from miss_protocol.ids import DeviceId
 from miss_protocol.states import ServerState
 from miss_server.observe import short
@@ -57,7 +57,7 @@ class Hub:
         """Take a logged-in connection; an older one of the same device ends (the newer wins)."""
         assert connection.device is not None  # noqa: S101  # the login set it
         older = self._connections.get(connection.device)
-        if older is not None and older is not connection:
+        if older is not None:
             older.end(CloseCode.REPLACED)
         self._connections[connection.device] = connection
         self.strangers.discard(connection)
@@ -122,7 +122,7 @@ class Hub:
                     return
                 for connection, found in zip(marked, fetched, strict=True):
                     if connection.live:
-                        self._write(connection, found)
+                        self._write_or_end(connection, found)
         finally:
             self._round = None
         if self._marked:
@@ -139,6 +139,15 @@ class Hub:
             session.ticked,
             connection.status_room,
         )
+
+    def _write_or_end(self, connection: Connection, found: Fetched) -> None:
+        try:
+            self._write(connection, found)
+        except LocalError as error:
+            # The device acknowledged by HTTP what this socket had not been written yet. It must
+            # count anew, and its neighbours of this round must not wait for that.
+            log.info("counts differ", device=short(connection.device or b""), error=str(error))
+            connection.end(CloseCode.TRY_LATER)
 
     def _write(self, connection: Connection, found: Fetched) -> None:
         session, now = connection.session, connection.clock.steady()

@@ -7,6 +7,7 @@ from typing import Protocol
 import structlog
 
 from miss_protocol.errors import CloseCode
+from miss_protocol.states import ServerState
 from miss_server.doorbell.interface import Doorbell
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
@@ -76,6 +77,7 @@ class Keeper:
                 for device, (head, tick) in heads.items()
                 if head > connected[device].session.delivered
                 or tick > connected[device].session.ticked
+                or connected[device].session.state is ServerState.CATCHING_UP
             ]
         )
 

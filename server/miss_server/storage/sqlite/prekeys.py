@@ -7,6 +7,9 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import DeviceId
 
+ID_MAX = 2**53 - 1
+"""What JSON readers hold exactly; a higher id could never be followed by another."""
+
 
 def add(
     db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey]
@@ -15,8 +18,8 @@ def add(
     row = db.execute("SELECT prekey_high FROM devices WHERE id = ?", (device,)).fetchone()
     high: int = row[0]
     ids = [prekey.id for prekey in prekeys]
-    if len(set(ids)) != len(ids):
-        raise Refused(Code.MALFORMED, "a prekey id twice")
+    if len(set(ids)) != len(ids) or max(ids, default=0) > ID_MAX:
+        raise Refused(Code.MALFORMED, "a prekey id twice, or one too high")
     if ids and min(ids) <= high:
         if max(ids) <= high and _all_known(db, device, prekeys):
             return count(db, device)

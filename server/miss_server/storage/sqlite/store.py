@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.identity.charter import CharterAcceptance
@@ -78,19 +79,24 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                         ("pepper", os.urandom(32)),
                     ],
                 )
+            _check(path, dict(db.execute("SELECT name, value FROM settings").fetchall()), domain)
             create_directory(connection)
-            stored = dict(db.execute("SELECT name, value FROM settings").fetchall())
-    except sqlite3.DatabaseError as error:
-        raise DatabaseError(f"{path}: {error}") from error
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
     finally:
         engine.dispose()
     os.chmod(path, 0o600)
-    if int(stored["schema"]) > SCHEMA_VERSION:
+
+
+def _check(path: Path, stored: Mapping[str, bytes], domain: str) -> None:
+    try:
+        schema, owner = int(stored["schema"]), stored["domain"].decode()
+    except (KeyError, ValueError, AttributeError):
+        raise DatabaseError(f"{path} is a database of another program") from None
+    if schema > SCHEMA_VERSION:
         raise DatabaseError(f"{path} was written by a newer version: upgrade miss-server")
-    if stored["domain"].decode() != domain:
-        raise DatabaseError(
-            f"{path} belongs to the domain {stored['domain'].decode()}, not to {domain}"
-        )
+    if owner != domain:
+        raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}")
 
 
 class ServeLock:

@@ -35,6 +35,15 @@ BATCH_MAX = 512
 EXIT_DISK = 74
 """EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
 
+_FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+_FAULTS = (
+    sqlite3.IntegrityError,
+    sqlite3.ProgrammingError,
+    sqlite3.InterfaceError,
+    sqlite3.DataError,
+)
+"""A statement of ours was wrong: the disk is well, and trying again would not help."""
+
 log = structlog.get_logger()
 
 
@@ -115,23 +124,31 @@ class Writer:
             self._settle(db, jobs)
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            _roll_back(db)
-            if _is_disk_failure(error):
+            if isinstance(error, _FAULTS):
+                self._commit_each(connection, jobs, error)
+                return
+            if _fsync_failed(error):
                 sys.stderr.write(f"miss-server: the disk failed ({error}); stopping at once\n")
                 sys.stderr.flush()
                 os._exit(EXIT_DISK)
+            _roll_back(db)
             log.error("commit failed", error=str(error), jobs=len(jobs))
             for job in jobs:
                 job.error = NotDurable(str(error))
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
-            _roll_back(db)
-            if len(jobs) == 1:
-                jobs[0].error = error
-            else:
-                # A fault in one job must not fail its neighbours: each gets its own transaction.
-                for job in jobs:
-                    job.error = job.outcome = None
-                    self._commit(connection, [job])
+            self._commit_each(connection, jobs, error)
+
+    def _commit_each(
+        self, connection: Connection, jobs: Sequence[_Job], error: BaseException
+    ) -> None:
+        """A fault in one job must not fail its neighbours: each gets its own transaction."""
+        _roll_back(driver(connection))
+        if len(jobs) == 1:
+            jobs[0].error = error
+            return
+        for job in jobs:
+            job.error = job.outcome = None
+            self._commit(connection, [job])
 
     def _settle(self, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -174,9 +191,10 @@ def _roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def _is_disk_failure(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF == sqlite3.SQLITE_IOERR
+def _fsync_failed(error: sqlite3.Error) -> bool:
+    # A write that fails (no room, a quota) is rolled back and tried again; only after an fsync
+    # that failed may the kernel have dropped pages that it had promised to keep (rule C4).
+    return getattr(error, "sqlite_errorcode", 0) in _FSYNC_FAILED
 
 
 def _resolve(jobs: Sequence[_Job]) -> None:
