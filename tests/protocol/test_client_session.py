@@ -197,7 +197,7 @@ def test_hello_must_tell_where_this_session_stands() -> None:
     session = challenged()
     for wrong in ({"acked": 1}, {"digest": bytes([1]) * 32}):
         with pytest.raises(LocalError):
-            session.hello(msgspec.structs.replace(w.hello(), **wrong))  # type: ignore[arg-type]  # one of two fields
+            session.hello(msgspec.structs.replace(w.hello(), **wrong))
     assert session.data_to_send() == []
 
 
