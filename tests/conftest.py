@@ -1,0 +1,34 @@
+"""Servers for tests: a fresh one for each test that ends or harms it, a standing one for the rest."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.server import ServerProcess
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """A started server process on a fresh database."""
+    process = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "server.log")
+    await process.start()
+    yield process
+    await process.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ServerProcess]:
+    """One server process for many tests: each makes accounts of its own and leaves it running."""
+    folder = tmp_path_factory.mktemp("standing")
+    process = ServerProcess(
+        folder / "miss.sqlite",
+        folder / "server.log",
+        settings={"MISS_MINIMUM_APP": '{"old-app": "2.4"}'},
+    )
+    await process.start()
+    yield process
+    assert process.process is not None
+    assert process.process.returncode is None, process.log_text()
+    assert await process.stop() == 0, process.log_text()
