@@ -50,6 +50,13 @@ def test_halves_cannot_be_stripped_or_mixed(forged: prekeys.SignedPrekey) -> Non
         forged.verify(CERTIFICATE)
 
 
+def test_a_prekey_that_names_another_device_is_refused() -> None:
+    other = Person().device.certificate.device
+    named = prekeys.issue(DEVICE.signing_key, other, 1, FIRST.otk, FIRST.pq, last_resort=False)
+    with pytest.raises(Untrusted):
+        named.verify(CERTIFICATE)
+
+
 def test_another_devices_prekey_is_refused() -> None:
     with pytest.raises(Untrusted):
         FIRST.verify(PERSON.add_device().certificate)

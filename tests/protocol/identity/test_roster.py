@@ -132,6 +132,24 @@ def test_versions_may_not_be_missing(account: Account) -> None:
         account.verify(account.v1, account.v3, known=account.v3)
 
 
+@pytest.mark.parametrize("changes", [{"previous": b"p" * 32}, {"version": 5}, {"version": 3}])
+def test_a_version_follows_by_number_and_by_hash(account: Account, changes: dict[str, Any]) -> None:
+    following = forge(account.v3, account.phone, lambda r: replace(r, **changes))
+    with pytest.raises(Untrusted):
+        rosters.verify_successor(account.v3, following)
+
+
+def test_what_is_known_must_be_of_that_account(account: Account) -> None:
+    with pytest.raises(Untrusted):
+        rosters.verify_chain([], account=address(), known=account.v3)
+
+
+def test_versions_after_the_known_one_come_in_order(account: Account) -> None:
+    v4 = account.next(account.v3, account.phone, revoke=[account.tablet.id])
+    with pytest.raises(Untrusted):
+        account.verify(v4, account.v3, known=account.v3)
+
+
 def test_a_server_may_not_go_back(account: Account) -> None:
     with pytest.raises(Untrusted):
         account.verify(account.v1, account.v2, known=account.v3)
@@ -336,6 +354,27 @@ def test_no_key_and_no_device_twice(account: Account) -> None:
                 RosterEntry(certificate, "double", approve=False),
                 now_ms=NOW,
             )
+
+
+def test_one_device_id_is_one_entry(account: Account) -> None:
+    again = certificates.issue(
+        account.spare.key,
+        account.address,
+        account.phone.id,
+        account.spare.certificate.olm_key,
+        NOW,
+    )
+    with pytest.raises(Malformed):
+        rosters.found(
+            account.account_key,
+            account.address,
+            account.phone.entry(approve=True),
+            RosterEntry(again, "double", approve=False),
+            now_ms=NOW,
+        )
+    gone = Revocation(account.spare.id, NOW)
+    with pytest.raises(Malformed):
+        rosters.decode(replace(account.v3, revoked=(gone, gone)).encode())
 
 
 def test_devices_of_others_are_not_listed(account: Account) -> None:

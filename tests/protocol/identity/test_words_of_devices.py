@@ -1,7 +1,7 @@
 """What a device signs besides messages: logins, receipts, the charter."""
 
 from dataclasses import replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
@@ -108,6 +108,19 @@ def test_no_part_of_a_receipt_can_be_changed(changes: dict[str, object]) -> None
         verify_receipt(msgspec.structs.replace(receipt(), **changes), CERTIFICATE)
 
 
+def test_a_device_signs_no_receipt_for_another() -> None:
+    signed = sign_receipt(
+        DEVICE.signing_key,
+        message=MessageId(b"m" * 16),
+        sender_device=CERTIFICATE.device,
+        recipient_device=OTHER.device,
+        state=ReceiptState.READ,
+        at_ms=NOW,
+    )
+    with pytest.raises(Untrusted):
+        verify_receipt(signed, CERTIFICATE)
+
+
 def test_a_receipt_of_another_device_does_not_count() -> None:
     with pytest.raises(Untrusted):
         verify_receipt(receipt(), OTHER)
@@ -152,6 +165,19 @@ def test_an_acceptance_reads_back_and_holds() -> None:
 def test_no_part_of_an_acceptance_can_be_changed(forged: charter.CharterAcceptance) -> None:
     with pytest.raises(Untrusted):
         forged.verify(CERTIFICATE)
+
+
+@pytest.mark.parametrize("changes", [{"account": OTHER.account}, {"device": OTHER.device}])
+def test_a_device_accepts_for_itself_only(changes: dict[str, Any]) -> None:
+    named = charter.accept(
+        DEVICE.signing_key,
+        replace(CERTIFICATE, **changes),
+        version="2026-1",
+        text_hash=charter.charter_hash(TEXT),
+        at_ms=NOW,
+    )
+    with pytest.raises(Untrusted):
+        named.verify(CERTIFICATE)
 
 
 def test_a_charter_hash_has_its_length() -> None:
