@@ -39,7 +39,7 @@ async def device(standing: ServerProcess) -> Device:
         ("en", "en"),
         ("", "en"),
         ("de", "en"),
-        ("fr;;q=,;fr", "fr"),
+        ("fr;;q=,;fr", "en"),
         (";;,q=x", "en"),
     ],
 )
