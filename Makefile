@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check bench fuzz coverage clean
+.PHONY: demo test check bench fuzz coverage schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -27,6 +27,9 @@ bench: .venv/done         ## prints the figures and writes bench.json
 
 fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600
+
+schema: .venv/done        ## writes what follows from the protocol's types: schemas, OpenAPI, codes
+	$(BIN)/python protocol/generate.py
 
 coverage: .venv/done      ## branch coverage of the whole test run, child processes included
 	$(BIN)/coverage erase

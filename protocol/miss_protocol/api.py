@@ -91,6 +91,12 @@ class CharterSigned(Struct):
     signature: Signature
 
 
+class CharterAccepted(Struct):
+    """The version that this account accepted."""
+
+    version: Text
+
+
 class Enrol(Struct):
     """*open* `POST /v1/enrolment`: an account's first device.
 
@@ -154,6 +160,12 @@ class RosterProposed(Struct):
     """`POST /v1/rosters`: version + 1, signed by a device with the right to approve (rule A2)."""
 
     roster: RosterBytes
+
+
+class RosterAccepted(Struct):
+    """The version that is in force now."""
+
+    version: Counter
 
 
 class Rosters(Struct):

@@ -72,7 +72,7 @@ CLIENT_PING_EVERY = 5 * 60.0
 SWEEP_EVERY = 5.0
 """How often a node looks for rows whose ring was lost: the worst delay of a lost doorbell."""
 
-# --- Keys (spec 04-encryption §4) -------------------------------------------------------------------
+# --- Keys (spec 04-encryption §5, §7) -------------------------------------------------------------------
 
 PREKEYS_UPLOADED = 50
 """One-time prekeys that a device keeps on the server (vodozemac publishes at most 50 at once)."""
@@ -96,7 +96,7 @@ DEVICE_NAME_MAX = 64
 ROSTER_MAX = 16 * 1024
 """A roster of ten devices and a hundred revocations has about 6 KB."""
 
-# --- Login and enrolment (spec 03-session §2, 05-directory §4) -----------------------------------------
+# --- Login and enrolment (spec 03-session §2, 02-wire §5) -----------------------------------------
 
 CLOCK_SKEW_MAX = 300
 """Difference between a signed request's time and the server's: phones are seldom off by more."""

@@ -2,7 +2,7 @@
 
 The server cannot decrypt, but a wrap of suite 0x01 has a known form and a body is padded to known
 sizes, so plain text is told apart with certainty enough for honest mistakes (rule B5). Suite 0x02
-is reserved. Spec: 04-encryption §3.
+is reserved. Spec: 04-encryption §6, §8.
 """
 
 from miss_protocol import limits

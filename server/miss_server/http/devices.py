@@ -125,7 +125,7 @@ async def change_roster(request: Request) -> Response:
         added=len(change.added),
         revoked=len(change.revoked),
     )
-    return reply({"version": proposed.version})
+    return reply(api.RosterAccepted(proposed.version))
 
 
 async def rosters(request: Request) -> Response:
@@ -170,4 +170,4 @@ async def sign_charter(request: Request) -> Response:
     given = parse(caller.body, api.CharterSigned)
     acceptance = acceptance_of(it, given, entry.certificate)
     await it.accounts.sign_charter(acceptance, now_ms=it.clock.now_ms())
-    return reply({"version": acceptance.version})
+    return reply(api.CharterAccepted(acceptance.version))
