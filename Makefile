@@ -33,7 +33,7 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 
 coverage: .venv/done      ## branch coverage of the whole test run, child processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='protocol/*' --fail-under=100
 	$(BIN)/coverage report --include='server/*,clients/*' --fail-under=90
