@@ -82,7 +82,11 @@ class World:
 
     def reopen(self, client: Client, timing: Timing = QUICK) -> Client:
         """The same device after its process ended."""
-        again = Client.open(Store.open(client.vault.store.path), timing=timing)
+        return self.reopen_path(client.vault.store.path, timing)
+
+    def reopen_path(self, path: Path, timing: Timing = QUICK) -> Client:
+        """The device of a store, as a new process would open it."""
+        again = Client.open(Store.open(path), timing=timing)
         self.clients.append(again)
         return again
 

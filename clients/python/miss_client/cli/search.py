@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from miss_client.cli.common import StoreOption, clean, described, out, stop, with_client
 from miss_client.client import Client
@@ -36,10 +35,11 @@ def search(
         page = await client.search(" ".join(words), limit=limit)
         if not page.entries:
             stop(tr("Nobody fits. Try fewer letters.", "Personne. Essayez avec moins de lettres."))
-        table = Table(box=None, pad_edge=False, show_header=False)
+        width = max(len(reach(entry)) for entry in page.entries)
         for entry in page.entries:
-            table.add_row(reach(entry), described(entry), entry.account or "")
-        out.print(table)
+            out.print(
+                f"{reach(entry):<{width}}  {described(entry)}  {entry.account or ''}".rstrip()
+            )
         sources = ", ".join(f"{one.name} {one.date}" for one in page.sources)
         more = tr(" · more exist: add a word", " · il y en a d'autres : ajoutez un mot")
         out.print(clean(sources or page.data_date) + (more if page.next else ""))
