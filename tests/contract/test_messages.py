@@ -1,6 +1,7 @@
 """The contract of `storage.messages`: what every engine promises about messages."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ async def test_one_senders_refusal_rolls_back_nobody_else(store: Store) -> None:
     ],
 )
 async def test_sends_that_are_wrong_by_themselves(
-    store: Store, change: dict[str, object], code: str
+    store: Store, change: dict[str, Any], code: str
 ) -> None:
     gp, cardiologist = await pair(store)
     assert code_of(await gp.submit(gp.send(cardiologist.person, **change))) == code
