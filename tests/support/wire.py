@@ -296,7 +296,11 @@ class Line:
         if narrow:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(raw, (url.hostname, url.port))
+        try:
+            await asyncio.get_running_loop().sock_connect(raw, (url.hostname, url.port))
+        except OSError:
+            raw.close()
+            raise
         ws = await connect(
             device.server.socket_url,
             sock=raw,

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import NullPool
 
 BUSY_TIMEOUT_MS = 5_000
@@ -21,7 +22,10 @@ BUSY_TIMEOUT_MS = 5_000
 
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
     """An engine on the file; each `connect()` is a new SQLite connection (no pool)."""
-    url = f"sqlite:///file:{path}?mode=ro&uri=true" if read_only else f"sqlite:///{path}"
+    url = URL.create("sqlite", database=str(path))
+    if read_only:
+        name = f"file:{quote(str(path))}"
+        url = URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
     engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")

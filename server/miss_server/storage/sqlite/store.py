@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,12 +63,14 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = open_engine(path)
     try:
+        if path.exists():
+            # Before the engine opens it: that alone would make another program's file ours.
+            with closing(sqlite3.connect(path)) as looking:
+                _check(path, looking, domain)
         with engine.connect() as connection, writing(connection):
             db = driver(connection)
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
             if "settings" not in tables:
-                if tables:
-                    raise DatabaseError(f"{path} is a database of another program")
                 metadata.create_all(connection)
                 db.executemany(
                     "INSERT INTO settings (name, value) VALUES (?, ?)",
@@ -79,7 +82,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                         ("pepper", os.urandom(32)),
                     ],
                 )
-            _check(path, dict(db.execute("SELECT name, value FROM settings").fetchall()), domain)
+            _check(path, db, domain)  # once more, under the lock: two may begin at once
             create_directory(connection)
     except (sqlite3.Error, SQLAlchemyError) as error:
         raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
@@ -88,7 +91,13 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
     os.chmod(path, 0o600)
 
 
-def _check(path: Path, stored: Mapping[str, bytes], domain: str) -> None:
+def _check(path: Path, db: sqlite3.Connection, domain: str) -> None:
+    tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+    if not tables:
+        return
+    stored: dict[str, bytes] = {}
+    if "settings" in tables:
+        stored = dict(db.execute("SELECT name, value FROM settings").fetchall())
     try:
         schema, owner = int(stored["schema"]), stored["domain"].decode()
     except (KeyError, ValueError, AttributeError):
