@@ -14,7 +14,7 @@ from miss_protocol.errors import Code
 from miss_protocol.identity.receipts import Receipt
 from miss_protocol.ids import DeviceId
 from miss_server.storage.messages import ROW_OVERHEAD, Acknowledged, Acknowledgement
-from miss_server.storage.sqlite.rows import select_many
+from miss_server.storage.sqlite.rows import select_many, select_pairs
 from miss_server.storage.states import (
     RecipientState,
     State,
@@ -54,6 +54,22 @@ class _Send:
         return False
 
 
+@dataclass(slots=True)
+class _Acked:
+    """What an acknowledgement takes off a mailbox."""
+
+    position: int = 0
+    digest: bytes = b""
+    rows: int = 0
+    freed: int = 0
+
+    def take(self, position: int, digest: bytes, freed: int) -> None:
+        if position > self.position:
+            self.position, self.digest = position, digest
+        self.rows += 1
+        self.freed += freed
+
+
 def settle(
     db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
 ) -> list[Acknowledged]:
@@ -66,12 +82,18 @@ def settle(
             sorted({ack.device for ack, _ in batch}),
         )
     }
-    news: list[tuple[int, News]] = []
-    for index, (ack, now_ms) in enumerate(batch):
-        generation, revoked = current.get(ack.device, (0, True))
-        # A device that was replaced or removed meanwhile: its late acks change nothing.
-        if not revoked and ack.generation in (None, generation):
-            news.extend((index, item) for item in _store_one(db, ack, now_ms))
+    # A device that was replaced or removed meanwhile: its late acks change nothing.
+    valid = [
+        (index, ack, now_ms)
+        for index, (ack, now_ms) in enumerate(batch)
+        if ack.device in current
+        and not current[ack.device][1]
+        and ack.generation in (None, current[ack.device][0])
+    ]
+    _drop_ticks(db, [ack for _, ack, _ in valid])
+    # Signed words and nacks first: they win over the plain fact that a row was acknowledged.
+    news = [(index, item) for index, ack, now_ms in valid for item in _told_by(db, ack, now_ms)]
+    news.extend(_delete_acknowledged(db, valid))
     rung, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
     ring: list[set[DeviceId]] = [set() for _ in batch]
     problems: list[set[Code]] = [set() for _ in batch]
@@ -86,8 +108,19 @@ def settle(
     ]
 
 
-def _store_one(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> list[News]:
-    news = [_from_receipt(receipt) for receipt in ack.receipts]
+def _drop_ticks(db: sqlite3.Connection, acks: Sequence[Acknowledgement]) -> None:
+    """Statuses up to an acknowledged tick are no longer pending."""
+    ticks = sorted((ack.device, ack.tick) for ack in acks if ack.tick is not None)
+    db.executemany("UPDATE sends SET tick = NULL WHERE device = ? AND tick <= ?", ticks)
+    db.executemany(
+        "UPDATE devices SET tick_acked = max(tick_acked, ?) WHERE id = ?",
+        [(tick, device) for device, tick in ticks],
+    )
+
+
+def _told_by(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> Iterable[News]:
+    """What the device itself says: its receipts, and what it cannot open."""
+    yield from map(_from_receipt, ack.receipts)
     for position, _reason in ack.nacks:
         row = db.execute(
             "SELECT sender_device, message FROM envelopes"
@@ -95,18 +128,7 @@ def _store_one(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> lis
             (ack.device, position),
         ).fetchone()
         if row is not None:
-            news.append(News(row[0], row[1], ack.device, "undecryptable", now_ms))
-    if ack.position is not None:
-        news.extend(_delete_through(db, ack.device, ack.position, now_ms))
-    if ack.tick is not None:
-        db.execute(
-            "UPDATE sends SET tick = NULL WHERE device = ? AND tick <= ?", (ack.device, ack.tick)
-        )
-        db.execute(
-            "UPDATE devices SET tick_acked = max(tick_acked, ?) WHERE id = ?",
-            (ack.tick, ack.device),
-        )
-    return news
+            yield News(row[0], row[1], ack.device, "undecryptable", now_ms)
 
 
 def _from_receipt(receipt: Receipt) -> News:
@@ -120,28 +142,40 @@ def _from_receipt(receipt: Receipt) -> News:
     )
 
 
-def _delete_through(
-    db: sqlite3.Connection, device: bytes, position: int, now_ms: int
-) -> Iterable[News]:
-    rows = db.execute(
-        "DELETE FROM envelopes WHERE device = ? AND position <= ?"
-        " RETURNING position, digest, gap, sender_device, message, length(body) + length(wrap)",
-        (device, position),
-    ).fetchall()
-    if not rows:
-        return
-    last = max(rows)
-    freed = sum(row[5] + ROW_OVERHEAD for row in rows if row[2] is None)
-    db.execute(
+def _delete_acknowledged(
+    db: sqlite3.Connection, valid: Sequence[tuple[int, Acknowledgement, int]]
+) -> list[tuple[int, News]]:
+    """Delete the rows up to each acknowledged position, for all devices together."""
+    through: dict[bytes, tuple[int, int, int]] = {}
+    for index, ack, now_ms in valid:
+        if ack.position is not None and ack.position > through.get(ack.device, (0, 0, 0))[0]:
+            through[ack.device] = (ack.position, index, now_ms)
+    news: list[tuple[int, News]] = []
+    deleted: list[int] = []
+    boxes: dict[bytes, _Acked] = {}
+    for rowid, device, position, digest, gap, sender, message, size in select_pairs(
+        db,
+        "WITH acked(device, position) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
+        " SELECT e.id, e.device, e.position, e.digest, e.gap, e.sender_device, e.message,"
+        " length(e.body) + length(e.wrap) FROM acked CROSS JOIN envelopes e"
+        " ON e.device = acked.device AND e.position <= acked.position",
+        sorted((device, position) for device, (position, _, _) in through.items()),
+    ):
+        deleted.append(rowid)
+        box = boxes.setdefault(device, _Acked())
+        box.take(position, digest, 0 if gap is not None else size + ROW_OVERHEAD)
+        if gap is None:
+            # Without a signed receipt this is the server's word alone.
+            _, index, now_ms = through[device]
+            news.append((index, News(sender, message, device, "delivered", now_ms)))
+    for _ in select_many(db, "DELETE FROM envelopes WHERE id IN ({keys})", sorted(deleted)):
+        pass  # it returns no rows
+    db.executemany(
         "UPDATE mailboxes SET acked = ?, acked_digest = ?, waiting = waiting - ?,"
         " bytes = bytes - ? WHERE device = ?",
-        (last[0], last[1], len(rows), freed, device),
+        [(b.position, b.digest, b.rows, b.freed, device) for device, b in sorted(boxes.items())],
     )
-    for _, _, gap, sender, message, _ in rows:
-        if gap is None:
-            # Without a signed receipt this is the server's word alone; a receipt that rides in
-            # the same ack stands before it and wins, and a nack ends the matter first.
-            yield News(sender, message, device, "delivered", now_ms)
+    return news
 
 
 def tell(
@@ -154,14 +188,11 @@ def tell(
         that are not (or no longer) known here.
     """
     unknown: set[int] = set()
-    found: dict[tuple[bytes, bytes], list[_Send]] = {}
+    found = _find(db, {(item.sender, item.message) for item in news})
     for index, item in enumerate(news):
-        key = (item.sender, item.message)
-        if key not in found:
-            found[key] = _find(db, *key)
         # A message encrypted anew for one device stands in a send of its own, under the same id:
         # the newest one that went to this device is meant.
-        if not any(_apply(send, item) for send in found[key]):
+        if not any(_apply(send, item) for send in found[item.sender, item.message]):
             unknown.add(index)
     changed = sorted(
         (send for sends in found.values() for send in sends if send.changed),
@@ -193,16 +224,23 @@ def _apply(send: _Send, item: News) -> bool:
     return send.advance(item)
 
 
-def _find(db: sqlite3.Connection, sender: bytes, message: bytes) -> list[_Send]:
-    """The sends of a message, the newest first."""
-    return [
-        _Send(rowid, sender, kind, decode_states(states))
-        for rowid, kind, states in db.execute(
-            "SELECT rowid_, kind, states FROM sends WHERE device = ? AND message = ?"
-            " ORDER BY sn DESC",
-            (sender, message),
-        )
-    ]
+def _find(
+    db: sqlite3.Connection, wanted: set[tuple[bytes, bytes]]
+) -> dict[tuple[bytes, bytes], list[_Send]]:
+    """The sends of each (sender device, message), the newest first."""
+    found: dict[tuple[bytes, bytes], list[_Send]] = {key: [] for key in wanted}
+    for rowid, sender, message, kind, states in select_pairs(
+        db,
+        # CROSS JOIN keeps the planner from walking all sends instead of looking each one up.
+        "WITH wanted(device, message) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
+        " SELECT s.rowid_, s.device, s.message, s.kind, s.states FROM wanted CROSS JOIN sends s"
+        " ON s.device = wanted.device AND s.message = wanted.message",
+        sorted(wanted),
+    ):
+        found[sender, message].append(_Send(rowid, sender, kind, decode_states(states)))
+    for sends in found.values():
+        sends.sort(key=lambda send: -send.rowid)
+    return found
 
 
 def _new_ticks(db: sqlite3.Connection, changed: list[_Send]) -> list[int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 _SIZES = (1, 4, 16, 64, 256)
+"""Lengths of key lists: few, so that the driver's statement cache always has them prepared."""
 
 
 def select_many(
@@ -12,14 +13,28 @@ def select_many(
 ) -> Iterator[tuple[Any, ...]]:
     """Run `statement`, whose `{keys}` stands for a list of keys, over any number of keys.
 
-    Lists are padded to a few fixed lengths by repeating a key, so that the driver's statement
-    cache always has them prepared.
+    A list is padded by repeating a key, which changes nothing for `IN ({keys})`.
     """
-    at = 0
-    while at < len(keys):
-        part = keys[at : at + _SIZES[-1]]
-        at += len(part)
+    for part in _padded(keys):
+        marks = ",".join("?" * len(part))
+        yield from db.execute(statement.replace("{keys}", marks), part)
+
+
+def select_pairs(
+    db: sqlite3.Connection, statement: str, pairs: Sequence[tuple[Any, Any]]
+) -> Iterator[tuple[Any, ...]]:
+    """As `select_many` for pairs: `{pairs}` stands for the rows of a `VALUES`.
+
+    A padded pair stands there twice, so `statement` must use them as a set.
+    """
+    for part in _padded(pairs):
+        marks = ",".join(["(?,?)"] * len(part))
+        flat = [value for pair in part for value in pair]
+        yield from db.execute(statement.replace("{pairs}", marks), flat)
+
+
+def _padded(keys: Sequence[Any]) -> Iterator[list[Any]]:
+    for at in range(0, len(keys), _SIZES[-1]):
+        part = list(keys[at : at + _SIZES[-1]])
         size = next(size for size in _SIZES if size >= len(part))
-        padded = [*part, *([part[0]] * (size - len(part)))]
-        marks = ",".join("?" * size)
-        yield from db.execute(statement.replace("{keys}", marks), padded)
+        yield part + [part[0]] * (size - len(part))
