@@ -1,5 +1,6 @@
 """The HTTP twins of the socket: one signed request fetches, acknowledges or sends (rule B3)."""
 
+import structlog
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,9 +12,12 @@ from miss_protocol.ids import DeviceId
 from miss_server.http.bodies import parse, reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
+from miss_server.observe import short
 from miss_server.relay.connection import STATUSES_IN_FLIGHT
 from miss_server.relay.hub import frames_of
 from miss_server.storage.messages import Greeting, SessionRefused, Wanted
+
+log = structlog.get_logger()
 
 
 async def send(request: Request) -> Response:
@@ -37,6 +41,7 @@ async def fetch(request: Request) -> Response:
     if isinstance(start, SessionRefused):
         raise Refused(Code.REVOKED if start.revoked else Code.SN_REUSED, "session")
     if start.epoch_changed:
+        log.warning("the database is older than a device: new epoch", device=short(device))
         it.hub.end_all(CloseCode.TRY_LATER)
     if start.restored_since is None:
         await _acknowledge(request, call, start.resume_after, caller.device.id)

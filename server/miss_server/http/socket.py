@@ -175,7 +175,9 @@ class _Socket:
             window=start.window,
         )
         if start.epoch_changed:
-            log.warning("the database is older than its devices: new epoch")
+            log.warning(
+                "the database is older than a device: new epoch", device=short(hello.device)
+            )
             it.hub.end_all(CloseCode.TRY_LATER)
         it.hub.join(connection)
         connection.flush()

@@ -1,12 +1,12 @@
 """Begins and ends sessions: generations, counts, digests, and the epoch (rule C6)."""
 
-import os
 import sqlite3
 
 from miss_protocol import limits
 from miss_protocol.digest import EMPTY
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.messages import DeviceRecord, Greeting, SessionRefused, SessionStart
+from miss_server.storage.sqlite import epochs
 
 
 def device(db: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
@@ -30,13 +30,14 @@ def current_epoch(db: sqlite3.Connection) -> tuple[bytes, int]:
     return epoch, int.from_bytes(since, "big")
 
 
-def change_epoch(db: sqlite3.Connection, now_ms: int) -> bytes:
-    """The database turned out to be older than what its devices saw: start a new epoch.
+def change_epoch(db: sqlite3.Connection, now_ms: int, *, after: int) -> bytes:
+    """The database turned out to be older than what its devices saw: start a new epoch, of a
+    number above `after`.
 
     One-time prekeys are voided, because some of them may have been handed out in the lost time
     (invariant I11), and every account waits until one of its devices confirms its roster.
     """
-    epoch = os.urandom(16)
+    epoch = epochs.make(_secret(db), after + 1)
     db.execute("UPDATE settings SET value = ? WHERE name = 'epoch'", (epoch,))
     db.execute(
         "UPDATE settings SET value = ? WHERE name = 'epoch_ms'", (now_ms.to_bytes(8, "big"),)
@@ -63,18 +64,29 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
     restored_since: int | None = None
     new_epoch = False
     resume = greeting.position
-    if greeting.epoch not in (b"", epoch, noted):
-        # The device has seen an epoch that this database never had: it is an older copy.
-        epoch, new_epoch, epoch_since = change_epoch(db, now_ms), True, now_ms
-    elif noted == epoch and greeting.epoch in (b"", epoch):
+    alone = False
+    if epochs.proves_restore(greeting.epoch, epoch, _secret(db)):
+        # The device has seen a later epoch of this very database: it is an older copy.
+        epoch = change_epoch(db, now_ms, after=epochs.number(greeting.epoch))
+        new_epoch, epoch_since = True, now_ms
+    elif noted == epoch and greeting.epoch not in (b"", epoch):
+        # Told once already, and the device did not hear it; or this is a copy of its older state,
+        # which would use its numbers a second time.
+        if greeting.sn < sn:
+            return SessionRefused(rolled_back=True)
+    elif noted == epoch:
         if greeting.position < acked or greeting.sn < sn:
             return SessionRefused(rolled_back=True)
         known = _digest_at(
             db, greeting.device, greeting.position, head, digest, acked, acked_digest
         )
-        if known != greeting.digest:
-            epoch, new_epoch, epoch_since = change_epoch(db, now_ms), True, now_ms
-    if noted != epoch or greeting.epoch not in (b"", epoch):
+        if known != greeting.digest and epochs.may_tell(db, account, now_ms):
+            epoch = change_epoch(db, now_ms, after=epochs.number(epoch))
+            new_epoch, epoch_since = True, now_ms
+        elif known != greeting.digest:
+            # It alone begins anew; whether others must is for others to tell.
+            alone, epoch_since = True, now_ms
+    if alone or noted != epoch or greeting.epoch not in (b"", epoch):
         # The device learns of the epoch once; it goes on from where this database stands, and its
         # sends count on from what it declares: what was delivered before left its outbox.
         restored_since = epoch_since
@@ -82,6 +94,8 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         if greeting.roster >= version:
             confirmed = int(greeting.roster == version)
         db.execute("UPDATE accounts SET confirmed = ? WHERE address = ?", (confirmed, account))
+        # Answers to numbers that it will give anew: they would stand in the way of its sends.
+        db.execute("DELETE FROM sends WHERE device = ? AND sn > ?", (greeting.device, sn))
     if greeting.live:
         generation += 1
     db.execute(
@@ -112,6 +126,11 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         digest=acked_digest if restored_since is not None else None,
         epoch_changed=new_epoch,
     )
+
+
+def _secret(db: sqlite3.Connection) -> bytes:
+    secret: bytes = db.execute("SELECT value FROM settings WHERE name = 'pepper'").fetchone()[0]
+    return secret
 
 
 def _digest_at(

@@ -33,7 +33,7 @@ from miss_server.storage.messages import (
     Wanted,
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
-from miss_server.storage.sqlite import accounts, mailboxes, prekeys, rosters, sessions
+from miss_server.storage.sqlite import accounts, epochs, mailboxes, prekeys, rosters, sessions
 from miss_server.storage.sqlite.directory import SqliteDirectory
 from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
@@ -72,14 +72,15 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
             if "settings" not in tables:
                 metadata.create_all(connection)
+                pepper = os.urandom(32)
                 db.executemany(
                     "INSERT INTO settings (name, value) VALUES (?, ?)",
                     [
                         ("schema", str(SCHEMA_VERSION).encode()),
                         ("domain", domain.encode()),
-                        ("epoch", os.urandom(16)),
+                        ("epoch", epochs.make(pepper, 1)),
                         ("epoch_ms", now_ms.to_bytes(8, "big")),
-                        ("pepper", os.urandom(32)),
+                        ("pepper", pepper),
                     ],
                 )
             _check(path, db, domain)  # once more, under the lock: two may begin at once
