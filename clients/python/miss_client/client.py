@@ -335,22 +335,21 @@ class Client:
 
         Returns it; also if it failed (look at `state` and `reason`). Raises as `connected`.
         """
-        events = self.events()
-        listening = asyncio.ensure_future(anext(events, None))
-        try:
+        with self.hub.listening() as queue:
             while True:
                 found = self.saved(message)
                 if _RANK[found.state] >= _RANK[state]:
                     return found
                 if self._ended is None:
                     raise ClientError(Trouble.UNREACHABLE, "use `async with client`")
-                either: set[asyncio.Future[Any]] = {listening, self._ended}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if self._ended.done():
-                    self._ended.result()
-                listening = asyncio.ensure_future(anext(events, None))
-        finally:
-            listening.cancel()
+                news = asyncio.ensure_future(queue.get())
+                either: set[asyncio.Future[Any]] = {news, self._ended}
+                try:
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                    if self._ended.done():
+                        self._ended.result()
+                finally:
+                    news.cancel()
 
     # --- devices ----------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 what an event tells is already in the store."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from miss_client.events import Event
 
@@ -28,6 +29,16 @@ class Hub:
         try:
             while (event := await queue.get()) is not None:
                 yield event
+        finally:
+            self._queues.discard(queue)
+
+    @contextmanager
+    def listening(self) -> Iterator[asyncio.Queue[Event | None]]:
+        """Events from now on, as a queue; None is the end."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            yield queue
         finally:
             self._queues.discard(queue)
 

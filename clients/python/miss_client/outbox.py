@@ -164,6 +164,9 @@ class Outbox:
                 # The only device it was for left its account meanwhile.
                 with self._vault.store.transaction():
                     self._vault.drop_draft(draft)
+            elif not draft.tries:
+                draft.tries = 1  # who was away may be back: ask again before saying so
+                return await self._encrypt(draft)
             else:
                 self._fail(draft, Code.DORMANT.wire)
         except RefusedByServer as refused:

@@ -261,6 +261,15 @@ class _Once:
                 case s.Leaving():
                     self.bye = event.bye
         await self._save(rows)
+        if self.o._inbox.behind:
+            chores.add(asyncio.create_task(self._catch_up()))
+
+    async def _catch_up(self) -> None:
+        """Fetch rosters that a message showed to be newer than those known here."""
+        while self.o._inbox.behind:
+            address = self.o._inbox.behind.pop()
+            with suppress(ClientError, Refused):
+                await self.o._contacts.refresh(address)
 
     async def _save(self, rows: Sequence[Row]) -> None:
         async for saved in self.o._inbox.take(rows):
@@ -299,13 +308,15 @@ class _Once:
         self.o._upkeep.note_epoch(
             welcome.epoch,
             restored=restored,
-            acked=self.session.position,
-            digest=self.session.digest,
+            acked=welcome.acked,
+            digest=b"" if welcome.digest is UNSET else welcome.digest,
         )
         self.welcomed = True
         self.o.welcomed.set()
         self.o._hub.tell(ConnectionChanged(Connection.CATCHING_UP))
-        self._ack(self.session.position)  # with what is owed from before
+        # What is saved, with what is owed from before. The session may be ahead of the store: rows
+        # that came in the same message are not saved yet.
+        self._ack(self.o._vault.cursor.position)
         self.o._outbox.encrypted.set()
         self.o._outbox.drafted.set()
 
