@@ -33,7 +33,7 @@ class Challenged:
 
 @dataclass(frozen=True, slots=True)
 class Welcomed:
-    """Logged in. Send again every unsettled send above `welcome.sn`, and the acks that are owed."""
+    """Logged in. Send again every unsettled send, in order, and the acks that are owed."""
 
     welcome: f.Welcome
 
