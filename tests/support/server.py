@@ -15,7 +15,7 @@ DOMAIN = "miss.example"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
-_LISTENING = re.compile(r"url='?\"?(http://[0-9.:]+)")
+_LISTENING = re.compile(r"""url["']?[=:] ?["'](http://[0-9.:]+)""")
 
 
 def miss_server(

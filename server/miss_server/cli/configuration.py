@@ -10,6 +10,9 @@ from miss_server.charter import load_charter
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.words import tr
 
+ALIKE = 0.88
+"""Two letters swapped, or one wrong: nearer than any variable of another program of ours."""
+
 app = typer.Typer(
     no_args_is_help=True,
     help=tr("The settings of the server.", "Les réglages du serveur."),
@@ -43,7 +46,7 @@ def check(database: DatabaseOption = None, domain: DomainOption = None) -> None:
     known = {f"MISS_{name.upper()}" for name in type(chosen).model_fields}
     for name in sorted(os.environ.keys() - known):
         # A mistyped name is ignored by everything else, and its default taken in silence.
-        close = get_close_matches(name, known, 1)
+        close = get_close_matches(name, known, 1, ALIKE)
         if close:
             sys.stderr.write(
                 tr(
