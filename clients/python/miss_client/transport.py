@@ -36,6 +36,8 @@ from miss_protocol.identity.receipts import Receipt
 
 BACKOFF_MIN = 0.5
 BACKOFF_MAX = 60.0
+SEEN_KEPT_MS = 2 * limits.TTL_MAX * 1000
+"""No server, however restored, delivers an envelope later than this."""
 PONG_TIMEOUT = 10.0
 """A server answers a ping within this, or the path to it is dead."""
 
@@ -327,6 +329,7 @@ class _Once:
                     await self.o._upkeep.after_welcome(welcome)
                 else:
                     await self.o._upkeep.after_drained()
+                    self.o._inbox.forget_seen(before_ms=self.o._vault.clock() - SEEN_KEPT_MS)
             except Refused as refused:
                 if refused.code.retry is Retry.NEVER:
                     self.o._hub.tell(ConnectionChanged(Connection.LIVE, refused.code.wire))
