@@ -299,6 +299,18 @@ def test_many_frames_go_into_as_few_messages_as_the_limits_allow() -> None:
     assert len(batches(CODEC, many[1:])) == 1
 
 
+def test_a_message_may_be_as_large_as_the_limit_and_no_larger() -> None:
+    def filled(size: int) -> f.Frame:
+        empty = len(CODEC.encode([msgspec.structs.replace(w.send(), body=bytes(70_000))]))
+        return msgspec.structs.replace(w.send(), body=bytes(70_000 + size - empty))
+
+    whole, half = filled(limits.MESSAGE_MAX), filled(limits.MESSAGE_MAX // 2)
+    assert [len(data) for data in batches(CODEC, [whole])] == [limits.MESSAGE_MAX]
+    assert len(batches(CODEC, [half, half])) == 1
+    over = filled(limits.MESSAGE_MAX // 2 + 2)
+    assert len(batches(CODEC, [over, over])) == 2
+
+
 def test_a_frame_that_no_message_can_carry_is_a_fault_of_this_side() -> None:
     huge = msgspec.structs.replace(w.send(), body=bytes(limits.MESSAGE_MAX))
     with pytest.raises(LocalError):
