@@ -1,16 +1,30 @@
 """Adversaries, each played against the real parts: what they try, and what must stay true."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import structlog
+from nacl.signing import SigningKey
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
 
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
+from miss_server.cli.common import with_store
+from miss_server.config import Settings
+from miss_server.http import bodies, throttle
+from miss_server.http.enrolment import peer_address
+from miss_server.storage.sqlite.engine import open_engine
+from miss_server.storage.sqlite.store import SqliteStore, prepare
+from tests.support.devices import Person
 from tests.support.hosted import Hosted, hosted
-from tests.support.wire import enrolled
+from tests.support.wire import Signing, code_of, enrol_body, enrolled, new_account, open_call
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -102,8 +116,9 @@ async def test_a_copy_from_before_an_epoch_change_is_still_found_out(inside: Hos
         assert await line.closed() == CloseCode.ROLLED_BACK
 
 
-async def test_a_lower_count_after_a_restore_collides_with_nothing(inside: Hosted) -> None:
-    """Else one device could make every batch that its sends are in fail, and be settled apart."""
+async def test_a_lower_count_after_a_restore_is_found_out_too(inside: Hosted) -> None:
+    """Else one device could make every batch that its sends are in fail, and be settled apart; and
+    a copy of an older state would send under used keys. No device ever takes a number back."""
     gp, nurse = await enrolled(inside), await enrolled(inside)
     async with gp.online() as line:
         assert isinstance(await line.settle(gp.send(nurse.person)), f.Sent)
@@ -111,6 +126,116 @@ async def test_a_lower_count_after_a_restore_collides_with_nothing(inside: Hoste
         nurse.digest = line.session.digest = b"\x07" * 32
         await line.log_in()
     gp.sn = 0
-    async with gp.online() as line:
-        reply = await line.settle(gp.send(nurse.person))
-        assert isinstance(reply, f.Sent), reply
+    async with gp.line() as line:
+        await line.greet()
+        assert await line.closed() == CloseCode.ROLLED_BACK
+
+
+# --- an outsider -----------------------------------------------------------------------------------
+
+
+async def test_who_has_no_key_learns_nothing_of_a_device_by_a_wrong_time(inside: Hosted) -> None:
+    """`clock_skew` is for the holder of the key; a stranger must not test ids by it."""
+    device = await enrolled(inside)
+    stranger = Signing(key=SigningKey(b"k" * 32), created_s=1)
+    assert code_of(await device.call("GET", "/v1/prekeys", signing=stranger)) == "auth_failed"
+    unknown = Signing(key=SigningKey(b"k" * 32), created_s=1, key_id="5f" * 16)
+    assert code_of(await device.call("GET", "/v1/prekeys", signing=unknown)) == "auth_failed"
+    own = Signing(created_s=1)
+    assert code_of(await device.call("GET", "/v1/prekeys", signing=own)) == "clock_skew"
+
+
+async def test_an_unknown_code_buys_no_checking_of_signatures(tmp_path: Path) -> None:
+    """Enrolments with sound signatures and a wrong end were checked again and again for nothing:
+    they failed before they were counted as guesses."""
+    async with hosted(tmp_path, enrolment_tries_per_hour=3) as server:
+        person = Person((await new_account(server))[0])
+        body = await enrol_body(server, person, "ABCDEFGHJKMN")
+        endless = msgspec.structs.replace(body, prekeys=body.prekeys[:1])  # no last resort
+        codes = [
+            code_of(await open_call(server, "POST", "/v1/enrolment", endless)) for _ in range(4)
+        ]
+        assert codes == ["code_unknown"] * 3 + ["rate_limited"]
+
+
+async def test_all_of_ipv4_is_not_one_neighbour_on_a_socket_for_both(tmp_path: Path) -> None:
+    """`::ffff:a.b.c.d` of a dual-stack socket: one guesser must not lock everybody out."""
+
+    def seen_as(host: str) -> str:
+        return peer_address(Request({"type": "http", "client": (host, 1), "headers": []}))
+
+    assert seen_as("::ffff:192.0.2.7") == seen_as("192.0.2.7") != seen_as("::ffff:192.0.2.8")
+    assert seen_as("2001:db8:1:2::7") == seen_as("2001:db8:1:2::8") != seen_as("2001:db8:1:3::8")
+
+
+async def test_a_body_that_never_ends_is_given_up(
+    inside: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_PATIENCE", 0.3)
+    host, port = inside.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/enrolment HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n{")
+    async with asyncio.timeout(10):
+        answer = await reader.read(4096)
+    assert answer.startswith(b"HTTP/1.1 408") or b'"malformed"' in answer
+    writer.close()
+
+
+# --- a malicious enrolled device -------------------------------------------------------------------
+
+
+async def test_looking_people_up_one_by_one_is_limited_like_searching(inside: Hosted) -> None:
+    device = await enrolled(inside)
+    codes = set()
+    for number in range(throttle.SEARCHES_PER_MINUTE + 1):
+        codes.add(code_of(await device.call("GET", f"/v1/directory/8{number:011}")))
+    assert codes == {"not_found", "rate_limited"}
+
+
+# --- a thief with the server's files; whoever reads logs --------------------------------------------
+
+
+def test_the_database_is_private_from_its_first_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between making the file and closing it to others its secret was already inside."""
+    modes: list[int] = []
+    monkeypatch.setattr(os, "chmod", lambda path, _: modes.append(path.stat().st_mode & 0o777))
+    before = os.umask(0)
+    try:
+        prepare(tmp_path / "miss.sqlite", domain="miss.example", now_ms=1)
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+    assert all(mode & 0o077 == 0 for mode in modes)
+
+
+def test_operators_commands_log_no_variables(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The logging library's own default prints tracebacks with every local variable."""
+    settings = Settings.model_validate(
+        {"database": tmp_path / "m.sqlite", "domain": "miss.example"}
+    )
+    prepare(settings.database, domain=settings.domain, now_ms=1)
+
+    async def work(_: SqliteStore) -> None:
+        code = "secret etco".upper().replace(" ", "-")  # noqa: F841  # what must not be shown
+        try:
+            raise RuntimeError("broken")
+        except RuntimeError:
+            structlog.get_logger().exception("failed")
+
+    with_store(settings, work)
+    told = capfd.readouterr()
+    assert told.out == ""
+    assert "broken" in told.err
+    assert "SECRET-ETCO" not in told.err
+
+
+def test_a_database_error_tells_no_values(tmp_path: Path) -> None:
+    path = tmp_path / "m.sqlite"
+    prepare(path, domain="miss.example", now_ms=1)
+    with open_engine(path).connect() as db, pytest.raises(SQLAlchemyError) as told:
+        db.execute(text("SELECT * FROM nowhere WHERE a = :a"), {"a": "Mme Secrète"})
+    assert "Secrète" not in str(told.value)

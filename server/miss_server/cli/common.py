@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import SQLAlchemyError
 
+from miss_server import observe
 from miss_server.config import Settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.messages import NotDurable
@@ -83,6 +84,8 @@ def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) ->
                 "Indiquez le fichier du serveur (--database) ou importez d'abord un annuaire.",
             ),
         )
+
+    observe.configure(json=chosen.log_json)
 
     async def run() -> T:
         store = SqliteStore(chosen.database)

@@ -1,5 +1,6 @@
 """Reads requests' bodies into the protocol's types and writes replies."""
 
+import asyncio
 from typing import TypeVar
 
 import msgspec
@@ -11,20 +12,35 @@ from miss_protocol.errors import Code, Malformed, Refused
 
 T = TypeVar("T")
 
+BODY_PATIENCE = 10.0
+"""Seconds for a body, beyond what its bytes need on the slowest link: a socket that dribbles must
+not be held open for ever by somebody who never proved a key."""
+
+
+class TooSlow(Malformed):
+    """A body that does not come to its end; its connection is closed with the answer."""
+
 
 async def read_bytes(request: Request) -> bytes:
     """The request's body, at most `limits.HTTP_BODY_MAX` bytes of it.
 
     Raises:
         Refused: `too_large`.
+        TooSlow: slower than `limits.SLOWEST_LINK`.
     """
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limits.HTTP_BODY_MAX:
-            raise Refused(Code.TOO_LARGE, "HTTP body")
-        chunks.append(chunk)
+    begun = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(BODY_PATIENCE) as patience:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limits.HTTP_BODY_MAX:
+                    raise Refused(Code.TOO_LARGE, "HTTP body")
+                chunks.append(chunk)
+                patience.reschedule(begun + BODY_PATIENCE + size / limits.SLOWEST_LINK)
+    except TimeoutError:
+        raise TooSlow("a body that does not end") from None
     return b"".join(chunks)
 
 

@@ -34,7 +34,9 @@ async def search(request: Request) -> Response:
 async def entry(request: Request) -> Response:
     """`GET /v1/directory/{person}`."""
     it = services(request)
-    await signed(request)
+    caller = await signed(request)
+    # As a search: numbers of the register can be counted through.
+    await it.throttle.search(caller.device.id)
     person = request.path_params["person"]
     found = None
     if len(person) <= PERSON_MAX:

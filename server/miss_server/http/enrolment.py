@@ -34,6 +34,8 @@ def peer_address(request: Request) -> str:
         address = ip_address(host)
     except ValueError:
         return host
+    if address.version == 6 and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
     if address.version == 6:
         return str(ip_network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
     return host
@@ -86,8 +88,13 @@ async def enrol(request: Request) -> Response:
     """`POST /v1/enrolment`."""
     it, address = services(request), peer_address(request)
     given = parse(await read_bytes(request), api.Enrol)
-    # Before fifty signatures are checked: who guesses must not buy time on our processor.
-    await it.throttle.may_try_code(address)
+    # Before fifty signatures are checked: who guesses must not buy time on our processor. A used
+    # code may be this very call, repeated.
+    try:
+        await account_of(request, given.code)
+    except Refused as refused:
+        if refused.code is not Code.CODE_USED:
+            raise
     genesis = roster.decode(given.roster)
     roster.verify_genesis(genesis, genesis.account)
     if len(genesis.entries) != 1:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from miss_protocol.api import Problem
 from miss_protocol.errors import Code, RemoteError
 from miss_protocol.languages import language_accepted
+from miss_server.http.bodies import TooSlow
 
 RETRY_NOT_DURABLE = 2.0
 
@@ -46,7 +47,10 @@ async def on_remote_error(request: Request, error: Exception) -> Response:
     """What the caller did wrong."""
     assert isinstance(error, RemoteError)  # noqa: S101  # registered for these only
     log.info("refused", call=_call(request), reason=error.code.wire)
-    return problem(request, error.code, retry_after=getattr(error, "retry_after", None))
+    answer = problem(request, error.code, retry_after=getattr(error, "retry_after", None))
+    if isinstance(error, TooSlow):
+        answer.headers["connection"] = "close"
+    return answer
 
 
 async def on_not_durable(request: Request, error: Exception) -> Response:

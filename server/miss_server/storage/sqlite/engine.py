@@ -26,7 +26,12 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
     if read_only:
         name = f"file:{quote(str(path))}"
         url = URL.create("sqlite", database=name, query={"mode": "ro", "uri": "true"})
-    engine = create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,  # errors are logged, and values are what must not be
+    )
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: Any) -> None:

@@ -67,6 +67,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
             # Before the engine opens it: that alone would make another program's file ours.
             with closing(sqlite3.connect(path)) as looking:
                 _check(path, looking, domain)
+        _make_private(path)
         with engine.connect() as connection, writing(connection):
             db = driver(connection)
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
@@ -89,7 +90,19 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
         raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
     finally:
         engine.dispose()
-    os.chmod(path, 0o600)
+
+
+def _make_private(path: Path) -> None:
+    """Nobody but its owner reads the file, nor what SQLite puts beside it: from the first byte on,
+    because the secret of the codes is among the first."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        for suffix in ("", "-wal", "-shm"):
+            beside = path.with_name(path.name + suffix)
+            if beside.exists():
+                os.chmod(beside, 0o600)
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}") from error
 
 
 def _check(path: Path, db: sqlite3.Connection, domain: str) -> None:
