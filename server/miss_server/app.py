@@ -67,6 +67,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await keeper.begin()
         rounds = asyncio.create_task(keeper.run())
         yield
         rounds.cancel()

@@ -29,7 +29,7 @@ from miss_server.http.services import Services
 from miss_server.observe import short
 from miss_server.relay.connection import Connection
 from miss_server.relay.login import Turned
-from miss_server.storage.messages import NotDurable
+from miss_server.storage.messages import Acknowledged, NotDurable, SessionStart
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -123,8 +123,19 @@ class _Socket:
             self.connection.end(CloseCode.PROTOCOL)
             return
         raw = data.encode() if isinstance(data, str) else data
+        # Nacks go into one transaction with the ack that comes behind them: were only the ack
+        # stored, the row would be gone and its sender never hear that it was not read.
+        nacks: list[f.Nack] = []
         for event in self.session.receive(raw, self.services.clock.steady()):
-            self._act(event)
+            if isinstance(event, NackCame):
+                nacks.append(event.nack)
+            elif isinstance(event, AckCame):
+                self._act_on_ack(event.ack, nacks)
+                nacks = []
+            else:
+                self._act(event)
+        if nacks:
+            self._spawn(self._acknowledge(None, nacks))
         self.connection.flush()
 
     def _act(self, event: Event) -> None:
@@ -133,12 +144,11 @@ class _Socket:
                 self._spawn(self._login(hello))
             case SendCame(send):
                 self._spawn(self._settle(send))
-            case AckCame(ack):
-                if ack.tick is not UNSET:
-                    self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
-                self._spawn(self._acknowledge(ack, []))
-            case NackCame(nack):
-                self._spawn(self._acknowledge(None, [nack]))
+
+    def _act_on_ack(self, ack: f.Ack, nacks: list[f.Nack]) -> None:
+        if ack.tick is not UNSET:
+            self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
+        self._spawn(self._acknowledge(ack, nacks))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -158,6 +168,12 @@ class _Socket:
     async def _login(self, hello: f.Hello) -> None:
         it, connection = self.services, self.connection
         start = await it.login.check(hello, nonce=self._nonce, subprotocol=self.subprotocol)
+        if isinstance(start, SessionStart) and start.epoch_changed:
+            # Before anything else, also if this device hung up meanwhile: nobody else would tell.
+            log.warning(
+                "the database is older than a device: new epoch", device=short(hello.device)
+            )
+            it.hub.end_all(CloseCode.TRY_LATER)
         if self.session.close_code is not None:
             return
         if isinstance(start, Turned):
@@ -174,11 +190,6 @@ class _Socket:
             ticks_after=start.ticks_after,
             window=start.window,
         )
-        if start.epoch_changed:
-            log.warning(
-                "the database is older than a device: new epoch", device=short(hello.device)
-            )
-            it.hub.end_all(CloseCode.TRY_LATER)
         it.hub.join(connection)
         connection.flush()
         log.info("connected", device=short(connection.device), position=start.resume_after)
@@ -190,8 +201,7 @@ class _Socket:
             connection.device, connection.generation, send
         )
         if settled.reply is None:
-            # This very connection is the old one: the device's newer one goes on.
-            connection.end(CloseCode.REPLACED)
+            self._end_as_old()
         elif connection.live:
             self.session.answer(settled.reply)
             connection.flush()
@@ -200,6 +210,7 @@ class _Socket:
         connection = self.connection
         assert connection.device is not None  # noqa: S101  # the session let an ack through
         problems: list[Code] = []
+        stored = Acknowledged()
         try:
             stored = await self.services.delivery.acknowledge(
                 connection.device, connection.generation, ack, nacks
@@ -207,10 +218,15 @@ class _Socket:
             problems.extend(stored.problems)
         except Refused as refused:
             problems.append(refused.code)
+            if nacks:
+                self._spawn(self._acknowledge(None, nacks))
         except NotDurable:
             # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
             connection.end(CloseCode.TRY_LATER)
             return
+        if stored.stale:
+            # Nothing was stored, so nothing may be called durable: the receipts would be lost.
+            self._end_as_old()
         if not connection.live:
             return
         ref = ack.ref if ack is not None and ack.ref is not UNSET else None
@@ -220,6 +236,12 @@ class _Socket:
             self.session.acked(ref)
         self.services.hub.ring([connection.device])
         connection.flush()
+
+    def _end_as_old(self) -> None:
+        """A newer session of this device has begun. Only if it lives on a connection does this
+        client stop: else (the newer one broke off at once) it must come back."""
+        replaced = self.services.hub.replaced(self.connection)
+        self.connection.end(CloseCode.REPLACED if replaced else CloseCode.TRY_LATER)
 
     # --- the socket -------------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ class Hub:
         """The devices that are connected here."""
         return list(self._connections)
 
+    async def note_seen(self, now_ms: int) -> None:
+        """Note in the store that these devices are here: it learns else of logins only."""
+        await self._messages.note_seen(self.devices(), now_ms=now_ms)
+
     def delivered(self) -> dict[DeviceId, int]:
         """For each device, the position up to which rows were written to it."""
         return {d: c.session.delivered for d, c in self._connections.items()}
@@ -71,6 +75,11 @@ class Hub:
                 del self._connections[connection.device]
             if self._marked.get(connection.device) is connection:
                 del self._marked[connection.device]
+
+    def replaced(self, connection: Connection) -> bool:
+        """Whether a newer connection of the same device is here."""
+        present = self._connections.get(connection.device) if connection.device else None
+        return present is not None and present is not connection
 
     def end(self, devices: Collection[DeviceId], code: CloseCode) -> None:
         """End the connections of these devices, if they are here."""
@@ -120,9 +129,9 @@ class Hub:
                     # The store is in trouble; what was marked is found again by the sweep.
                     log.exception("fetch failed", connections=len(marked))
                     return
-                for connection, found in zip(marked, fetched, strict=True):
+                for connection, asked, found in zip(marked, wanted, fetched, strict=True):
                     if connection.live:
-                        self._write_or_end(connection, found)
+                        self._write_or_end(connection, asked, found)
         finally:
             self._round = None
         if self._marked:
@@ -140,8 +149,10 @@ class Hub:
             connection.status_room,
         )
 
-    def _write_or_end(self, connection: Connection, found: Fetched) -> None:
+    def _write_or_end(self, connection: Connection, asked: Wanted, found: Fetched) -> None:
         try:
+            if asked.max_bytes and asked.after < found.head and not found.rows:
+                raise LocalError(f"no rows after {asked.after} of {found.head}")
             self._write(connection, found)
         except LocalError as error:
             # The device acknowledged by HTTP what this socket had not been written yet. It must

@@ -16,6 +16,8 @@ from miss_server.storage.messages import Messages, NotDurable
 TICK_EVERY = 1.0
 EXPIRE_EVERY = 5.0
 CLEAN_EVERY = 60.0
+SEEN_EVERY = 3600.0
+"""Dormancy counts days, so an hour is exact enough for who stays connected."""
 
 log = structlog.get_logger()
 
@@ -47,16 +49,25 @@ class Keeper:
             group.create_task(self._every(self._sweep_every, self.sweep))
             group.create_task(self._every(EXPIRE_EVERY, self.expire))
             group.create_task(self._every(CLEAN_EVERY, self.clean))
+            group.create_task(self._every(SEEN_EVERY, self.note_seen))
 
     async def _every(self, seconds: float, work: Work) -> None:
         while True:
             await asyncio.sleep(seconds)
-            try:
-                await work()
-            except NotDurable as error:
-                log.error("storage trouble", round=work.__name__, error=str(error))
-            except Exception:
-                log.exception("round failed", round=work.__name__)
+            await self._once(work)
+
+    async def _once(self, work: Work) -> None:
+        try:
+            await work()
+        except NotDurable as error:
+            log.error("storage trouble", round=work.__name__, error=str(error))
+        except Exception:
+            log.exception("round failed", round=work.__name__)
+
+    async def begin(self) -> None:
+        """Before the first device comes: what ran out while the server was away is not delivered
+        late."""
+        await self._once(self.expire)
 
     async def tick(self) -> None:
         """Look at every connection's deadline."""
@@ -87,6 +98,10 @@ class Keeper:
             protected=self._hub.delivered(), now_ms=self._clock.now_ms()
         ):
             self._doorbell.ring(devices)
+
+    async def note_seen(self) -> None:
+        """Who stays connected for a month is not dormant."""
+        await self._hub.note_seen(self._clock.now_ms())
 
     async def clean(self) -> None:
         """Forget what is kept for retries only."""

@@ -128,10 +128,14 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The sender devices whose statuses changed (to be rung), and what was not accepted."""
+    """The sender devices whose statuses changed (to be rung), and what was not accepted.
+
+    `stale`: nothing was stored, because the session is no longer the device's current one.
+    """
 
     ring: Sequence[DeviceId] = ()
     problems: Sequence[Code] = ()
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,10 @@ class Messages(Protocol):
         A row always comes if it is the first one after `after`, however large; further ones
         while they fit into `max_bytes`. `max_bytes` 0 means no row.
         """
+        ...
+
+    async def note_seen(self, devices: Sequence[DeviceId], *, now_ms: int) -> None:
+        """Note that these devices are connected: one that stays so for a month is not dormant."""
         ...
 
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:

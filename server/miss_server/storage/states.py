@@ -35,8 +35,13 @@ class RecipientState(msgspec.Struct, array_like=True, gc=False):
     signature: bytes = b""
 
     def advance(self, state: State, at: int, signature: bytes = b"") -> bool:
-        """Take the news if it is stronger; tells whether it was."""
-        if _STRENGTH[state] <= _STRENGTH[self.state]:
+        """Take the news if it is stronger; tells whether it was.
+
+        The device's signed `delivered` replaces the server's own word, which says the same: it is
+        the one that the sender believes (rule D4), and may come after the ack.
+        """
+        signs = state == self.state and bool(signature) and not self.signature
+        if _STRENGTH[state] <= _STRENGTH[self.state] and not signs:
             return False
         self.state, self.at, self.signature = state, at, signature
         return True

@@ -102,9 +102,10 @@ def settle(
             ring[index].add(DeviceId(item.sender))
         if place in unknown and item.signature:
             problems[index].add(Code.RECEIPT_UNKNOWN)
+    stored = {index for index, _, _ in valid}
     return [
-        Acknowledged(sorted(devices), tuple(codes))
-        for devices, codes in zip(ring, problems, strict=True)
+        Acknowledged(sorted(devices), tuple(codes), stale=index not in stored)
+        for index, (devices, codes) in enumerate(zip(ring, problems, strict=True))
     ]
 
 

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from miss_protocol import frames as f
 from miss_protocol.ids import DeviceId
@@ -77,15 +78,17 @@ def expire(
     db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
 ) -> Sequence[DeviceId]:
     """Turn rows past their time into gaps; returns the devices to ring."""
-    due = [
-        row
-        for row in db.execute(
-            "SELECT id, device, position, sender_device, message, length(body) + length(wrap)"
-            " FROM envelopes WHERE expires_ms <= ? ORDER BY expires_ms LIMIT ?",
-            (now_ms, EXPIRED_AT_ONCE),
-        ).fetchall()
-        if row[2] > protected.get(DeviceId(row[1]), 0)
-    ]
+    rows = db.execute(
+        "SELECT id, device, position, sender_device, message, length(body) + length(wrap)"
+        " FROM envelopes WHERE expires_ms <= ? ORDER BY expires_ms",
+        (now_ms,),
+    )
+    # Counted after the protected ones are left out: devices that hold on to theirs must not keep
+    # everybody else's from expiring.
+    due = list(
+        islice((r for r in rows if r[2] > protected.get(DeviceId(r[1]), 0)), EXPIRED_AT_ONCE)
+    )
+    rows.close()
     # The row keeps its hash and digest: the device's rolling digest must come out the same.
     db.executemany(
         "UPDATE envelopes SET gap = 'expired', body = x'', wrap = x'', expires_ms = NULL"

@@ -1,6 +1,7 @@
 """Begins and ends sessions: generations, counts, digests, and the epoch (rule C6)."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from miss_protocol import limits
 from miss_protocol.digest import EMPTY
@@ -65,17 +66,16 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
     new_epoch = False
     resume = greeting.position
     alone = False
+    if greeting.sn < sn:
+        # A device never takes a number back, whatever became of this database: its state is older
+        # than what it sent, and would use keys and numbers a second time (rule B2).
+        return SessionRefused(rolled_back=True)
     if epochs.proves_restore(greeting.epoch, epoch, _secret(db)):
         # The device has seen a later epoch of this very database: it is an older copy.
         epoch = change_epoch(db, now_ms, after=epochs.number(greeting.epoch))
         new_epoch, epoch_since = True, now_ms
-    elif noted == epoch and greeting.epoch not in (b"", epoch):
-        # Told once already, and the device did not hear it; or this is a copy of its older state,
-        # which would use its numbers a second time.
-        if greeting.sn < sn:
-            return SessionRefused(rolled_back=True)
-    elif noted == epoch:
-        if greeting.position < acked or greeting.sn < sn:
+    elif noted == epoch and greeting.epoch in (b"", epoch):
+        if greeting.position < acked:
             return SessionRefused(rolled_back=True)
         known = _digest_at(
             db, greeting.device, greeting.position, head, digest, acked, acked_digest
@@ -91,11 +91,12 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         # sends count on from what it declares: what was delivered before left its outbox.
         restored_since = epoch_since
         resume, sn = acked, greeting.sn
-        if greeting.roster >= version:
-            confirmed = int(greeting.roster == version)
-        db.execute("UPDATE accounts SET confirmed = ? WHERE address = ?", (confirmed, account))
-        # Answers to numbers that it will give anew: they would stand in the way of its sends.
-        db.execute("DELETE FROM sends WHERE device = ? AND sn > ?", (greeting.device, sn))
+        if greeting.roster > version:
+            confirmed = 0  # it brings the rosters that were lost
+            db.execute("UPDATE accounts SET confirmed = 0 WHERE address = ?", (account,))
+    if (new_epoch or not confirmed) and greeting.roster == version:
+        # At any hello: it may have had to fetch a newer roster before it could confirm it.
+        db.execute("UPDATE accounts SET confirmed = 1 WHERE address = ?", (account,))
     if greeting.live:
         generation += 1
     db.execute(
@@ -160,6 +161,14 @@ def end(
     db.execute(
         "UPDATE devices SET seen_ms = max(seen_ms, ?), window = ? WHERE id = ? AND generation = ?",
         (now_ms, window, device_id, generation),
+    )
+
+
+def note_seen(db: sqlite3.Connection, devices: Sequence[DeviceId], now_ms: int) -> None:
+    """Note that these devices are connected."""
+    db.executemany(
+        "UPDATE devices SET seen_ms = max(seen_ms, ?) WHERE id = ?",
+        [(now_ms, device) for device in sorted(devices)],
     )
 
 

@@ -213,6 +213,9 @@ class SqliteStore:
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
 
+    async def note_seen(self, devices: Sequence[DeviceId], *, now_ms: int) -> None:
+        await self._write(sessions.note_seen, devices, now_ms)
+
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
         return await self.read(lambda db: mailboxes.heads(db, devices))
 

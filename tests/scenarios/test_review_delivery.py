@@ -1,0 +1,246 @@
+"""Rare orders of events, each of which once lost, doubled, delayed or held up a message."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from miss_protocol import api
+from miss_protocol import client_session as events
+from miss_protocol import frames as f
+from miss_protocol.errors import CloseCode
+from miss_protocol.suites import BODY_BUCKETS
+from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
+from miss_server.storage.sqlite.store import SqliteStore, prepare
+from tests.support.devices import DOMAIN, NOW
+from tests.support.hosted import hosted
+from tests.support.mailing import Phone, opaque_body, pair, phone
+from tests.support.wire import Device, enrolled
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    """An empty, open store."""
+    path = tmp_path / "miss.sqlite"
+    prepare(path, domain=DOMAIN, now_ms=NOW)
+    opened = SqliteStore(path)
+    opened.open()
+    yield opened
+    await opened.close()
+
+
+async def restored(store: SqliteStore) -> tuple[Phone, Phone]:
+    """Two devices, of which the second has just uncovered that the database is an older copy."""
+    gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is both interfaces
+    nurse.position, nurse.digest = 5, b"\x07" * 32
+    return gp, nurse
+
+
+# --- a restored database (rule C6) ----------------------------------------------------------------
+
+
+async def test_a_lost_welcome_after_a_restore_starts_no_further_epoch(store: SqliteStore) -> None:
+    gp, nurse = await restored(store)
+    first = await store.begin_session(nurse.greeting(), now_ms=NOW)
+    assert isinstance(first, SessionStart)
+    assert first.epoch_changed
+    await gp.connect()
+    again = await store.begin_session(nurse.greeting(), now_ms=NOW)  # the welcome never arrived
+    assert isinstance(again, SessionStart)
+    assert not again.epoch_changed
+    assert again.epoch == first.epoch == await store.epoch()
+    assert again.restored_since == first.restored_since
+    assert (again.resume_after, again.digest) == (first.resume_after, first.digest)
+    assert (await gp.connect()).restored_since is None
+
+
+async def test_a_device_behind_its_own_sends_is_found_out_after_a_restore_too(
+    store: SqliteStore,
+) -> None:
+    gp, nurse = await restored(store)
+    behind = phone(store, gp.person)  # type: ignore[arg-type]  # it is both interfaces
+    behind.epoch = gp.epoch
+    await gp.submit(gp.send(nurse.person))
+    await store.begin_session(nurse.greeting(), now_ms=NOW)
+    refused = await store.begin_session(behind.greeting(), now_ms=NOW)
+    assert refused == SessionRefused(rolled_back=True)
+
+
+async def test_a_device_that_learns_its_roster_late_confirms_it(store: SqliteStore) -> None:
+    gp, nurse = await restored(store)
+    await nurse.connect()
+    [version] = [gp.person.roster.version]
+    old = gp.greeting()
+    older = Greeting(old.device, 0, old.digest, 0, old.epoch, version - 1, "test")
+    start = await store.begin_session(older, now_ms=NOW)
+    assert isinstance(start, SessionStart)
+    assert start.restored_since is not None
+    assert start.digest is not None
+    gp.epoch, gp.position, gp.digest = start.epoch, start.acked, start.digest
+    await gp.connect()  # it has fetched the newest roster since
+    settled = await nurse.submit(nurse.send(gp.person, sn=1))
+    assert isinstance(settled.reply, f.Sent)
+
+
+class SlowToBegin(SqliteStore):
+    """Holds every new session up until it is let go."""
+
+    held: asyncio.Event | None = None
+    begun: asyncio.Event
+
+    async def begin_session(
+        self, greeting: Greeting, *, now_ms: int
+    ) -> SessionStart | SessionRefused:
+        start = await super().begin_session(greeting, now_ms=now_ms)
+        if self.held is not None:
+            self.begun.set()
+            await self.held.wait()
+        return start
+
+
+async def test_an_epoch_changed_by_a_device_that_hangs_up_reaches_everybody(
+    tmp_path: Path,
+) -> None:
+    async with hosted(tmp_path, store_type=SlowToBegin) as server:
+        store = server.store
+        assert isinstance(store, SlowToBegin)
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as line:
+            await line.caught_up()
+            store.held, store.begun = asyncio.Event(), asyncio.Event()
+            async with nurse.line() as leaving:
+                nurse.digest = leaving.session.digest = b"\x07" * 32
+                await leaving.greet()
+                await asyncio.wait_for(store.begun.wait(), 10)
+            [stranger] = server.services.hub.strangers or [None]
+            if stranger is not None:
+                await asyncio.wait_for(stranger.ended.wait(), 10)  # it noticed the hanging up
+            store.held.set()
+            store.held = None
+            assert await asyncio.wait_for(line.closed(), 10) == CloseCode.TRY_LATER
+
+
+# --- receipts and acknowledgements ----------------------------------------------------------------
+
+
+async def test_a_receipt_after_its_ack_still_reaches_the_sender(store: SqliteStore) -> None:
+    gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is both interfaces
+    await gp.submit(gp.send(nurse.person))
+    [row] = (await nurse.fetch()).rows
+    await nurse.ack(1)
+    receipt = nurse.receipt(row)
+    assert list((await nurse.ack(receipts=[receipt])).ring) == [gp.id]
+    [status] = (await gp.fetch()).statuses
+    assert status.devices[0].signature == receipt.signature
+    assert not (await nurse.ack(receipts=[receipt])).ring  # once
+
+
+async def test_an_ack_that_was_not_stored_is_not_called_durable(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as sender, nurse.online() as line:
+            assert isinstance(await sender.settle(gp.send(nurse.person)), f.Sent)
+            await line.next(events.Delivered)
+            # A newer session of the device has begun and is not on its connection yet.
+            greeting = Greeting(nurse.id, 0, nurse.digest, 0, nurse.epoch, 1, "test")
+            await server.store.begin_session(greeting, now_ms=server.clock.now_ms())
+            await line.put(f.Ack(position=1, ref=7))
+            code = await asyncio.wait_for(line.closed(), 10)
+            assert not [e for e in line.seen if isinstance(e, events.AckStored)]
+            # Nobody took its place, so it must come back.
+            assert code == CloseCode.TRY_LATER
+
+
+# --- time -----------------------------------------------------------------------------------------
+
+
+async def test_rows_held_by_a_live_connection_hold_up_no_other_expiry(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from miss_server.storage.sqlite import mailboxes
+
+    monkeypatch.setattr(mailboxes, "EXPIRED_AT_ONCE", 3)
+    gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is both interfaces
+    for _ in range(5):
+        await gp.submit(gp.send(nurse.person, ttl=60))
+    other = gp.send(nurse.person, ttl=120)
+    await gp.submit(other)
+    rung = await store.expire(protected={nurse.id: 5}, now_ms=NOW + 180_000)
+    assert set(rung) == {gp.id, nurse.id}
+    assert [row.gap for row in (await nurse.fetch()).rows] == [None] * 5 + ["expired"]
+
+
+async def test_a_device_connected_for_a_month_is_not_dormant(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with nurse.online() as line:
+            await line.caught_up()
+            for day in range(1, 32):
+                server.clock.ahead = day * 24 * 3600
+                await server.services.hub.note_seen(server.clock.now_ms())
+            async with gp.online() as sender:
+                answer = await sender.settle(gp.send(nurse.person, at=server.clock.now_ms()))
+                assert isinstance(answer, f.Sent), answer
+                await line.next(events.Delivered)
+
+
+async def test_nothing_is_delivered_past_its_time_after_an_outage(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as sender:
+            send = gp.send(nurse.person, ttl=60)
+            send.at -= 59_000
+            assert isinstance(await sender.settle(send), f.Sent)
+    await asyncio.sleep(1.5)  # the server is away when the time is over
+    async with hosted(tmp_path) as server, Device(server, nurse.person).online() as line:
+        assert (await line.next(events.GapSeen)).gap.reason == "expired"
+
+
+# --- the HTTP twin beside a socket (rule B3) ------------------------------------------------------
+
+
+async def test_rows_acknowledged_by_http_do_not_leave_a_socket_waiting(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as sender:
+            for _ in range(8):
+                send = gp.send(nurse.person, body=opaque_body(BODY_BUCKETS[-1]))
+                assert isinstance(await sender.settle(send), f.Sent)
+        twin = Device(server, nurse.person)
+        async with nurse.online() as line:
+            await line.next(events.Delivered)
+            [connection] = [c for c in server.services.hub.connections() if c.device == nurse.id]
+            while connection.session.room > 0:
+                await line.ping()
+            written = connection.session.delivered
+            assert 0 < written < 8
+            await drain_by_http(twin)
+            await line.put(f.Ack(position=written))
+            assert await asyncio.wait_for(line.closed(), 10) == CloseCode.TRY_LATER
+
+
+async def drain_by_http(device: Device) -> None:
+    """Fetch and acknowledge everything by HTTP."""
+    from miss_protocol.digest import envelope_hash, roll
+
+    while True:
+        call = api.MailboxCall(
+            after=device.position,
+            digest=device.digest,
+            sn=0,
+            epoch=device.epoch,
+            ack=f.Ack(position=device.position),
+        )
+        page = await device.result("POST", "/v1/mailbox", call, api.MailboxPage)
+        if not page.rows:
+            return
+        for row in page.rows:
+            assert isinstance(row, f.Deliver)
+            row_hash = envelope_hash(row.account, row.device, row.id, row.body, row.wrap)
+            device.position, device.digest = (
+                row.position,
+                roll(device.digest, row.position, row_hash),
+            )
