@@ -203,6 +203,33 @@ def test_only_a_send_may_be_larger_than_a_frame(subprotocol: f.Subprotocol) -> N
 
 
 @both
+def test_the_limits_themselves_are_within_the_limits(subprotocol: f.Subprotocol) -> None:
+    def filled(frame: dict[str, Any], size: int) -> bytes:
+        for room in range(size, 0, -1):
+            message = packed(subprotocol, [{**frame, "x": "x" * (room - len(rest(frame)))}])
+            if len(message) - head == size:
+                return message
+        raise AssertionError(size)
+
+    def rest(frame: dict[str, Any]) -> bytes:
+        return packed(subprotocol, frame)
+
+    codec = server_codec(subprotocol)
+    head = 2 if subprotocol == f.JSON else 1  # the array around one frame
+    ping: dict[str, Any] = {"op": "ping", "n": 1}
+    send = json.loads(server_codec(f.JSON).encode([w.send()]))[0]
+    if subprotocol == f.MSGPACK:
+        send = changed()
+    assert read(codec, filled(ping, limits.FRAME_MAX)) == [f.Ping(1)]
+    assert read(codec, filled(ping, limits.FRAME_MAX + 1)) == [(Code.TOO_LARGE, "ping")]
+    assert read(codec, filled(send, limits.SEND_FRAME_MAX)) == [w.send()]
+    assert read(codec, filled(send, limits.SEND_FRAME_MAX + 1)) == [(Code.TOO_LARGE, "")]
+    assert len(codec.split(filled(ping, limits.MESSAGE_MAX - head))) == 1
+    with pytest.raises(Malformed):
+        codec.split(filled(ping, limits.MESSAGE_MAX - head + 1))
+
+
+@both
 def test_the_largest_ack_fits_a_frame(subprotocol: f.Subprotocol) -> None:
     most = limits.RECEIPTS_PER_ACK_MAX
     ack = f.Ack(2**53 - 1, 2**53 - 1, (w.receipt(),) * most, 2**53 - 1)

@@ -72,6 +72,18 @@ def test_bodies_that_cannot_be_encrypted_are_refused(data: bytes, code: Code) ->
     assert refusal(suites.check_body, data) is code
 
 
+def test_the_sizes_of_suite_one_are_those_of_the_specification() -> None:
+    """04 §6 and §8, added up by hand."""
+    assert WRAP_MIN == {0: 1270, 1: 62}
+    assert BODY_OVERHEAD == 41
+
+
+def test_the_largest_body_is_judged_by_its_form() -> None:
+    largest = bytes([1]) + bytes(limits.BODY_MAX - 1)
+    assert refusal(suites.check_body, largest) is Code.NOT_ENCRYPTED
+    assert refusal(suites.check_body, largest + b"\0") is Code.TOO_LARGE
+
+
 def test_wraps_of_a_known_suite_and_size_pass() -> None:
     for kind, size in WRAP_MIN.items():
         assert refusal(suites.check_wrap, bytes([1, kind]) + bytes(size - 2)) is None
