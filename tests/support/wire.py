@@ -41,7 +41,7 @@ from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.devices import Person
 from tests.support.mailing import opaque_body, opaque_wrap
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test stops waiting for an event: never reached by a passing one."""
 APP = f.App("test", "1.0", "linux")
 
