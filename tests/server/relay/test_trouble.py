@@ -1,0 +1,262 @@
+"""Gaps at the socket, and faults of the server itself: told or repeated, never a silent loss."""
+
+import asyncio
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from miss_protocol import client_session as events
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.errors import CloseCode
+from miss_protocol.ids import DeviceId
+from miss_server.http import socket
+from miss_server.relay.keeper import Keeper
+from miss_server.storage.messages import (
+    Acknowledged,
+    Acknowledgement,
+    DeviceRecord,
+    NotDurable,
+    Settled,
+    Submission,
+)
+from miss_server.storage.sqlite.store import SqliteStore
+from tests.support.hosted import Hosted, hosted
+from tests.support.wire import Device, code_of, enrolled, further, now_ms
+
+
+async def sent(device: Device, *sends: f.Send) -> None:
+    """Send, one after the other."""
+    async with device.online() as line:
+        for send in sends:
+            assert isinstance(await line.settle(send), f.Sent)
+
+
+async def test_expired_messages_are_one_gap_that_the_device_acknowledges(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        lasting = [gp.send(nurse.person)]
+        await sent(gp, lasting[0], *(gp.send(nurse.person, ttl=60) for _ in range(3)))
+        lasting.append(gp.send(nurse.person))
+        await sent(gp, lasting[1], gp.send(nurse.person, ttl=60))
+        later = now_ms() + 61_000
+        assert await server.store.expire(protected={}, now_ms=later)
+        async with nurse.online() as line:
+            [first] = await line.deliveries(1)
+            gap = (await line.next(events.GapSeen)).gap
+            [second] = await line.deliveries(1)
+            last = (await line.next(events.GapSeen)).gap
+            assert (first.id, second.id) == (lasting[0].id, lasting[1].id)
+            assert (gap.first, gap.last, gap.reason, gap.count) == (2, 4, "expired", 3)
+            assert (last.first, last.last) == (6, 6)
+            assert await line.caught_up() == 6
+            await line.ack()
+        async with nurse.online() as line, gp.online() as writer:
+            assert await line.caught_up() == 6  # the digest over the gaps agrees
+            states = [(await writer.next(events.StatusChanged)).status for _ in range(6)]
+            told = sorted(state.devices[0].state for state in states)
+            assert told == ["delivered"] * 2 + ["expired"] * 4
+
+
+async def test_a_full_mailbox_is_one_growing_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILBOX_ROWS_MAX", 2)
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        tablet = await further(nurse)
+        async with gp.online() as writer, nurse.online() as phone:
+            for _ in range(5):
+                reply = await writer.settle(gp.send(nurse.person))
+                await phone.deliveries(1)
+                await phone.ack()
+            assert isinstance(reply, f.Sent)
+            assert reply.refused == (f.DeviceRefused(tablet.id, "mailbox_full"),)
+        async with tablet.online() as line:
+            await line.deliveries(2)
+            gap = (await line.next(events.GapSeen)).gap
+            assert (gap.first, gap.last, gap.reason, gap.count) == (3, 3, "quota", 3)
+            await line.ack()
+
+
+class Failing(SqliteStore):
+    """Fails once where it is told to."""
+
+    fail_at = ""
+    error: Exception = RuntimeError("a fault of ours")
+
+    def _maybe(self, name: str) -> None:
+        if self.fail_at == name:
+            self.fail_at = ""
+            raise self.error
+
+    async def device(self, device: DeviceId) -> DeviceRecord | None:
+        self._maybe("device")
+        return await super().device(device)
+
+    async def submit(self, submission: Submission, *, now_ms: int) -> Settled:
+        self._maybe("submit")
+        return await super().submit(submission, now_ms=now_ms)
+
+    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
+        self._maybe("acknowledge")
+        return await super().acknowledge(ack, now_ms=now_ms)
+
+    async def end_session(
+        self, device: DeviceId, generation: int, *, window: int, now_ms: int
+    ) -> None:
+        self._maybe("end_session")
+        await super().end_session(device, generation, window=window, now_ms=now_ms)
+
+    async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
+        self._maybe("expire")
+        return await super().expire(protected=protected, now_ms=now_ms)
+
+
+def fail_once(server: Hosted, name: str, error: Exception) -> None:
+    """Let the store fail at the next call of `name`."""
+    assert isinstance(server.store, Failing)
+    server.store.fail_at, server.store.error = name, error
+
+
+ERRORS = pytest.mark.parametrize("error", [RuntimeError("oops"), NotDurable("full")], ids=repr)
+
+
+@ERRORS
+async def test_a_send_that_meets_a_fault_is_to_be_repeated(
+    tmp_path: Path, error: Exception
+) -> None:
+    async with hosted(tmp_path, Failing) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as line:
+            send = gp.send(nurse.person)
+            fail_once(server, "submit", error)
+            reply = await line.settle(send)
+            assert isinstance(reply, f.RetrySend)
+            assert reply.code == ("internal" if isinstance(error, RuntimeError) else "not_durable")
+            assert isinstance(await line.settle(send), f.Sent)
+
+
+@ERRORS
+async def test_an_ack_that_meets_a_fault_ends_the_connection_and_loses_nothing(
+    tmp_path: Path, error: Exception
+) -> None:
+    async with hosted(tmp_path, Failing) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        await sent(gp, gp.send(nurse.person))
+        async with nurse.online() as line:
+            await line.deliveries(1)
+            fail_once(server, "acknowledge", error)
+            await line.put(f.Ack(position=1, ref=1))
+            assert await line.closed() == CloseCode.TRY_LATER
+        async with nurse.online() as line:
+            await line.deliveries(1)
+            await line.ack()
+
+
+@ERRORS
+async def test_a_hello_that_meets_a_fault_may_come_again(tmp_path: Path, error: Exception) -> None:
+    async with hosted(tmp_path, Failing) as server:
+        gp = await enrolled(server)
+        async with gp.line() as line:
+            fail_once(server, "device", error)
+            await line.greet()
+            assert await line.closed() == CloseCode.TRY_LATER
+        async with gp.online() as line:
+            await line.ping()
+
+
+async def test_an_end_that_cannot_be_noted_disturbs_nobody(tmp_path: Path) -> None:
+    async with hosted(tmp_path, Failing) as server:
+        gp = await enrolled(server)
+        fail_once(server, "end_session", NotDurable("full"))
+        async with gp.online() as line:
+            await line.caught_up()
+        async with gp.online() as line:
+            await line.ping()
+
+
+@ERRORS
+async def test_a_round_that_fails_is_followed_by_the_next(tmp_path: Path, error: Exception) -> None:
+    async with hosted(tmp_path, Failing) as server:
+        rounds = 0
+        done = asyncio.Event()
+
+        async def work() -> None:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 3:
+                done.set()
+            raise error
+
+        it = server.services
+        keeper = Keeper(server.store, it.hub, it.doorbell, it.clock, sweep_every=1.0)
+        running = asyncio.create_task(keeper._every(0.001, work))
+        await asyncio.wait_for(done.wait(), 10)
+        running.cancel()
+        await asyncio.wait({running})
+        fail_once(server, "expire", error)
+        with pytest.raises(type(error)):
+            await keeper.expire()
+        await keeper.expire()
+        await keeper.clean()
+
+
+class Counting(SqliteStore):
+    """Counts how many acknowledgements it has at once."""
+
+    now, most = 0, 0
+
+    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            return await super().acknowledge(ack, now_ms=now_ms)
+        finally:
+            self.now -= 1
+
+
+async def test_a_flood_of_acks_waits_in_its_own_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "JOBS_MAX", 8)
+    async with hosted(tmp_path, Counting) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as line, nurse.online() as other:
+            await line.caught_up()
+            for n in range(200):
+                await line.put(*(f.Ack(ref=n * 5 + k) for k in range(5)))
+            await other.ping()
+            for n in range(1000):
+                assert (await line.next(events.AckStored)).ref == n
+            await line.ping()
+        assert isinstance(server.store, Counting)
+        assert 8 <= server.store.most <= 8 + 5
+
+
+async def test_a_suspended_account_neither_sends_nor_calls(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as line:
+            await line.caught_up()
+            with closing(sqlite3.connect(server.database)) as db, db:
+                db.execute(
+                    "UPDATE accounts SET suspended = 1 WHERE address = ?", (gp.person.account,)
+                )
+            reply = await line.settle(gp.send(nurse.person))
+            assert isinstance(reply, f.Refused)
+            assert reply.code == "suspended"
+        assert code_of(await gp.call("GET", "/v1/prekeys")) == "suspended"
+
+
+async def test_a_device_revoked_by_another_node_is_found_by_the_sweep(tmp_path: Path) -> None:
+    async with hosted(tmp_path, sweep_every=0.1) as server:
+        gp = await enrolled(server)
+        async with gp.online() as line:
+            await line.caught_up()
+            with closing(sqlite3.connect(server.database)) as db, db:
+                db.execute("UPDATE devices SET revoked_ms = 1 WHERE id = ?", (gp.id,))
+            assert await line.closed() == CloseCode.REVOKED
