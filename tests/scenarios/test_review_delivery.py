@@ -4,15 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from miss_client.outbox import TRIES_MAX
 from miss_protocol import api
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
+from miss_protocol.ids import DeviceId
 from miss_protocol.suites import BODY_BUCKETS
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
 from miss_server.storage.sqlite.store import SqliteStore, prepare
+from tests.clients.conftest import World, directory, world  # noqa: F401  # fixtures
 from tests.support.devices import DOMAIN, NOW
 from tests.support.hosted import hosted
 from tests.support.mailing import Phone, opaque_body, pair, phone
@@ -244,3 +248,57 @@ async def drain_by_http(device: Device) -> None:
                 row.position,
                 roll(device.digest, row.position, row_hash),
             )
+
+
+# --- the sender's outbox --------------------------------------------------------------------------
+
+
+async def test_a_send_held_for_an_unconfirmed_account_stays_one_message(world: World) -> None:
+    """After a restore: whoever had it already would else see it twice, and whoever stays away for
+    a quarter of an hour would never get it."""
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    id = await gp.send([nurse.account], "une seule fois")
+    await gp.outbox.encrypt()
+    [first] = gp.outbox.unsettled()
+    sn = first.sn
+    for _ in range(TRIES_MAX + 1):
+        gp.outbox.settle(f.Refused(sn, "unconfirmed", (nurse.account,), 0.0))
+        await gp.outbox.encrypt()
+        [again] = gp.outbox.unsettled()
+        assert again.sn == sn + 1
+        assert msgspec.structs.replace(again, sn=first.sn) == first
+        sn = again.sn
+    assert gp.saved(id).state == "queued"
+    gp.outbox.settle(f.Refused(sn, "unconfirmed", (nurse.account,), 3600.0))
+    assert await gp.outbox.encrypt() is not None  # it waits
+    assert not gp.outbox.unsettled()
+
+
+async def test_a_message_whose_only_device_left_does_not_stay_sent(world: World) -> None:
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    async with gp:
+        id = await gp.send([nurse.account], "x")
+        await gp.wait_for_state(id, "sent")
+    gp = world.reopen(gp)
+    [device] = gp.saved(id).outcomes
+    gp.outbox.status(f.Status(1, id, 1, (f.DeviceState(device, "undecryptable", 1),)))
+    tablet = await world.second(nurse)
+    await tablet.revoke_device(DeviceId(device))
+    await gp.contacts.refresh(nurse.account)
+    await gp.outbox.encrypt()
+    found = gp.saved(id)
+    assert (found.state, found.reason) == ("failed", "revoked")
+    assert not gp.vault.entries()
+
+
+async def test_a_second_device_that_cannot_open_is_not_called_waiting(world: World) -> None:
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    tablet = await world.second(nurse)
+    async with gp, nurse:
+        id = await gp.send([nurse.account], "x")
+        await gp.wait_for_state(id, "delivered")
+    gp = world.reopen(gp)
+    device = tablet.vault.device
+    gp.outbox.status(f.Status(9, id, 1, (f.DeviceState(device, "undecryptable", 1),)))
+    assert gp.saved(id).outcomes[device].state == "undecryptable"
+    assert gp.saved(id).state == "delivered"

@@ -18,7 +18,7 @@ from miss_client.contacts import Contacts
 from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble
 from miss_client.events import Distrusted, EncryptedAgain, StatusChanged
 from miss_client.hub import Hub
-from miss_client.records import Draft, Message, OutboxEntry, Outcome, Wire
+from miss_client.records import DeviceOutcome, Draft, Message, OutboxEntry, Outcome, Wire
 from miss_client.vault import Vault
 from miss_protocol import frames as f
 from miss_protocol import limits
@@ -156,14 +156,16 @@ class Outbox:
         if draft.sent_ms + draft.ttl * 1000 <= now:
             self._fail(draft, Code.EXPIRED.wire)
             return 0
+        if draft.frame:
+            self._number(draft)
+            return 0
         try:
             peers, prekeys = await self._prepare(draft)
             if peers:
                 self._seal(draft, peers, prekeys)
             elif draft.devices:
                 # The only device it was for left its account meanwhile.
-                with self._vault.store.transaction():
-                    self._vault.drop_draft(draft)
+                self._give_up(draft, "revoked")
             elif not draft.tries:
                 draft.tries = 1  # who was away may be back: ask again before saying so
                 return await self._encrypt(draft)
@@ -335,6 +337,9 @@ class Outbox:
             reused = code is Code.SN_REUSED
             self.on_over(Trouble.ROLLED_BACK if reused else Trouble.DEVICE_OVER)
             return
+        if code is Code.UNCONFIRMED:
+            self._hold(entry, reply)
+            return
         with self._vault.store.transaction():
             self._vault.drop_entry(entry)
             if code.retry in (Retry.REFRESH, Retry.SAME) and draft.tries < TRIES_MAX:
@@ -343,6 +348,33 @@ class Outbox:
                 self._again(draft, code.wire, round(after * 1000))
             else:
                 self._fail(draft, reply.code)
+
+    def _hold(self, entry: OutboxEntry, reply: f.Refused) -> None:
+        """Keep a send until the recipient confirmed its roster to a restored server, for as long as
+        it is of use. It stays the same envelope: one that had it already must not see it twice."""
+        after = 0.0 if reply.retry_after is msgspec.UNSET else reply.retry_after
+        draft = entry.draft
+        draft.frame = entry.frame
+        draft.not_before_ms = self._vault.clock() + round(after * 1000)
+        with self._vault.store.transaction():
+            self._vault.drop_entry(entry)
+            self._vault.put_draft(draft)
+        self.drafted.set()
+        message = self._vault.message(draft.message)
+        if message is not None:
+            self._hub.tell(EncryptedAgain(MessageId(message.id), message.again, reply.code))
+
+    def _number(self, draft: Draft) -> None:
+        """Make an entry again of a send that was held."""
+        with self._vault.store.transaction():
+            self._vault.drop_draft(draft)
+            send = _decode(draft.frame)
+            send.sn = self._vault.next_sn()
+            draft.frame = b""
+            self._vault.put_entry(OutboxEntry(send.sn, send.id, _encode(send), draft))
+            if self._vault.message(draft.message) is not None:
+                self._vault.wires.put(send.id, Wire(draft.message, send.sn))
+        self.encrypted.set()
 
     def _again(self, draft: Draft, reason: str, wait_ms: int) -> None:
         """Queue a refused send for another encryption, in its old place."""
@@ -372,13 +404,23 @@ class Outbox:
             if message is None:
                 return
             if draft.devices:
-                for device in draft.devices:
-                    progress.advance(message.outcomes[device], "undecryptable", draft.sent_ms)
-                changed = self._update(message)
-            else:
-                message.state, message.reason = "failed", reason
-                self._vault.put_message(message)
-                changed = True
+                self._give_up(draft, "undecryptable")
+                return
+            message.state, message.reason = "failed", reason
+            self._vault.put_message(message)
+        self._tell(message, True)
+
+    def _give_up(self, draft: Draft, state: DeviceOutcome) -> None:
+        """Drop what was for single devices, and say what that means for the message."""
+        message = self._vault.message(draft.message)
+        with self._vault.store.transaction():
+            self._vault.drop_draft(draft)
+            if message is None:
+                return
+            for device in draft.devices:
+                if device in message.outcomes:
+                    progress.advance(message.outcomes[device], state, draft.sent_ms)
+            changed = self._update(message)
         self._tell(message, changed)
 
     # --- statuses ---------------------------------------------------------------------------------
@@ -407,9 +449,10 @@ class Outbox:
                     if outcome.state in ("delivered", "read"):
                         continue
                     endpoint.break_session(DeviceId(state.device))
-                    outcome.again += 1
-                    again += self._encrypt_for(message, state.device)
-                    continue
+                    if self._encrypt_for(message, state.device):
+                        outcome.again += 1
+                        again += 1
+                        continue
                 progress.advance(outcome, state.state, state.at)
             message.again += again
             changed = self._update(message)
@@ -425,14 +468,15 @@ class Outbox:
             state, outcome, MessageId(wire), self._vault.device, self._contacts
         )
 
-    def _encrypt_for(self, message: Message, device: bytes) -> int:
-        """Draft a message anew for a device that could not open it (rule D3)."""
+    def _encrypt_for(self, message: Message, device: bytes) -> bool:
+        """Draft a message anew for a device that could not open it (rule D3). False if it is no
+        longer in the outbox, because its recipients have it on other devices."""
         entries = [e for e in self._vault.entries() if e.draft.message == message.id]
         if not entries:
-            return 0
+            return False
         draft = msgspec.structs.replace(entries[0].draft, devices=(device,), tries=0)
         self._vault.put_draft(draft)
-        return 1
+        return True
 
     def _update(self, message: Message) -> bool:
         """Recompute a message's state inside a transaction; drop its entries when it is over."""

@@ -76,6 +76,7 @@ class Draft(Struct):
 
     `devices` limits it to single devices (a session ack; a message encrypted anew after a nack),
     else it goes to all devices of `to` and this account's others. It waits until `not_before_ms`.
+    `frame` is set if it is encrypted already and only waits for a new serial number.
     """
 
     order: int
@@ -90,6 +91,7 @@ class Draft(Struct):
     devices: tuple[bytes, ...] = ()
     tries: int = 0
     not_before_ms: int = 0
+    frame: bytes = b""
 
 
 class OutboxEntry(Struct):
