@@ -67,6 +67,7 @@ def test_integers_of_another_length_are_refused(field: bytes) -> None:
 def test_text_is_utf8_within_its_limit() -> None:
     assert read_text("é".encode(), limit=2) == "é"
     assert read_text(b"", limit=0) == ""
+    assert read_text(b" ~", limit=2) == " ~"
 
 
 @pytest.mark.parametrize("field", ["éé".encode(), b"\xff", b"\xc3", b"a\nb", b"\x1b[2J", b"\x7f"])

@@ -51,6 +51,16 @@ def test_no_domains(domain: str) -> None:
         ids.parse_address(f"{LOCAL}@{domain}")
 
 
+def test_the_longest_domain_makes_the_longest_address() -> None:
+    longest = ".".join(["a" * 49] * 4 + ["a" * 53])
+    assert len(longest) == 253
+    assert ids.is_domain(longest)
+    assert len(ids.parse_address(f"{LOCAL}@{longest}")) == 280
+    assert not ids.is_domain(longest + "a")
+    with pytest.raises(Malformed):
+        ids.parse_address(f"{LOCAL}@{longest}a")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -33,6 +33,7 @@ def test_of_an_environment(environment: dict[str, str], language: str) -> None:
         ("en;q=0.4, fr;q=0.5", "fr"),
         ("fr;q=0.4, en;q=0.5", "en"),
         ("fr, en", "fr"),
+        ("en, fr;q=1.5", "fr"),
         ("fr;q=0", "en"),
         ("fr;q=much", "en"),
         ("fr;q=", "en"),
