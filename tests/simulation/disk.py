@@ -1,0 +1,107 @@
+"""What a model device keeps on its disk. Copies of it are backups, and what a crash leaves."""
+
+import copy
+from dataclasses import dataclass, field, replace
+
+from miss_protocol import frames as f
+from miss_protocol.digest import EMPTY
+from miss_protocol.identity.receipts import Receipt
+from miss_protocol.identity.roster import Roster
+from miss_protocol.ids import AccountAddress
+
+_STRENGTH = {"waiting": 0, "delivered": 2, "read": 3}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Something to encrypt. `devices` limits it to these; `message` 0 is a session ack."""
+
+    message: int
+    to: tuple[AccountAddress, ...]
+    sent_ms: int
+    ttl: int
+    devices: tuple[bytes, ...] = ()
+    tries: int = 0
+    not_before_ms: int = 0
+    poison: bool = False
+    large: bool = False
+
+    @property
+    def kind(self) -> f.Kind:
+        """Whether a user wrote it."""
+        return "message" if self.message else "control"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A send: the exact frame, until every recipient's last state."""
+
+    send: f.Send
+    draft: Draft
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a message at one device."""
+
+    account: AccountAddress
+    state: str
+    wire: bytes
+    again: int = 0
+
+    def advance(self, state: str) -> "Outcome":
+        """With the news, if they are stronger."""
+        stronger = _STRENGTH.get(state, 1) > _STRENGTH.get(self.state, 1)
+        return replace(self, state=state) if stronger else self
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An envelope that was opened."""
+
+    id: bytes
+    sender: bytes
+    message: int
+
+
+@dataclass
+class Disk:
+    """Everything that survives a crash; each value is replaced, never changed."""
+
+    position: int = 0
+    digest: bytes = EMPTY
+    epoch: bytes = b""
+    sn: int = 0
+    drafts: list[Draft] = field(default_factory=list)
+    entries: dict[int, Entry] = field(default_factory=dict)
+    outcomes: dict[int, dict[bytes, Outcome]] = field(default_factory=dict)
+    """By message, then by device."""
+    failed: dict[int, str] = field(default_factory=dict)
+    wires: dict[bytes, int] = field(default_factory=dict)
+    seen: dict[bytes, Seen] = field(default_factory=dict)
+    """By the hash of the row."""
+    ids: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """(sender device, signed id) of what was shown."""
+    shown: list[tuple[bytes, bytes, int]] = field(default_factory=list)
+    """(sender device, signed id, message), as the user saw them come."""
+    gaps: list[tuple[str, int, int]] = field(default_factory=list)
+    """(reason, first, last), as the user was told."""
+    unopened: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """(sender device, id on the wire) of what could not be opened."""
+    owed: dict[bytes, Receipt] = field(default_factory=dict)
+    nacks: dict[int, f.NackReason] = field(default_factory=dict)
+    met: set[bytes] = field(default_factory=set)
+    rosters: dict[AccountAddress, Roster] = field(default_factory=dict)
+    dormant: dict[AccountAddress, tuple[bytes, ...]] = field(default_factory=dict)
+    chain: dict[int, Roster] = field(default_factory=dict)
+    """This account's own rosters by version."""
+    restored: int = 0
+    """How often the user was told that the server had lost its memory."""
+
+    def backup(self) -> "Disk":
+        """A copy as it is now."""
+        return Disk(
+            **{name: copy.copy(value) for name, value in vars(self).items() if name != "outcomes"},
+            outcomes={message: dict(some) for message, some in self.outcomes.items()},
+        )

@@ -1,0 +1,286 @@
+"""What must hold, checked while a world runs and after it has healed: invariants I1-I14.
+
+The ledger sees everything: what the server writes to its sockets, what the database holds after
+each commit, and every device's disk. Each check is named after its invariant; rules B-D of the
+delivery rules say how they are meant.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from miss_protocol import frames as f
+from miss_server.storage.messages import ROW_OVERHEAD
+from miss_server.storage.states import RecipientState, decode_states
+from tests.simulation.phone import Phone
+
+_reply = msgspec.msgpack.Decoder(f.Sent | f.Refused)
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. The text begins with its name."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A row of a mailbox."""
+
+    hash: bytes
+    gap: str | None
+    sender: bytes
+    message: bytes
+    size: int
+
+
+@dataclass
+class _Send:
+    tick: int | None
+    states: bytes
+
+
+@dataclass
+class Ledger:
+    """One world's book."""
+
+    phones: Mapping[bytes, Phone]
+    promised: dict[tuple[bytes, bytes], set[bytes]] = field(default_factory=dict)
+    """(sender device, id): the devices for which the server said `sent`."""
+    restores: int = 0
+    """How often the database was put back to an older copy."""
+    _answers: dict[tuple[bytes, int, int], f.Sent | f.Refused] = field(default_factory=dict)
+    _rows: dict[bytes, dict[int, Held]] = field(default_factory=dict)
+    _sends: dict[int, _Send] = field(default_factory=dict)
+    _epoch: bytes = b""
+
+    # --- while it runs ----------------------------------------------------------------------------
+
+    def said(self, device: bytes, frame: f.ServerFrame, eyes: sqlite3.Connection) -> None:
+        """The server writes a frame to a device."""
+        if not isinstance(frame, f.Sent | f.Refused):
+            return
+        if frame == f.Refused(frame.sn, "revoked"):
+            return  # not an answer to the send: this device is nobody
+        row = eyes.execute(
+            "SELECT reply FROM sends WHERE device = ? AND sn = ?", (device, frame.sn)
+        ).fetchone()
+        if row is None or _reply.decode(row[0]) != frame:
+            raise Broken(f"I1 an answer before it is durable: {frame}")
+        first = self._answers.setdefault((device, self.restores, frame.sn), frame)
+        if first != frame:
+            raise Broken(f"I5 two answers to one send: {first} and {frame}")
+        if isinstance(frame, f.Sent):
+            refused = {one.device for one in frame.refused}
+            wraps = self.phones[device].sends[frame.id].wraps
+            reached = {one.device for one in wraps} - refused
+            self.promised.setdefault((device, frame.id), set()).update(reached)
+
+    def restored(self, eyes: sqlite3.Connection) -> None:
+        """The database is an older copy from now on."""
+        self.restores += 1
+        self._rows = _mailbox_rows(eyes)
+        self._sends = _send_rows(eyes)
+
+    def began(self, eyes: sqlite3.Connection) -> None:
+        """The world begins."""
+        self._epoch = _epoch(eyes)
+
+    def committed(self, eyes: sqlite3.Connection) -> None:
+        """A transaction was committed, or its outcome is unknown."""
+        rows, sends = _mailbox_rows(eyes), _send_rows(eyes)
+        self._nothing_left_unseen(rows, eyes)
+        self._mailboxes_add_up(rows, eyes)
+        self._new_sends_are_whole(rows, eyes)
+        self._statuses_tell_news(sends)
+        epoch = _epoch(eyes)
+        if epoch != self._epoch and not self.restores:
+            raise Broken("I12 a new epoch without a restored database")
+        self._rows, self._sends, self._epoch = rows, sends, epoch
+
+    def _nothing_left_unseen(
+        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
+    ) -> None:
+        for device, before in self._rows.items():
+            now = rows.get(device, {})
+            gone = [held for position, held in before.items() if position not in now]
+            unseen = [held for held in gone if held.hash not in self.phones[device].safe]
+            if unseen and not _is_revoked(eyes, device):
+                raise Broken("I2 a row left its mailbox and is not on its device")
+            for position, held in before.items():
+                if position in now and now[position].hash != held.hash:
+                    raise Broken("I4 another row at a position that was given")
+
+    def _mailboxes_add_up(
+        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
+    ) -> None:
+        for device, head, acked, waiting, size in eyes.execute(
+            "SELECT m.device, m.head, m.acked, m.waiting, m.bytes FROM mailboxes m"
+            " JOIN devices d ON d.id = m.device WHERE d.revoked_ms IS NULL"
+        ):
+            held = rows.get(device, {})
+            if sorted(held) != list(range(acked + 1, head + 1)):
+                raise Broken(f"I3 positions {sorted(held)} between {acked} and {head}")
+            if waiting != len(held) or size != sum(one.size for one in held.values()):
+                raise Broken("floor: a mailbox does not know how full it is")
+
+    def _new_sends_are_whole(
+        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
+    ) -> None:
+        last = max(self._sends, default=0)
+        for device, message, blob, states in eyes.execute(
+            "SELECT device, message, reply, states FROM sends WHERE rowid_ > ?", (last,)
+        ):
+            if not isinstance(_reply.decode(blob), f.Sent):
+                continue
+            for state in decode_states(states):
+                if state.state == "waiting" and not _holds(rows, state, device, message):
+                    raise Broken("I14 a send reached some of its devices only")
+                if _is_revoked(eyes, state.device):
+                    raise Broken("C1 a message to a device that was revoked")
+            self._roster_was_in_force(self.phones[device].sends[message], eyes)
+
+    @staticmethod
+    def _roster_was_in_force(send: f.Send, eyes: sqlite3.Connection) -> None:
+        for used in send.rosters:
+            version = eyes.execute(
+                "SELECT roster_version FROM accounts WHERE address = ?", (used.account,)
+            ).fetchone()[0]
+            if version != used.version:
+                raise Broken("C1 a message by a roster that was not in force")
+
+    def _statuses_tell_news(self, sends: Mapping[int, _Send]) -> None:
+        for rowid, now in sends.items():
+            before = self._sends.get(rowid)
+            if before is None or now.tick is None or now.tick == before.tick:
+                continue
+            if now.states == before.states:
+                raise Broken("D5 a status without news")
+
+    # --- at the end -------------------------------------------------------------------------------
+
+    def closed(self, eyes: sqlite3.Connection) -> None:
+        """The world has healed: everybody who may was connected, and nothing moves any more."""
+        for phone in self.phones.values():
+            self._shown_once_and_in_order(phone)
+            self._gaps_and_rows_tile(phone)
+            if not phone.over and phone.admitted:
+                self._every_message_ended(phone)
+        self._promises_kept()
+
+    def _shown_once_and_in_order(self, phone: Phone) -> None:
+        messages = [(sender, message) for sender, _, message in phone.disk.shown]
+        if len(messages) != len(set(messages)):
+            raise Broken("I4 a message was shown twice")
+        last: dict[bytes, int] = {}
+        for sender, id, _ in phone.disk.shown:
+            sn = self.phones[sender].first_sn[id]
+            if sn < last.get(sender, 0):
+                raise Broken("I7 messages of one device out of order")
+            last[sender] = sn
+
+    @staticmethod
+    def _gaps_and_rows_tile(phone: Phone) -> None:
+        for _, first, last in phone.disk.gaps:
+            if last < first:
+                raise Broken("I6 a gap of nothing")
+
+    def _every_message_ended(self, phone: Phone) -> None:
+        if phone.disk.drafts:
+            raise Broken("I13 a draft that never leaves")
+        if phone.unsettled():
+            raise Broken("I13 a send that is never answered")
+        for message, outcomes in phone.disk.outcomes.items():
+            if not phone.is_over(message):
+                raise Broken(f"I13 message {message} never came to an end at its sender")
+            for device, outcome in outcomes.items():
+                reader = self.phones.get(device)
+                has = reader is not None and self._has(reader, phone.id, message)
+                if outcome.state in ("delivered", "read") and not has:
+                    raise Broken(f"I1 message {message} was called delivered and is not there")
+
+    @staticmethod
+    def _has(reader: Phone, sender: bytes, message: int) -> bool:
+        return bool(reader.over) or any(
+            (one.sender, one.message) == (sender, message) for one in reader.disk.seen.values()
+        )
+
+    def _promises_kept(self) -> None:
+        for (sender, wire), devices in self.promised.items():
+            writer = self.phones[sender]
+            message = _message_of(writer, wire)
+            for device in devices:
+                reader = self.phones.get(device)
+                if not message or reader is None or reader.over or not reader.admitted:
+                    continue
+                if self._has(reader, sender, message) or (sender, wire) in reader.disk.unopened:
+                    continue
+                if reader.disk.gaps or reader.disk.restored or self._told(writer, message, device):
+                    continue
+                raise Broken(f"I6 message {message} was accepted and nobody was told of its loss")
+
+    @staticmethod
+    def _told(writer: Phone, message: int, device: bytes) -> bool:
+        if writer.over:
+            return False
+        outcome = writer.disk.outcomes.get(message, {}).get(device)
+        return message in writer.disk.failed or (
+            outcome is not None and outcome.state not in ("waiting", "delivered", "read")
+        )
+
+    def emptied(self, eyes: sqlite3.Connection) -> None:
+        """All times are over and everything was cleaned: the tables are at their floor."""
+        gone = {phone.id for phone in self.phones.values() if phone.over or not phone.admitted}
+        for device, rows in _mailbox_rows(eyes).items():
+            if rows and device not in gone:
+                raise Broken(f"floor: {len(rows)} rows still wait")
+        left = [
+            device
+            for (device,) in eyes.execute("SELECT device FROM sends")
+            if device not in gone or self.phones[device].over == "revoked"
+        ]
+        if left:
+            raise Broken(f"floor: {len(left)} sends are kept for ever")
+
+
+def _holds(
+    rows: Mapping[bytes, Mapping[int, Held]], state: RecipientState, sender: bytes, message: bytes
+) -> bool:
+    held: Iterable[Held] = rows.get(state.device, {}).values()
+    return any((one.sender, one.message) == (sender, message) for one in held)
+
+
+def _message_of(writer: Phone, wire: bytes) -> int:
+    from tests.simulation.letters import open_letter
+
+    send = writer.sends[wire]
+    letter = open_letter(send.body, send.wraps[0].wrap, send.wraps[0].device)
+    return writer.disk.wires.get(wire, letter.message if letter else 0)
+
+
+def _mailbox_rows(eyes: sqlite3.Connection) -> dict[bytes, dict[int, Held]]:
+    rows: dict[bytes, dict[int, Held]] = {}
+    for device, position, row_hash, gap, sender, message, size in eyes.execute(
+        "SELECT device, position, row_hash, gap, sender_device, message,"
+        " length(body) + length(wrap) FROM envelopes"
+    ):
+        bytes_ = 0 if gap is not None else size + ROW_OVERHEAD
+        rows.setdefault(device, {})[position] = Held(row_hash, gap, sender, message, bytes_)
+    return rows
+
+
+def _send_rows(eyes: sqlite3.Connection) -> dict[int, _Send]:
+    return {
+        rowid: _Send(tick, states)
+        for rowid, tick, states in eyes.execute("SELECT rowid_, tick, states FROM sends")
+    }
+
+
+def _epoch(eyes: sqlite3.Connection) -> bytes:
+    epoch: bytes = eyes.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchone()[0]
+    return epoch
+
+
+def _is_revoked(eyes: sqlite3.Connection, device: bytes) -> bool:
+    row = eyes.execute("SELECT revoked_ms FROM devices WHERE id = ?", (device,)).fetchone()
+    return row is None or row[0] is not None

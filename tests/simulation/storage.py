@@ -1,0 +1,137 @@
+"""The real store over a real SQLite file, moved on by the simulation instead of by threads.
+
+Everything that settles, deletes or compares is the product's. Only *when* is decided here: a batch
+is committed when the simulation says so, a read runs when it says so, and a crash may come before,
+inside or after any transaction.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.sqlite.engine import driver
+from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.sqlite.writer import Writer, _Job
+from tests.simulation.loop import VirtualLoop
+
+T = TypeVar("T")
+
+
+class Fate(Enum):
+    """What becomes of a commit."""
+
+    WELL = "well"
+    REFUSED = "refused"
+    """The disk took nothing; the callers are told `NotDurable`."""
+    UNKNOWN = "unknown"
+    """The disk took it and said otherwise."""
+    CRASH_INSIDE = "crash inside"
+    """The process dies in the transaction."""
+    CRASH_AFTER = "crash after"
+    """The process dies after the commit, before anybody heard of it."""
+
+
+class Died(BaseException):
+    """The process is gone. Not an `Exception`, so that nothing handles it."""
+
+
+class SteppedWriter(Writer):
+    """The writer without its thread. `commit` does what one round of the thread does."""
+
+    def __init__(self, engine: Engine, loop: VirtualLoop) -> None:
+        super().__init__(engine)
+        self._loop = loop
+        self._connection = engine.connect()
+        self._fate = Fate.WELL
+        self.dead = False
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that were handed in and not committed."""
+        return len(self._jobs)
+
+    def _hand_in(self, work: Any, now_ms: int) -> asyncio.Future[Any]:
+        if self.dead:
+            raise NotDurable("the process is gone")
+        return super()._hand_in(work, now_ms)
+
+    def commit(self, most: int, fate: Fate) -> None:
+        """Write up to `most` jobs as one transaction and answer them.
+
+        Raises:
+            Died: the process is gone, at the point that `fate` names.
+        """
+        jobs, self._jobs = self._jobs[:most], self._jobs[most:]
+        self._fate = fate
+        try:
+            self._commit(self._connection, jobs)
+        finally:
+            self._fate = Fate.WELL
+        if fate is Fate.CRASH_AFTER:
+            raise Died
+        if fate is Fate.UNKNOWN:
+            for job in jobs:
+                job.error = NotDurable("the answer of the disk was lost")
+        self._answer(jobs)
+
+    def _settle(self, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        super()._settle(db, jobs)
+        # What the event loop's thread would do meanwhile; before a commit that is nothing.
+        self._loop.settle()
+        if self._fate is Fate.CRASH_INSIDE:
+            raise Died
+        if self._fate is Fate.REFUSED:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def close(self) -> None:
+        """Let go of the file; an open transaction is undone, as by the end of the process."""
+        self.dead = True
+        db = driver(self._connection)
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        self._connection.close()
+
+
+class SteppedStore(SqliteStore):
+    """The store. Reads wait in a queue until `answer_reads`."""
+
+    def __init__(self, path: Path, loop: VirtualLoop) -> None:
+        super().__init__(path)
+        self.writer = self._writer = SteppedWriter(self._engine, loop)
+        self.eyes = sqlite3.connect(path, isolation_level=None)
+        """Sees what is committed, like any reader."""
+        self._asked: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+
+    @property
+    def asked(self) -> int:
+        """Reads that wait."""
+        return len(self._asked)
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked.append((work, future))
+        return await future
+
+    async def read_with(self, work: Callable[[Connection], T]) -> T:
+        raise AssertionError("the directory is no part of the simulation")
+
+    def answer_reads(self, most: int) -> None:
+        """Run up to `most` reads on what is committed now."""
+        for _ in range(min(most, len(self._asked))):
+            work, future = self._asked.pop(0)
+            if not future.done():
+                future.set_result(work(self.eyes))
+
+    def end(self) -> None:
+        """The process is gone, or the world ends."""
+        self.writer.close()
+        self.eyes.close()
+        self._readers.shutdown(wait=False)
+        self._engine.dispose()
+        self._reading.dispose()
