@@ -1,5 +1,6 @@
 """Servers for tests: a fresh one for each test that ends or harms it, a standing one for the rest."""
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 import pytest_asyncio
 
 from tests.support.server import ServerProcess
+
+# A shell that runs the tests in the background lets them ignore SIGINT, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
