@@ -164,8 +164,9 @@ async def test_devices_and_contacts(world: World, miss: Miss) -> None:
     assert exit_code == 1
     exit_code, said = await miss("gp", "contacts", "accept", nurse.account, "--yes")
     assert exit_code == 0
+    assert "no other identity was shown" in said
     exit_code, said = await miss("gp", "contacts", "list")
-    assert "vouched for by the operator" in said
+    assert "verified by you" in said
     exit_code, said = await miss("gp", "status", "--sign-charter", typed="y\n")
     assert (exit_code, "Signed: 2026-1" in said) == (0, True)
 

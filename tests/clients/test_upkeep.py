@@ -65,7 +65,10 @@ async def test_a_device_that_joins_goes_on_after_an_interruption(world: World) -
     assert told.value.trouble is Trouble.STORE_EXISTS
     with pytest.raises(RefusedByServer) as unknown:
         await clients.join_account(
-            world.server.url, "AAAAA-AAAAA", world.store("x"), device_name="x"
+            world.server.url,
+            "AAAAA-AAAAA-" + "AAAA-AAAA-AAAA-AAAA",
+            world.store("x"),
+            device_name="x",
         )
     assert unknown.value.code is Code.CODE_UNKNOWN
 

@@ -1,4 +1,4 @@
-"""Adversaries, each played against the real parts: what they try, and what must stay true."""
+"""Adversaries, each played against the real server: what they try, and what must stay true."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from miss_protocol import client_session as events
+from miss_protocol import client_session as session
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
 from miss_server.cli.common import with_store
@@ -48,7 +48,7 @@ async def test_a_device_cannot_make_up_an_epoch(inside: Hosted) -> None:
             await rogue.caught_up()
         async with mallory.line() as rogue:
             await rogue.greet(epoch=os.urandom(16))
-            assert (await rogue.next(events.Welcomed)).welcome.epoch == before
+            assert (await rogue.next(session.Welcomed)).welcome.epoch == before
         assert await inside.services.messages.epoch() == before
         await line.ping()  # nobody else was thrown out
         claimed = await inside.services.accounts.claim_prekeys([gp.id], now_ms=0)

@@ -5,8 +5,11 @@ so a captured one is of no use.
 """
 
 import base64
+import os
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
@@ -14,7 +17,7 @@ from http_message_signatures import HTTPMessageSigner, algorithms
 from http_message_signatures.httpx2 import adapt_message
 
 from miss_client.clock import random
-from miss_client.errors import RefusedByServer, ServerError, Unreachable
+from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
 from miss_client.vault import Vault
 from miss_protocol import http_signature as parameters
 from miss_protocol.api import Problem
@@ -32,15 +35,38 @@ TIMEOUT = httpx2.Timeout(15.0, connect=10.0)
 """Above the server's own limits, below a user's patience."""
 
 
+def check_url(server: str) -> None:
+    """Refuse a server elsewhere without TLS: the network could take the enrolment code, and with it
+    the account. MISS_ALLOW_HTTP=1 allows it, for exercises.
+
+    Raises:
+        ClientError: insecure_server.
+    """
+    parts = urlsplit(server)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or os.environ.get("MISS_ALLOW_HTTP") == "1":
+        return
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    if not here:
+        raise ClientError(Trouble.INSECURE_SERVER, host)
+
+
 class Calls:
     """A server's HTTP interface.
 
     Args:
         server: its URL, `https://…` (or `http://…` for one on this machine).
         vault: whose device signs; without it only open calls can be made.
+
+    Raises:
+        ClientError: insecure_server, a server elsewhere without TLS.
     """
 
     def __init__(self, server: str, vault: Vault | None = None) -> None:
+        check_url(server)
         self._http = httpx2.AsyncClient(base_url=server, timeout=TIMEOUT)
         self._vault = vault
         self._signer = HTTPMessageSigner(signature_algorithm=algorithms.ED25519)

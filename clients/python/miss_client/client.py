@@ -23,7 +23,7 @@ from miss_client.calls import Calls
 from miss_client.contacts import Contacts
 from miss_client.devices import Devices, Pending
 from miss_client.enrolment import Accept, Joining
-from miss_client.errors import ClientError, RefusedByServer, Trouble, Unreachable
+from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
 from miss_client.events import Connection, ConnectionChanged, Event
 from miss_client.hub import Hub
 from miss_client.inbox import Inbox
@@ -41,6 +41,7 @@ from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.encoding import pack_all
 from miss_protocol.errors import Code, Refused
 from miss_protocol.frames import App, Urgency
+from miss_protocol.identity import link
 from miss_protocol.identity.roster import RosterEntry
 from miss_protocol.ids import AccountAddress, DeviceId, MessageId, parse_address
 
@@ -141,6 +142,11 @@ class Client:
             await self.transport.run()
         except ClientError as error:
             self._over(error.trouble, error)
+        except Exception as error:  # noqa: BLE001  # handed to whoever waits
+            # Whatever a server made happen here must not look like a quiet connection.
+            told = ServerError(type(error).__name__)
+            told.__cause__ = error
+            self._over(told.trouble, told)
 
     async def _keep_encrypting(self) -> None:
         """Encrypt drafts as they come; without a server, wait until it is back."""
@@ -462,14 +468,21 @@ async def join_account(
 
     Raises:
         RefusedByServer: code_unknown, code_expired.
+        Malformed: not an invitation as `invite_device` makes it.
     """
     vault = Vault(store)
     calls = Calls(server_url, vault)
     try:
         if vault.is_empty:
-            preview = await enrolment.preview_code(calls, invitation_code, join=True)
+            code, genesis_code = link.read_invitation(invitation_code)
+            preview = await enrolment.preview_code(calls, code, join=True)
             enrolment.begin_joining(
-                vault, server_url, invitation_code, preview, device_name=device_name
+                vault,
+                server_url,
+                code,
+                preview,
+                genesis_code=genesis_code,
+                device_name=device_name,
             )
         elif vault.info.stage != "joining":
             raise ClientError(Trouble.STORE_EXISTS)

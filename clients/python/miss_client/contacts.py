@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from miss_client.calls import Calls
-from miss_client.errors import ClientError, RefusedByServer, Trouble, Unreachable
+from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
 from miss_client.events import DeviceChanged, Distrusted, IdentityChanged
 from miss_client.hub import Hub
 from miss_client.records import Contact
@@ -157,9 +157,31 @@ class Contacts:
         The verification mark is taken back. Raises as `learn`.
         """
         account = parse_address(address)
+        contact, old = self.find(account), self.roster(account)
+        if contact is None or not contact.changed:
+            await self.refresh(account)  # nothing was shown yet that could be accepted
+            return
+        if account == self._vault.account:
+            # Whose devices are mine is decided by them, never by what the server shows.
+            raise ClientError(Trouble.IDENTITY_CHANGED, account)
         answer = await self._calls.get(f"/v1/accounts/{quote(account)}/rosters", Rosters, after="0")
-        newest = verify_chain(answer.rosters, account=account, known=None)
-        old = self.roster(account)
+        try:
+            newest = verify_chain(answer.rosters, account=account, known=None)
+        except (Untrusted, Malformed) as error:
+            raise ServerError(str(error)) from None
+        if newest.genesis == contact.genesis:
+            # The pinned one again: nothing to accept, and no way to go back in its history either.
+            contact.changed = b""
+            with self._vault.store.transaction():
+                self._vault.contacts.put(account.encode(), contact)
+            self.take(account, answer)
+            return
+        if newest.genesis != decode(contact.changed).genesis:
+            contact.changed = newest.encode()
+            with self._vault.store.transaction():
+                self._vault.contacts.put(account.encode(), contact)
+            self._hub.tell(IdentityChanged(account, contact.name))
+            raise ClientError(Trouble.IDENTITY_CHANGED, account)
         with self._vault.change() as endpoint:
             self._vault.contacts.delete(account.encode())
             for entry in old.entries if old else ():
@@ -204,6 +226,8 @@ class Contacts:
             if error.code.retry is Retry.NEVER:
                 return None
             raise Unreachable(error.code.wire) from None
+        except Malformed:
+            return None  # what the server calls the sender is no account
         return entry.certificate if entry else None
 
     def certificate(self, address: str, device: bytes) -> DeviceCertificate | None:

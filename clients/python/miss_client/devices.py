@@ -4,13 +4,14 @@ A roster is signed here, by a device that the roster before it gives the right t
 only stores it. A new device is let in by its own code, compared by a person on both screens.
 """
 
+import re
 from dataclasses import dataclass
 
 import msgspec
 
 from miss_client.calls import Calls, Nothing
 from miss_client.contacts import Contacts
-from miss_client.errors import ClientError, RefusedByServer, Trouble
+from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble
 from miss_client.vault import Vault
 from miss_protocol.api import LinkInvitation, PendingLinks, RosterProposed
 from miss_protocol.errors import Code
@@ -21,6 +22,7 @@ from miss_protocol.identity.roster import Roster, RosterEntry, succeed
 from miss_protocol.ids import DeviceId
 
 TRIES = 3
+_INVITATION = re.compile(r"[A-Za-z0-9-]{4,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,17 @@ class Devices:
         return self._contacts.own.entries
 
     async def invite(self) -> LinkInvitation:
-        """A short code by which a new device finds this account. It lets nobody in by itself."""
-        return await self._calls.post("/v1/links/invitations", _Invite(), LinkInvitation)
+        """A code by which a new device finds this account, and knows it from one that the server
+        made up. It lets nobody in by itself.
+
+        Raises:
+            ServerError: the server's code is none. It is shown to be typed at a prompt elsewhere.
+        """
+        made = await self._calls.post("/v1/links/invitations", _Invite(), LinkInvitation)
+        if not _INVITATION.fullmatch(made.code):
+            raise ServerError("an invitation that is no code")
+        code = link.invitation(made.code, self._contacts.own.genesis)
+        return LinkInvitation(code, made.expires)
 
     async def pending(self) -> list[Pending]:
         """The devices that ask to join. Do not show their codes where they could be taken for the

@@ -5,6 +5,7 @@ neither costs a code nor leaves half a device behind.
 """
 
 import asyncio
+import hmac
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from miss_protocol.encoding import u64
 from miss_protocol.errors import Code, Malformed, Untrusted
 from miss_protocol.frames import App
 from miss_protocol.identity import charter as charters
-from miss_protocol.identity.link import approval_code
+from miss_protocol.identity import link
 from miss_protocol.identity.roster import Roster, RosterEntry, decode, found, verify_chain
 from miss_protocol.ids import parse_address
 
@@ -124,9 +125,19 @@ async def finish_enrolment(vault: Vault, calls: Calls) -> None:
 
 
 def begin_joining(
-    vault: Vault, server: str, code: str, preview: EnrolmentPreview, *, device_name: str
+    vault: Vault,
+    server: str,
+    code: str,
+    preview: EnrolmentPreview,
+    *,
+    genesis_code: str,
+    device_name: str,
 ) -> None:
-    """Make a new device's keys and save them with the question to ask."""
+    """Make a new device's keys and save them with the question to ask.
+
+    Args:
+        code, genesis_code: the two parts of the invitation (`identity.link.read_invitation`).
+    """
     now = vault.clock()
     account = parse_address(preview.account)
     endpoint = Endpoint.create(account, now_ms=now, random=vault.random)
@@ -139,6 +150,7 @@ def begin_joining(
             person_name=preview.name,
             device_name=device_name,
             stage="joining",
+            genesis_code=genesis_code,
             call=msgspec.json.encode(request),
             charter=preview.charter.version,
         ),
@@ -162,7 +174,7 @@ class Joining:
     @property
     def approval_code(self) -> str:
         """Four groups of four characters."""
-        return approval_code(self._vault.certificate)
+        return link.approval_code(self._vault.certificate)
 
     async def asked(self) -> None:
         """Tell the server that this device asks to join."""
@@ -173,14 +185,18 @@ class Joining:
 
         Raises:
             RefusedByServer: the invitation ended; begin anew with another.
+            ServerError: rosters that do not hold, or of another account than the invitation's.
         """
         while not (rosters := await self._rosters()):
             await self._sleep(POLL_EVERY)
-        account = self._vault.account
+        account, info = self._vault.account, self._vault.info
         try:
             newest = verify_chain(rosters, account=account, known=None)
         except (Untrusted, Malformed) as error:
             raise ServerError(str(error)) from None
+        if not hmac.compare_digest(link.genesis_code(newest.genesis), info.genesis_code):
+            # A founding of the server's own, with "devices" that would read all we write.
+            raise ServerError("another account than the invitation's")
         entry = newest.find(self._vault.device)
         if entry is None or entry.certificate != self._vault.certificate:
             raise ServerError("this device is not in its account's roster")

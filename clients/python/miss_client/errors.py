@@ -107,6 +107,11 @@ class Trouble(Enum):
         "The server cannot be reached. Check the network; what you wrote is kept and will leave.",
         "Serveur injoignable. Vérifiez le réseau ; ce que vous avez écrit est gardé et partira.",
     )
+    INSECURE_SERVER = _Text(
+        "insecure_server",
+        "This server is reached without encryption. Use its https:// address.",
+        "Ce serveur est joint sans chiffrement. Utilisez son adresse https://.",
+    )
     NO_PREKEYS = _Text(
         "no_prekeys",
         "A device of the recipient cannot be written to for now: it left no keys.",

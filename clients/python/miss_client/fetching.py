@@ -64,6 +64,7 @@ async def fetch_once(
         came += len(rows)
         if not rows and not page.statuses and restored is None:
             break
+    await inbox.catch_up()
     await outbox.post()
     return came
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from miss_client.contacts import Contacts
+from miss_client.errors import ClientError, RefusedByServer, Unreachable
 from miss_client.events import Distrusted, Event, GapSeen, HoleSeen, MessageReceived, Unopened
 from miss_client.hub import Hub
 from miss_client.outbox import Outbox
@@ -49,8 +50,8 @@ class Inbox:
         self._contacts = contacts
         self._outbox = outbox
         self._hub = hub
-        self.behind: set[str] = set()
-        """Accounts whose rosters are newer than known here, as their messages tell."""
+        self.behind: dict[str, int] = {}
+        """Accounts whose rosters are newer than known here, as messages tell, and how new."""
 
     async def take(self, rows: Sequence[Row]) -> AsyncIterator[Saved]:
         """Save rows in order, some at a time.
@@ -84,6 +85,28 @@ class Inbox:
             for event in saved.events:
                 self._hub.tell(event)
             yield saved
+
+    async def catch_up(self) -> None:
+        """Ask for the newer rosters that messages named, and tell if the server keeps one back:
+        a device that was removed there would go on reading (rule A4).
+
+        Raises:
+            Unreachable: the next call asks again.
+        """
+        while self.behind:
+            account, version = next(iter(self.behind.items()))
+            known, newest = -1, 0
+            try:
+                while known < newest < version:
+                    known, newest = newest, (await self._contacts.refresh(account)).version
+            except Unreachable:
+                raise
+            except (ClientError, RefusedByServer):
+                newest = 0
+            if self.behind.get(account) == version:
+                del self.behind[account]
+            if newest < version:
+                self._hub.tell(Distrusted(account, "roster withheld"))
 
     def _deliver(
         self,
@@ -171,7 +194,7 @@ class Inbox:
             if known is None or one.version < known.version:
                 continue
             if one.version > known.version:
-                self.behind.add(one.account)
+                self.behind[one.account] = max(one.version, self.behind.get(one.account, 0))
             elif one.roster_hash != known.hash:
                 # Two histories of one account: the server shows each of us another.
                 saved.events.append(Distrusted(one.account, "roster fork"))

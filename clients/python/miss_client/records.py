@@ -34,6 +34,8 @@ class DeviceInfo(Struct):
     over: str = ""
     charter: str = ""
     last_resort_ms: int = 0
+    genesis_code: str = ""
+    """While joining: which account the invitation named (`identity.link.genesis_code`)."""
 
 
 class Cursor(Struct):

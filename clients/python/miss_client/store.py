@@ -74,7 +74,9 @@ class Store:
         """
         with _files():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            os.fchmod(handle, 0o600)  # if somebody had made it, open to all
+            os.close(handle)
         db = _connect(path)
         try:
             if not _blank(db):
@@ -297,7 +299,9 @@ def _key(path: Path, passphrase: str | None, salt: bytes) -> bytes:
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Always a new file: one that lay there could be readable by others, or lead elsewhere.
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

@@ -264,14 +264,13 @@ class _Once:
                     self.bye = event.bye
         await self._save(rows)
         if self.o._inbox.behind:
-            chores.add(asyncio.create_task(self._catch_up()))
+            chore = asyncio.create_task(self._catch_up())
+            chores.add(chore)
+            chore.add_done_callback(chores.discard)
 
     async def _catch_up(self) -> None:
-        """Fetch rosters that a message showed to be newer than those known here."""
-        while self.o._inbox.behind:
-            address = self.o._inbox.behind.pop()
-            with suppress(ClientError, Refused):
-                await self.o._contacts.refresh(address)
+        with suppress(Unreachable):  # the next message asks again
+            await self.o._inbox.catch_up()
 
     async def _save(self, rows: Sequence[Row]) -> None:
         async for saved in self.o._inbox.take(rows):

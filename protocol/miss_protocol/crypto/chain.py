@@ -24,7 +24,7 @@ def derive(key: bytes, label: bytes) -> bytes:
     return HKDFExpand(SHA256(), KEY_BYTES, label).derive(key)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chain:
     """One direction of a session, between two messages. It never changes: steps return the next.
 

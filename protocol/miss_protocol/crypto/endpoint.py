@@ -41,7 +41,7 @@ from miss_protocol.limits import BODY_MAX
 __all__ = ["Endpoint", "Opened", "Order", "Outgoing", "Recipient", "Sealed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outgoing:
     """A message to send.
 
@@ -63,7 +63,7 @@ class Outgoing:
     log_head: bytes = b""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sealed:
     """A message encrypted: one body for all, one wrap for each device."""
 
@@ -73,7 +73,7 @@ class Sealed:
     message: InnerMessage
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Opened:
     """A message decrypted and verified.
 

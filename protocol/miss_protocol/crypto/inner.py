@@ -57,7 +57,7 @@ class Recipient:
         return cls(roster.account, roster.version, roster.hash)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InnerMessage:
     """A signed message.
 

@@ -26,7 +26,7 @@ LAST_RESORTS_KEPT = 2
 """The current one and the one before: vodozemac keeps as many fallback keys."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PrivatePrekey:
     """The private half of a published prekey: an X-Wing seed, and the public Olm key beside it."""
 

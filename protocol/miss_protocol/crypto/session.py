@@ -15,7 +15,7 @@ from miss_protocol.limits import SESSION_MAX_AGE, SESSION_MAX_MESSAGES
 _INITIATOR_TO_RESPONDER, _RESPONDER_TO_INITIATOR = b"MiSS/1 i2r", b"MiSS/1 r2i"
 
 
-@dataclass
+@dataclass(repr=False)
 class Session:
     """One session's state; each encryption and each accepted decryption changes it.
 

@@ -18,7 +18,7 @@ from miss_protocol.ids import MessageId
 WRAPPED_BYTES = 120
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Wrapped:
     """The fields of the table above, in order."""
 

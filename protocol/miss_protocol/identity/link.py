@@ -17,6 +17,7 @@ CODE_CHARACTERS = 16
 _GROUP = 4
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 # Digits that base32 does not have, read as the letters that people take for them.
+_NO_SEPARATORS = str.maketrans("", "", " -\u2010\u2011\u2013\u00a0\u202f\t")
 _READ_AS = str.maketrans("018", "OIB", " -\u2010\u2011\u2013\u00a0\u202f\t")
 
 
@@ -24,6 +25,33 @@ def approval_code(certificate: DeviceCertificate) -> str:
     """Sixteen base32 characters in groups of four: `ABCD-EFGH-IJKL-MNOP`."""
     hashed = digest(b"MiSS/1 link", certificate.id)
     return _grouped(base64.b32encode(hashed[:10]).decode())
+
+
+def genesis_code(genesis: bytes) -> str:
+    """What an invitation carries beside the server's code: which account the new device joins.
+
+    Without it a server could show the new device a genesis of its own under the account's address,
+    and the new device would encrypt everything to the server's "other devices" of the account.
+    """
+    return _grouped(base64.b32encode(digest(b"MiSS/1 joining", genesis)[:10]).decode())
+
+
+def invitation(code: str, genesis: bytes) -> str:
+    """An invitation as it is shown to the new device: the server's code, then `genesis_code`."""
+    return f"{code}-{genesis_code(genesis)}"
+
+
+def read_invitation(text: str) -> tuple[str, str]:
+    """The server's code and the `genesis_code` of a typed invitation.
+
+    Raises:
+        Malformed: too short to be one.
+    """
+    letters = text.strip().translate(_NO_SEPARATORS)
+    code, genesis = letters[:-CODE_CHARACTERS], letters[-CODE_CHARACTERS:]
+    if not code:
+        raise Malformed("not an invitation")
+    return code, read_code(genesis)
 
 
 def read_code(text: str) -> str:

@@ -12,6 +12,7 @@ from miss_client.cli.common import StoreOption, clean, out, resolve, with_client
 from miss_client.cli.listen import line_of, told
 from miss_client.client import Client, conversation_of
 from miss_client.events import Connection, ConnectionChanged, Event, MessageReceived
+from miss_client.records import Message
 from miss_client.words import tr
 from miss_protocol.ids import AccountAddress, MessageId
 
@@ -38,13 +39,14 @@ def chat(
         conversation = conversation_of([client.account, address])
         await client.contacts.learn(address)
         out.print(f"— {clean(client.contacts.name(address))} <{address}>")
-        for message in client.messages(conversation=conversation)[-SHOWN:]:
+        known = client.messages(conversation=conversation)
+        for message in [one for one in known if between(client, address, one)][-SHOWN:]:
             out.print(line_of(client, message))
         events = client.events()
         lines = stdin_lines(sys.stdin)
         async with client:
             typing = asyncio.create_task(_type(client, address, lines))
-            showing = asyncio.create_task(_follow(client, conversation, events))
+            showing = asyncio.create_task(_follow(client, address, conversation, events))
             try:
                 await asyncio.wait({typing, showing}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -74,11 +76,14 @@ async def _type(
             out.print(tr("(kept; it leaves later)", "(gardé ; il partira plus tard)"))
 
 
-async def _follow(client: Client, conversation: bytes, events: AsyncIterator[Event]) -> None:
+async def _follow(
+    client: Client, address: AccountAddress, conversation: bytes, events: AsyncIterator[Event]
+) -> None:
     async for event in events:
         if isinstance(event, MessageReceived):
-            if event.conversation == conversation:
-                out.print(line_of(client, client.saved(event.id)))
+            message = client.saved(event.id)
+            if event.conversation == conversation and between(client, address, message):
+                out.print(line_of(client, message))
                 if not event.own:
                     await client.read(event.id)
             continue
@@ -87,6 +92,12 @@ async def _follow(client: Client, conversation: bytes, events: AsyncIterator[Eve
             out.print(line)
         if isinstance(event, ConnectionChanged) and event.state is Connection.STOPPED:
             await client.connected()
+
+
+def between(client: Client, address: AccountAddress, message: Message) -> bool:
+    """Whether a message is really between these two: a conversation's id is a hash of addresses
+    that anybody can compute and put on a message of theirs."""
+    return {message.account, *message.to} == {client.account, address}
 
 
 def stdin_lines(source: TextIO) -> "asyncio.Queue[str | None]":

@@ -109,13 +109,13 @@ def fail(error: MissError) -> NoReturn:
     if not code:
         found = getattr(error, "code", None)
         code = found.wire if found is not None and hasattr(found, "wire") else "error"
-    err.print(f"miss: {explain(error, LANGUAGE)} [{code}]")
+    err.print(clean(f"miss: {explain(error, LANGUAGE)} [{code}]"))
     raise typer.Exit(WAITING if isinstance(error, Unreachable) else FAILED)
 
 
 def stop(text: str, *, code: int = FAILED) -> NoReturn:
     """Tell why a command ends here."""
-    err.print(f"miss: {text}")
+    err.print(clean(f"miss: {text}"))
     raise typer.Exit(code)
 
 
@@ -133,6 +133,12 @@ def clean(text: str) -> str:
         else "\N{REPLACEMENT CHARACTER}"
         for c in text
     )
+
+
+def indented(text: str) -> str:
+    """Text of others under a line of ours: a line break in it must not begin what looks like the
+    next message, of another sender."""
+    return text.replace("\n", "\n    | ")
 
 
 def described(entry: Entry) -> str:
@@ -158,7 +164,7 @@ async def resolve(client: Client, who: str) -> AccountAddress:
         return parse_address(found[0].account)
     if found:
         for entry in found:
-            out.print(f"{entry.account}  {described(entry)}")
+            out.print(f"{clean(entry.account or '')}  {described(entry)}")
         stop(
             tr(
                 "Several people fit. Add a word, or use one of these addresses.",

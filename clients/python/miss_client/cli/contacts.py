@@ -106,7 +106,16 @@ def accept(who: _Who, yes: _Yes = False, store: StoreOption = None) -> None:
         )
         if not yes and not typer.confirm(question):
             stop(tr("Nothing was changed.", "Rien n'a été changé."))
+        contact = client.contact(address)
         await client.accept_identity(address)
+        if contact is None or not contact.changed:
+            out.print(
+                tr(
+                    "Nothing to accept: no other identity was shown for this person.",
+                    "Rien à accepter : aucune autre identité n'a été présentée pour cette personne.",
+                )
+            )
+            return
         out.print(
             tr("Accepted. Compare the safety number next: ", "Accepté. Comparez ensuite : ")
             + f"miss contacts verify {address}"

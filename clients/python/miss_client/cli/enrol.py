@@ -39,10 +39,22 @@ HELP = tr(
 
 
 def enrol(
-    code: Annotated[str, typer.Argument(help=tr("The code.", "Le code."))],
     server: Annotated[
         str, typer.Option(envvar="MISS_SERVER", help=tr("The server's URL.", "L'URL du serveur."))
     ],
+    given: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CODE]",
+            help=tr(
+                "The code. Left out, it is asked for: other users of this machine see what is "
+                "typed here while the command runs.",
+                "Le code. Sans lui, il est demandé : les autres utilisateurs de cette machine voient "
+                "ce qui est tapé ici tant que la commande tourne.",
+            ),
+            show_default=False,
+        ),
+    ] = None,
     join: Annotated[
         bool,
         typer.Option(
@@ -76,6 +88,7 @@ def enrol(
     store: StoreOption = None,
 ) -> None:
     """Enrol this device."""
+    code = given or str(typer.prompt(tr("Code", "Code"), err=True))
     path = store_path(store)
     device = name or platform.node()[:60] or "miss"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from miss_client.cli.common import StoreOption, clean, err, out, with_client
+from miss_client.cli.common import StoreOption, clean, err, indented, out, with_client
 from miss_client.cli.send import TICKS, reason_text, state_text
 from miss_client.client import Client
 from miss_client.events import (
@@ -27,6 +27,7 @@ from miss_client.events import (
 )
 from miss_client.records import Message
 from miss_client.words import tr
+from miss_protocol import limits
 from miss_protocol.ids import MessageId
 
 HELP = tr(
@@ -88,14 +89,24 @@ async def _show(client: Client, message: Message, read: bool) -> None:
 
 def line_of(client: Client, message: Message) -> str:
     """A message in one line (and its own line breaks)."""
-    at = datetime.fromtimestamp(message.sent_ms / 1000).astimezone().strftime("%d/%m %H:%M")
+    at = datetime.fromtimestamp(shown_ms(message) / 1000).astimezone().strftime("%d/%m %H:%M")
     if message.account == client.account:
         names = ", ".join(client.contacts.name(one) for one in message.to)
         who = tr(f"you to {names}", f"vous à {names}")
     else:
         who = client.contacts.name(message.account)
     text = message.text or f"[{message.kind}]"
-    return clean(f"{at}  {who}: {text}")
+    return indented(clean(f"{at}  {who}: {text}"))
+
+
+def shown_ms(message: Message) -> int:
+    """When a message was written, as far as its sender's clock can be believed; else when it came.
+
+    A sender signs any 64-bit number, and no honest message is older than its longest life.
+    """
+    oldest = message.saved_ms - (limits.TTL_MAX + limits.CLOCK_SKEW_MAX) * 1000
+    newest = message.saved_ms + limits.CLOCK_SKEW_MAX * 1000
+    return message.sent_ms if oldest <= message.sent_ms <= newest else message.saved_ms
 
 
 def told(client: Client, event: Event) -> str:

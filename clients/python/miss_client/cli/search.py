@@ -38,7 +38,7 @@ def search(
         width = max(len(reach(entry)) for entry in page.entries)
         for entry in page.entries:
             out.print(
-                f"{reach(entry):<{width}}  {described(entry)}  {entry.account or ''}".rstrip()
+                f"{reach(entry):<{width}}  {described(entry)}  {clean(entry.account or '')}".rstrip()
             )
         sources = ", ".join(f"{one.name} {one.date}" for one in page.sources)
         more = tr(" · more exist: add a word", " · il y en a d'autres : ajoutez un mot")

@@ -111,4 +111,4 @@ def reason_text(reason: str) -> str:
         ),
         "revoked": tr("their device was removed", "son appareil a été retiré"),
         "refused": tr("their mailbox is full", "sa boîte est pleine"),
-    }.get(reason, reason)
+    }.get(reason, clean(reason))
