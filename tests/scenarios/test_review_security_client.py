@@ -171,6 +171,20 @@ async def test_only_what_was_shown_is_accepted_and_never_for_ones_own_account(gp
     assert [one.device for one in gp.own_devices()] == [gp.vault.device]
 
 
+async def test_a_verified_contact_that_is_renamed_is_not_verified_any_more(gp: Client) -> None:
+    """Else the operator could put the name of a colleague on another account that was compared."""
+    nurse = Person()
+    gp.contacts.take(nurse.account, shows(nurse.roster))
+    gp.mark_verified(nurse.account)
+    events = gp.events()
+    gp.contacts.take(nurse.account, shows(nurse.roster, name="Dr Autre"))
+    contact = gp.contact(nurse.account)
+    assert contact is not None
+    assert (contact.name, contact.verified) == ("Dr Autre", False)
+    gp.hub.close()
+    assert Distrusted(nurse.account, "name") in [event async for event in events]
+
+
 async def test_a_roster_that_the_server_keeps_back_is_told(gp: Client) -> None:
     """The nurse revoked her stolen tablet; the pharmacist's message shows it, the server does not."""
     nurse = Person()

@@ -112,7 +112,15 @@ class Contacts:
             roster=b"",
         )
         changed = before is None or before.version != newest.version
+        renamed = False
         if about is not None:
+            # The mark says that this person holds this genesis: of another person it says nothing.
+            renamed = (
+                contact.verified
+                and account != self._vault.account
+                and ((about.name, about.person) != (contact.name, contact.person))
+            )
+            contact.verified = contact.verified and not renamed
             contact.name, contact.profession = about.name, about.profession
             contact.person, contact.attested = about.person, about.attested
             contact.dormant = about.dormant
@@ -129,6 +137,8 @@ class Contacts:
             for entry in gone:
                 endpoint.forget_device(entry.device)
         self._rosters[account] = newest
+        if renamed:
+            self._hub.tell(Distrusted(account, "name"))
         if changed:
             self._hub.tell(DeviceChanged(account, newest.version, account == self._vault.account))
 

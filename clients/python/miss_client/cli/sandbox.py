@@ -69,6 +69,8 @@ async def _run(codes: int, people: int, host: str, port: int) -> None:
                     f"{box.echo.client.name} répond à tout ({box.echo.account})",
                 )
             )
+            if host not in ("127.0.0.1", "::1", "localhost"):
+                typer.echo(tr("Elsewhere, set MISS_ALLOW_HTTP=1.", "Ailleurs : MISS_ALLOW_HTTP=1."))
             for person, code in await box.codes(codes):
                 typer.echo(f"{person}  {code}    miss enrol {code} --server {box.url}")
             typer.echo(WORDS)
