@@ -195,12 +195,15 @@ async def test_text_on_the_binary_subprotocol_and_the_reverse(
         assert await line.closed() == CloseCode.PROTOCOL
 
 
-async def test_what_comes_after_the_closing_message_is_dropped(device: Device) -> None:
+async def test_what_comes_after_the_closing_message_is_dropped(server: ServerProcess) -> None:
+    device = await enrolled(server)
     async with device.online() as line:
         # In one go, so that the later ones are there before the close has been written.
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*(line.raw("text") for _ in range(20)))
         assert await line.closed() == CloseCode.PROTOCOL
+    await server.stop()
+    assert "Traceback" not in server.log_text()
 
 
 @pytest.mark.parametrize("offered", [[], ["miss.v2.msgpack"], ["chat", "mqtt"]])
@@ -254,6 +257,7 @@ async def test_who_writes_without_end_and_never_reads_is_ended(tmp_path: Path) -
             [held] = server.services.hub.connections()
             while held.session.close_code is None:
                 await line.raw(flood)
+            await line.raw("text, while the close still waits for room: dropped unread")
             assert await line.closed() == CloseCode.RATE
         async with device.online() as line:
             await line.ping()

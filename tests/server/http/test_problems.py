@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -137,8 +138,11 @@ async def test_bytes_that_are_no_http(server: ServerProcess) -> None:
     for garbage in (b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"A" * 100_000 + b"\r\n\r\n"):
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         writer.write(garbage)
-        writer.write_eof()
-        assert b" 200 " not in await reader.read()
+        said = b""
+        with suppress(ConnectionError):  # whoever sends on after the answer is cut off
+            writer.write_eof()
+            said = await reader.read()
+        assert b" 200 " not in said
         writer.close()
     assert (await open_call(server, "GET", "/health/live")).status_code == 200
 
