@@ -54,6 +54,7 @@ async def test_a_device_that_joins_goes_on_after_an_interruption(world: World) -
     first = await clients.join_account(*words, device_name="tablet")
     again = await clients.join_account(*words, device_name="tablet", timing=QUICK)
     assert first.approval_code == again.approval_code
+    await first.close()
     waiting = asyncio.create_task(again.approved())
     await gp.approve_device(first.approval_code)
     await gp.approve_device(first.approval_code)  # twice is once

@@ -453,6 +453,10 @@ class JoiningAccount:
             await self._calls.close()
         return Client(self._vault, timing=self._timing)
 
+    async def close(self) -> None:
+        """Give up for now; `join_account` with the same store goes on."""
+        await self._calls.close()
+
 
 async def join_account(
     server_url: str,
