@@ -230,6 +230,7 @@ class MailboxCall(Struct):
     roster: Counter = 0
     ack: Ack | UnsetType = UNSET
     nacks: tuple[Nack, ...] = ()
+    settled: Counter | UnsetType = UNSET
 
 
 class MailboxPage(Struct):

@@ -74,7 +74,8 @@ class Hello(Frame, tag="hello"):
     `signature` is `identity.login` over the challenge. `acked` and `digest` are the last position
     that this device stored and the rolling digest there; `epoch` is the mailbox epoch it last saw
     (empty at first); `sn` the highest serial number it ever put on a send; `roster` the version
-    of its own account's roster that it knows.
+    of its own account's roster that it knows; `settled` the highest serial number whose answer it
+    saved: a server that counts fewer is an older copy, even if no mailbox differs (rule C6).
     """
 
     device: Id16
@@ -86,6 +87,7 @@ class Hello(Frame, tag="hello"):
     epoch: bytes = b""
     roster: Counter = 0
     capabilities: tuple[Text, ...] = ()
+    settled: Counter | UnsetType = UNSET
 
 
 class DeviceWrap(Struct, gc=False):

@@ -1,3 +1,4 @@
+# ruff: noqa: F811  # the fixtures of the clients' tests are used by name
 """Rare orders of events, each of which once lost, doubled, delayed or held up a message."""
 
 import asyncio
@@ -17,6 +18,7 @@ from miss_protocol.suites import BODY_BUCKETS
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.clients.conftest import World, directory, world  # noqa: F401  # fixtures
+from tests.clients.test_recovery import backup_of
 from tests.support.devices import DOMAIN, NOW
 from tests.support.hosted import hosted
 from tests.support.mailing import Phone, opaque_body, pair, phone
@@ -125,6 +127,33 @@ async def test_an_epoch_changed_by_a_device_that_hangs_up_reaches_everybody(
             store.held.set()
             store.held = None
             assert await asyncio.wait_for(line.closed(), 10) == CloseCode.TRY_LATER
+
+
+async def test_a_sender_uncovers_a_restore_by_its_own_sends(world: World) -> None:
+    """Nobody received anything since the backup, so no mailbox differs; the sent message is gone
+    all the same, and the sender's numbers would wait for it for ever."""
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    async with gp:
+        await gp.drained()
+    await world.server.stop()
+    backup = backup_of(world.server.database)
+    await world.server.start()
+    gp = world.reopen(gp)
+    async with gp:
+        lost = await gp.send([nurse.account], "un")
+        await gp.wait_for_state(lost, "sent")
+    await world.server.stop()
+    for file in world.server.database.parent.glob("miss.sqlite-*"):
+        file.unlink()
+    world.server.database.write_bytes(backup)
+    await world.server.start()
+    gp = world.reopen(gp)
+    async with gp, nurse:
+        second = await gp.send([nurse.account], "deux")
+        async with asyncio.timeout(60):
+            await gp.wait_for_state(second, "delivered")
+            await gp.wait_for_state(lost, "delivered")
+    assert [one.text for one in world.reopen(nurse).messages()] == ["un", "deux"]
 
 
 # --- receipts and acknowledgements ----------------------------------------------------------------

@@ -102,7 +102,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample(
         "hello that resumes",
         "client",
-        f.Hello(PHONE, login(), APP, 41, bytes([9]) * 32, 12, EPOCH, 3, ("photos",)),
+        f.Hello(PHONE, login(), APP, 41, bytes([9]) * 32, 12, EPOCH, 3, ("photos",), 11),
     ),
     Sample("send", "client", send()),
     Sample(

@@ -41,6 +41,7 @@ async def fetch_once(
             sn=cursor.sn,
             epoch=cursor.epoch,
             roster=contacts.own.version,
+            settled=cursor.settled,
             ack=f.Ack(
                 position=cursor.position,
                 tick=UNSET if tick is None else tick,

@@ -311,6 +311,7 @@ class Outbox:
         entry.settled = True
         message = self._vault.message(entry.draft.message)
         with self._vault.store.transaction():
+            self._vault.note_settled(reply.sn)
             if message is None or (entry.draft.devices and not self._awaited(entry, message)):
                 self._vault.drop_entry(entry)
                 return
@@ -341,6 +342,7 @@ class Outbox:
             self._hold(entry, reply)
             return
         with self._vault.store.transaction():
+            self._vault.note_settled(reply.sn)
             self._vault.drop_entry(entry)
             if code.retry in (Retry.REFRESH, Retry.SAME) and draft.tries < TRIES_MAX:
                 draft.tries += 1
@@ -357,6 +359,7 @@ class Outbox:
         draft.frame = entry.frame
         draft.not_before_ms = self._vault.clock() + round(after * 1000)
         with self._vault.store.transaction():
+            self._vault.note_settled(reply.sn)
             self._vault.drop_entry(entry)
             self._vault.put_draft(draft)
         self.drafted.set()

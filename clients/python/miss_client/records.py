@@ -42,7 +42,8 @@ class Cursor(Struct):
     """How far this device is: in its mailbox, and in its own sends.
 
     `sn` is the highest serial number ever put on a send, `order` the highest place ever given to
-    something that the user sent.
+    something that the user sent. `settled` is the highest number whose answer was saved: a server
+    that counts fewer has lost what it answered for.
     """
 
     position: int = 0
@@ -50,6 +51,7 @@ class Cursor(Struct):
     epoch: bytes = b""
     sn: int = 0
     order: int = 0
+    settled: int = 0
 
 
 class Contact(Struct):

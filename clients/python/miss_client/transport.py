@@ -297,6 +297,7 @@ class _Once:
                 sn=cursor.sn,
                 epoch=cursor.epoch,
                 roster=self.o._contacts.own.version,
+                settled=cursor.settled,
             )
         )
 

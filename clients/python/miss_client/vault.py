@@ -178,6 +178,13 @@ class Vault:
         self.put_cursor(cursor)
         return cursor.sn
 
+    def note_settled(self, sn: int) -> None:
+        """Note that a send was answered, inside the transaction that saves the answer."""
+        cursor = self.cursor
+        if sn > cursor.settled:
+            cursor.settled = sn
+            self.put_cursor(cursor)
+
     def put_draft(self, draft: Draft) -> None:
         """Queue something for encryption, inside a transaction. One of each message and device."""
         self.drafts.put(draft_name(draft), draft)

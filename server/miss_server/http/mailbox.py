@@ -35,7 +35,15 @@ async def fetch(request: Request) -> Response:
     call = parse(caller.body, api.MailboxCall)
     device, now_ms = caller.device.id, it.clock.now_ms()
     greeting = Greeting(
-        device, call.after, call.digest, call.sn, call.epoch, call.roster, "http", live=False
+        device,
+        call.after,
+        call.digest,
+        call.sn,
+        call.epoch,
+        call.roster,
+        "http",
+        live=False,
+        settled=0 if call.settled is UNSET else call.settled,
     )
     start = await it.messages.begin_session(greeting, now_ms=now_ms)
     if isinstance(start, SessionRefused):

@@ -79,6 +79,7 @@ class Login:
             hello.epoch,
             hello.roster,
             f"{hello.app.name} {hello.app.version} {hello.app.platform}"[:200],
+            settled=0 if hello.settled is UNSET else hello.settled,
         )
         try:
             start = await self._messages.begin_session(greeting, now_ms=self._clock.now_ms())

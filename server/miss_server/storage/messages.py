@@ -51,6 +51,8 @@ class Greeting:
     app: str
     live: bool = True
     """False for an HTTP call, which never bumps the session generation (rule B3)."""
+    settled: int = 0
+    """The highest number whose answer the device saved."""
 
 
 @dataclass(frozen=True, slots=True)

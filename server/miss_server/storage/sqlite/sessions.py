@@ -80,10 +80,12 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         known = _digest_at(
             db, greeting.device, greeting.position, head, digest, acked, acked_digest
         )
-        if known != greeting.digest and epochs.may_tell(db, account, now_ms):
+        # Rows that it never received, or its own sends that were answered, are gone from here.
+        differs = known != greeting.digest or greeting.settled > sn
+        if differs and epochs.may_tell(db, account, now_ms):
             epoch = change_epoch(db, now_ms, after=epochs.number(epoch))
             new_epoch, epoch_since = True, now_ms
-        elif known != greeting.digest:
+        elif differs:
             # It alone begins anew; whether others must is for others to tell.
             alone, epoch_since = True, now_ms
     if alone or noted != epoch or greeting.epoch not in (b"", epoch):
