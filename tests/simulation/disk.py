@@ -73,6 +73,7 @@ class Disk:
     digest: bytes = EMPTY
     epoch: bytes = b""
     sn: int = 0
+    settled: int = 0
     drafts: list[Draft] = field(default_factory=list)
     entries: dict[int, Entry] = field(default_factory=dict)
     outcomes: dict[int, dict[bytes, Outcome]] = field(default_factory=dict)

@@ -60,8 +60,8 @@ class Ledger:
         """The server writes a frame to a device."""
         if not isinstance(frame, f.Sent | f.Refused):
             return
-        if frame == f.Refused(frame.sn, "revoked"):
-            return  # not an answer to the send: this device is nobody
+        if isinstance(frame, f.Refused) and frame.code in ("revoked", "sn_reused", "sn_forgotten"):
+            return  # not an answer to the send: this device, or its count, is not what it was
         row = eyes.execute(
             "SELECT reply FROM sends WHERE device = ? AND sn = ?", (device, frame.sn)
         ).fetchone()
@@ -234,13 +234,16 @@ class Ledger:
         for device, rows in _mailbox_rows(eyes).items():
             if rows and device not in gone:
                 raise Broken(f"floor: {len(rows)} rows still wait")
-        left = [
-            device
-            for (device,) in eyes.execute("SELECT device FROM sends")
-            if device not in gone or self.phones[device].over == "revoked"
-        ]
-        if left:
-            raise Broken(f"floor: {len(left)} sends are kept for ever")
+        for device, blob, still_open, tick in eyes.execute(
+            'SELECT device, states, "open", tick FROM sends'
+        ):
+            phone = self.phones[device]
+            waits_for = {one.device for one in decode_states(blob) if one.state == "waiting"}
+            if phone.over == "revoked" or (device not in gone and gone.isdisjoint(waits_for)):
+                raise Broken(
+                    f"floor: a send is kept for ever ({still_open} open, tick {tick},"
+                    f" its device {phone.over or 'in use'})"
+                )
 
 
 def _holds(

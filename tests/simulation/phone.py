@@ -67,6 +67,10 @@ class Phone:
         """For the ledger: the hash of every row that was ever saved here."""
         self.life = 0
         """Which start of its process this is: an answer to an earlier one is heard by nobody."""
+        self.server_lost_memory = False
+        """Whether the database was ever put back."""
+        self.is_copy = False
+        """Its disk was put back to an older copy: the server must find it out."""
         self.admitted = True
         """False while the server does not know this device: a restored one may yet learn of it."""
         self.wake()
@@ -233,6 +237,7 @@ class Phone:
                 disk.sn,
                 disk.epoch,
                 self._own_version,
+                settled=disk.settled,
             )
         )
 
@@ -257,6 +262,7 @@ class Phone:
         disk.epoch = epoch
         if restored:
             disk.restored += 1
+            self.fetched_tick = None
             disk.position, disk.digest = acked, digest
             disk.nacks.clear()
             entries = [disk.entries.pop(sn) for sn in sorted(disk.entries)]
@@ -490,6 +496,7 @@ class Phone:
         entry = self.disk.entries.get(reply.sn)
         if entry is None or entry.settled:
             return
+        self.disk.settled = max(self.disk.settled, reply.sn)
         if isinstance(reply, f.Refused):
             self._refused(entry, reply)
             return
@@ -519,7 +526,11 @@ class Phone:
         if code is Code.REVOKED:
             self.end("revoked")
             return
-        if code in (Code.SN_REUSED, Code.MALFORMED, Code.SN_FORGOTTEN, Code.NOT_ENCRYPTED):
+        if code is Code.SN_REUSED and self.is_copy:
+            self.end("rolled back")
+            return
+        forgotten = code is Code.SN_FORGOTTEN and not self.server_lost_memory
+        if forgotten or code in (Code.SN_REUSED, Code.MALFORMED, Code.NOT_ENCRYPTED):
             raise ServerFault(f"{code.wire} for an honest send")
         del self.disk.entries[reply.sn]
         if code.retry in (Retry.REFRESH, Retry.SAME) and draft.tries < TRIES_MAX:
@@ -563,8 +574,8 @@ class Phone:
             if state.state in ("delivered", "read"):
                 if not self._receipt_holds(state, status.id):
                     continue
-            elif outcome.wire != status.id:
-                continue
+            elif outcome.wire != status.id or self._drafted(message, state.device):
+                continue  # about an envelope that another one replaces
             elif state.state == "undecryptable" and outcome.again < limits.RESENDS_MAX:
                 if outcome.state in ("delivered", "read"):
                     continue
@@ -590,6 +601,9 @@ class Phone:
         except Untrusted:
             raise ServerFault("passed on a receipt that does not hold") from None
         return True
+
+    def _drafted(self, message: int, device: bytes) -> bool:
+        return any(d.message == message and d.devices == (device,) for d in self.disk.drafts)
 
     def _encrypt_for(self, message: int, device: bytes) -> None:
         for _, entry in sorted(self.disk.entries.items()):
@@ -639,6 +653,7 @@ class Phone:
             roster=self._own_version,
             ack=f.Ack(position=disk.position, tick=tick, receipts=receipts),
             nacks=tuple(f.Nack(p, reason) for p, reason in sorted(disk.nacks.items())),
+            settled=disk.settled,
         )
 
     def fetched(self, call: api.MailboxCall, page: api.MailboxPage) -> None:
@@ -691,6 +706,8 @@ class Phone:
             self.end("rolled back")
         elif error.code is Code.AUTH_FAILED:
             self.admitted = False
+        elif error.code is Code.ACK_BEYOND and self.server_lost_memory:
+            self.fetched_tick = None
         elif error.code in (Code.MALFORMED, Code.ACK_BEYOND, Code.NACK_UNKNOWN):
             raise ServerFault(f"{error.code.wire} for an honest call")
 

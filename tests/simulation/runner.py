@@ -20,6 +20,7 @@ from tests.simulation.world import Profile, Step, World
 
 REGRESSIONS = Path(__file__).parent / "regressions"
 STEPS = 400
+FAULTS = frozenset({"cut", "phone dies", "crash", "restore phone", "restore database"})
 
 
 class Run(msgspec.Struct):
@@ -48,7 +49,12 @@ def draw(seed: int, steps: int = STEPS) -> tuple[Profile, list[Step]]:
     chance = random.Random(seed)
     names = list(World.ACTS)
     weights = [weight for _, weight in World.ACTS.values()]
-    chosen = chance.choices(names, weights, k=steps * 2)
+    rough = chance.choice((0.1, 0.5, 1.0))  # calm worlds get further, rough ones into odd corners
+    shares = [
+        weight * (rough if name in FAULTS else 1.0)
+        for name, weight in zip(names, weights, strict=True)
+    ]
+    chosen = chance.choices(names, shares, k=steps * 2)
     drawn = [(name, chance.randrange(1 << 12), chance.randrange(1 << 12)) for name in chosen]
     return Profile.of(seed), drawn
 

@@ -22,6 +22,7 @@ from miss_protocol.identity import roster as rosters
 from miss_protocol.ids import DeviceId
 from miss_server.http import devices as devices_http
 from miss_server.http import mailbox as mailbox_http
+from miss_server.storage.sqlite import sessions
 from tests.simulation.cast import NOW, Member, cast, folder
 from tests.simulation.disk import Disk, Draft
 from tests.simulation.ledger import Broken, Ledger
@@ -42,8 +43,8 @@ SMALL_MAILBOX = {"MAILBOX_ROWS_MAX": 5}
 TTLS = (limits.TTL_MIN, 900, 3600, 24 * 3600)
 WAITS = (0.1, 0.5, 1.0, 3.0, 12.0, 70.0, 600.0, 3600.0)
 STEPS_OF_CLOCK = (0, 0, 200_000, -200_000, 3_600_000, -3_600_000)
-FATES = (*(Fate.WELL,) * 12, Fate.REFUSED, Fate.UNKNOWN, Fate.CRASH_INSIDE, Fate.CRASH_AFTER)
-DEATHS = (*(Dies.NOT,) * 9, Dies.BEFORE_SAVING, Dies.BETWEEN, Dies.AFTER_SAVING)
+FATES = (*(Fate.WELL,) * 44, Fate.REFUSED, Fate.UNKNOWN, Fate.CRASH_INSIDE, Fate.CRASH_AFTER)
+DEATHS = (*(Dies.NOT,) * 29, Dies.BEFORE_SAVING, Dies.BETWEEN, Dies.AFTER_SAVING)
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ class World:
         ready = [
             phone
             for phone in self._usable()
-            if (phone.socket is None or b % 8 == 0) and not self._locked(phone)
+            if (phone.socket is None or b % 32 == 0) and not self._locked(phone)
         ]
         if not ready:
             return False
@@ -328,7 +329,7 @@ class World:
             return False
         phone: Phone = self._pick(able, a)
         phone.hang_up()
-        phone.disk = self._backups.pop(phone.id)
+        phone.disk, phone.is_copy = self._backups.pop(phone.id), True
         phone.wake()
         return True
 
@@ -420,11 +421,17 @@ class World:
         if isinstance(answer, RemoteError):
             if answer.code is Code.ROSTER_CONFLICT:
                 phone.want(phone.account)
+            elif self._is_revoked(phone):
+                phone.end("revoked")  # in the middle of the call: any refusal will do
             else:
                 phone.refused(answer)
         else:
             pending.told(answer)
         return True
+
+    def _is_revoked(self, phone: Phone) -> bool:
+        record = sessions.device(self.node.store.eyes, phone.id)
+        return record is not None and record.revoked
 
     # --- the server -------------------------------------------------------------------------------
 
@@ -451,6 +458,7 @@ class World:
         for (device,) in self.node.store.eyes.execute("SELECT id FROM devices"):
             if device not in self.phones:
                 self._meet(self.cast.member(device))
+                self.phones[device].server_lost_memory = self.ledger.restores > 0
                 self.phones[device].want(self.phones[device].account)
 
     def _answer_reads(self, a: int, b: int) -> bool:
@@ -475,6 +483,16 @@ class World:
 
     def _round(self, a: int, b: int) -> bool:
         self.node.round(("sweep", "sweep", "expire", "clean")[a % 4])
+        return True
+
+    def _bustle(self, a: int, b: int) -> bool:
+        """For a moment everything works: each device and the server do what is next, a few times."""
+        for _ in range(1 + b % 4):
+            for number in range(len(self._usable())):
+                self.step(("work", number, 1))
+            for name, first, second in _KINDLY:
+                for number in range(1 + a % 4):
+                    self.step((name, first + number, second))
         return True
 
     def _clock_steps(self, a: int, b: int) -> bool:
@@ -517,15 +535,18 @@ class World:
             return False
         self._restart(self._pick(self._copies, a))
         self.ledger.restored(self.node.store.eyes)
+        for phone in self.phones.values():
+            phone.server_lost_memory = True
         return True
 
     ACTS: ClassVar[dict[str, tuple[Callable[["World", int, int], bool], int]]] = {
-        "write": (_write, 8),
+        "write": (_write, 16),
         "work": (_work, 14),
-        "look": (_look, 2),
+        "bustle": (_bustle, 16),
+        "look": (_look, 3),
         "change roster": (_change_roster, 2),
         "dial": (_dial, 8),
-        "cut": (_cut, 3),
+        "cut": (_cut, 2),
         "server reads": (_server_reads, 22),
         "phone reads": (_phone_reads, 22),
         "phone dies": (_phone_dies, 1),

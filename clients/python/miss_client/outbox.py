@@ -446,8 +446,8 @@ class Outbox:
                         if state.signature:
                             forged.append(outcome.account)
                         continue
-                elif outcome.wire != status.id:
-                    continue  # about an envelope that another one replaced
+                elif outcome.wire != status.id or self._is_drafted(message, state.device):
+                    continue  # about an envelope that another one replaced, or soon will
                 elif state.state == "undecryptable" and outcome.again < limits.RESENDS_MAX:
                     if outcome.state in ("delivered", "read"):
                         continue
@@ -470,6 +470,11 @@ class Outbox:
         return progress.receipt_holds(
             state, outcome, MessageId(wire), self._vault.device, self._contacts
         )
+
+    def _is_drafted(self, message: Message, device: bytes) -> bool:
+        """Whether it waits to be encrypted anew: a status that only repeats why is no news, and
+        must not use up the tries."""
+        return self._vault.drafts.get(message.id + device) is not None
 
     def _encrypt_for(self, message: Message, device: bytes) -> bool:
         """Draft a message anew for a device that could not open it (rule D3). False if it is no
