@@ -61,7 +61,8 @@ def configure(*, json: bool) -> None:
             ),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Asked for at each event: standard error may be another file by then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     # What the libraries say joins the same lines, or a reader of JSON would stumble over it.

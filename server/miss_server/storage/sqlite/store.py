@@ -168,9 +168,11 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Write what was handed in and close every file."""
-        await self._writer.stop()
+        # The writer last: the last connection empties the write-ahead log into the file, which
+        # one that only reads cannot do.
         self._readers.shutdown(wait=True)
         self._connections.close()
+        await self._writer.stop()
         self._engine.dispose()
         self._reading.dispose()
 
