@@ -177,3 +177,18 @@ def test_errors_explain_themselves_in_both_languages() -> None:
     for name in ("", "x" * 65, "a\nb"):
         with pytest.raises(Malformed):
             check_name(name)
+
+
+async def test_a_fault_while_encrypting_is_told_to_whoever_waits(world: World) -> None:
+    client = await world.enrol("gp")
+    nurse = await world.enrol("nurse")
+
+    async def fail() -> float | None:
+        raise KeyError("a fault of ours")
+
+    client.outbox.encrypt = fail  # type: ignore[method-assign]  # the fault
+    async with client:
+        id = await client.send([nurse.account], "x")
+        with pytest.raises(ServerError) as told:
+            await client.wait_for_state(id, "sent")
+        assert isinstance(told.value.__cause__, KeyError)

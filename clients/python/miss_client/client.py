@@ -144,9 +144,7 @@ class Client:
             self._over(error.trouble, error)
         except Exception as error:  # noqa: BLE001  # handed to whoever waits
             # Whatever a server made happen here must not look like a quiet connection.
-            told = ServerError(type(error).__name__)
-            told.__cause__ = error
-            self._over(told.trouble, told)
+            self._unforeseen(error)
 
     async def _keep_encrypting(self) -> None:
         """Encrypt drafts as they come; without a server, wait until it is back."""
@@ -164,6 +162,15 @@ class Client:
             except ClientError as error:
                 self._over(error.trouble, error)
                 return
+            except Exception as error:  # noqa: BLE001  # handed to whoever waits
+                # What was written must not wait for ever without anybody knowing.
+                self._unforeseen(error)
+                return
+
+    def _unforeseen(self, error: Exception) -> None:
+        told = ServerError(type(error).__name__)
+        told.__cause__ = error
+        self._over(told.trouble, told)
 
     def _over(self, trouble: Trouble, error: ClientError | None = None) -> None:
         """This device cannot go on: say so, and remember it if it is for good."""

@@ -7,6 +7,7 @@ each message, and rows go out in position order because only the round writes th
 
 import asyncio
 from collections.abc import Collection
+from itertools import islice
 
 import structlog
 
@@ -18,6 +19,8 @@ from miss_server.observe import short
 from miss_server.relay.connection import Connection
 from miss_server.storage.messages import Fetched, Messages, Row, Wanted
 
+ROUND_MAX = 64
+"""Connections of one read, each up to its window: bounds memory when everybody comes back."""
 GAP_RANGE_MAX = 512
 """Positions of one gap frame: each brings a hash of 32 bytes."""
 
@@ -121,7 +124,7 @@ class Hub:
     async def _deliver(self) -> None:
         try:
             while self._marked:
-                marked, self._marked = list(self._marked.values()), {}
+                marked = [self._marked.pop(d) for d in list(islice(self._marked, ROUND_MAX))]
                 wanted = [self._wanted(c) for c in marked]
                 try:
                     fetched = await self._messages.fetch(wanted)

@@ -15,7 +15,7 @@ from miss_protocol import frames as f
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.store import SqliteStore, prepare
-from miss_server.storage.sqlite.writer import EXIT_DISK
+from miss_server.storage.sqlite.writer import EXIT_DISK, EXIT_WRITER
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import enrol, opaque_body, pair
 from tests.support.server import environment
@@ -175,6 +175,40 @@ asyncio.run(main())
     )
     assert done.returncode == EXIT_DISK
     assert "the disk failed" in done.stderr
+    assert "went on" not in done.stdout
+
+
+def test_a_writer_that_ends_takes_the_process_with_it(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from miss_server.storage.sqlite import writer
+from miss_server.storage.sqlite.store import SqliteStore, prepare
+
+def failing(*_):
+    raise RuntimeError("a fault of ours")
+
+async def main():
+    path = Path(sys.argv[1])
+    prepare(path, domain="miss.example", now_ms=1)
+    store = SqliteStore(path)
+    writer.Writer._commit = failing
+    store.open()
+    await store._write(lambda db: None)
+    print("went on")
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "miss.sqlite")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment(),
+    )
+    assert done.returncode == EXIT_WRITER
+    assert "the writer failed" in done.stderr
     assert "went on" not in done.stdout
 
 

@@ -34,6 +34,8 @@ BATCH_MAX = 512
 """Jobs of one transaction: more would make the first of them wait for milliseconds."""
 EXIT_DISK = 74
 """EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
+EXIT_WRITER = 70
+"""EX_SOFTWARE: the thread that writes ended; a restart makes a new one."""
 
 _FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _FAULTS = (
@@ -106,6 +108,15 @@ class Writer:
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._write_until_stopped()
+        except BaseException as error:  # noqa: BLE001  # there is nobody above to handle it
+            # Without its writer the process would take what comes and answer nothing, for ever.
+            sys.stderr.write(f"miss-server: the writer failed ({error!r}); stopping at once\n")
+            sys.stderr.flush()
+            os._exit(EXIT_WRITER)
+
+    def _write_until_stopped(self) -> None:
         with self._engine.connect() as connection:
             while True:
                 with self._wake:
