@@ -25,6 +25,10 @@ class Draft:
     not_before_ms: int = 0
     poison: bool = False
     large: bool = False
+    wire: bytes = b""
+    """The id under which it was refused; it stays."""
+    frame: f.Send | None = None
+    """The envelope that is held for an unconfirmed account."""
 
     @property
     def kind(self) -> f.Kind:

@@ -50,6 +50,9 @@ class Ledger:
     restores: int = 0
     """How often the database was put back to an older copy."""
     _answers: dict[tuple[bytes, int, int], f.Sent | f.Refused] = field(default_factory=dict)
+    _numbers: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
+    """(sender device, id): the `sn` under which it was last accepted."""
+    _last_shown: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     _rows: dict[bytes, dict[int, Held]] = field(default_factory=dict)
     _sends: dict[int, _Send] = field(default_factory=dict)
     _epoch: bytes = b""
@@ -70,6 +73,10 @@ class Ledger:
         first = self._answers.setdefault((device, self.restores, frame.sn), frame)
         if first != frame:
             raise Broken(f"I5 two answers to one send: {first} and {frame}")
+        self.heard(device, frame)
+
+    def heard(self, device: bytes, frame: f.ServerFrame) -> None:
+        """The server's word is out, though perhaps of a process that is gone by now."""
         if isinstance(frame, f.Sent):
             refused = {one.device for one in frame.refused}
             wraps = self.phones[device].sends[frame.id].wraps
@@ -128,11 +135,12 @@ class Ledger:
         self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
     ) -> None:
         last = max(self._sends, default=0)
-        for device, message, blob, states in eyes.execute(
-            "SELECT device, message, reply, states FROM sends WHERE rowid_ > ?", (last,)
+        for device, sn, message, blob, states in eyes.execute(
+            "SELECT device, sn, message, reply, states FROM sends WHERE rowid_ > ?", (last,)
         ):
             if not isinstance(_reply.decode(blob), f.Sent):
                 continue
+            self._numbers[device, message] = sn
             for state in decode_states(states):
                 if state.state == "waiting" and not _holds(rows, state, device, message):
                     raise Broken("I14 a send reached some of its devices only")
@@ -157,27 +165,28 @@ class Ledger:
             if now.states == before.states:
                 raise Broken("D5 a status without news")
 
+    def shown(self, reader: bytes, sender: bytes, id: bytes) -> None:
+        """A device shows a message to its user."""
+        sn, last = self._numbers[sender, id], self._last_shown.get((reader, sender), 0)
+        if sn < last and not self.phones[reader].is_copy:
+            raise Broken(f"I7 number {sn} of a device after its number {last}")
+        self._last_shown[reader, sender] = sn
+
     # --- at the end -------------------------------------------------------------------------------
 
     def closed(self, eyes: sqlite3.Connection) -> None:
         """The world has healed: everybody who may was connected, and nothing moves any more."""
         for phone in self.phones.values():
-            self._shown_once_and_in_order(phone)
+            self._shown_once(phone)
             self._gaps_and_rows_tile(phone)
             if not phone.over and phone.admitted:
                 self._every_message_ended(phone)
         self._promises_kept()
 
-    def _shown_once_and_in_order(self, phone: Phone) -> None:
+    def _shown_once(self, phone: Phone) -> None:
         messages = [(sender, message) for sender, _, message in phone.disk.shown]
         if len(messages) != len(set(messages)):
             raise Broken("I4 a message was shown twice")
-        last: dict[bytes, int] = {}
-        for sender, id, _ in phone.disk.shown:
-            sn = self.phones[sender].first_sn[id]
-            if sn < last.get(sender, 0):
-                raise Broken("I7 messages of one device out of order")
-            last[sender] = sn
 
     @staticmethod
     def _gaps_and_rows_tile(phone: Phone) -> None:

@@ -59,8 +59,8 @@ class Phone:
         self._random = random.Random(seed)
         self.disk = Disk()
         self.over = ""
-        self.first_sn: dict[bytes, int] = {}
-        """For the ledger: under which `sn` each id was first sent."""
+        self.on_shown: Callable[[bytes, bytes], None] = lambda sender, id: None
+        """For the ledger: called with the sender device and the signed id of what is shown."""
         self.sends: dict[bytes, f.Send] = {}
         """For the ledger: every send by its id."""
         self.safe: set[bytes] = set()
@@ -81,6 +81,7 @@ class Phone:
         self.socket: Socket | None = None
         self.session = ClientSession(client_codec(), position=0, digest=bytes(32))
         self.welcomed = False
+        self._greeted_sn = 0
         self.held_until = 0
         self.one_by_one = False
         self.wanted: list[AccountAddress] = []
@@ -220,6 +221,7 @@ class Phone:
         if (disk.position, disk.digest) != (self.session.position, self.session.digest):
             self.hang_up()  # the other process went on meanwhile: begin from what it saved
             return
+        self._greeted_sn = disk.sn
         signature = sign_login(
             self.member.key,
             domain=DOMAIN,
@@ -251,6 +253,9 @@ class Phone:
             self.end("rolled back")
             return
         restored = welcome.restored is not UNSET
+        if restored and self.disk.sn != self._greeted_sn:
+            self.hang_up()  # something was numbered since: the server would wait for that number
+            return
         digest = b"" if welcome.digest is UNSET else welcome.digest
         self._note_epoch(welcome.epoch, restored=restored, acked=welcome.acked, digest=digest)
         self.welcomed = True
@@ -334,6 +339,7 @@ class Phone:
             return
         if (letter.sender, letter.id) not in disk.ids:
             disk.ids.add((letter.sender, letter.id))
+            self.on_shown(letter.sender, letter.id)
             disk.shown.append((letter.sender, letter.id, letter.message))
         self._owe(letter.id, letter.sender, ReceiptState.DELIVERED)
         if letter.sender not in disk.met:
@@ -431,6 +437,11 @@ class Phone:
         if draft.sent_ms + draft.ttl * 1000 <= now:
             self._fail(draft, "expired")
             return
+        if draft.frame is not None:
+            disk.sn += 1
+            send = msgspec.structs.replace(draft.frame, sn=disk.sn)
+            disk.entries[disk.sn] = Entry(send, replace(draft, frame=None))
+            return
         rosters = [disk.rosters[account] for account in accounts]
         peers = [
             (roster.account, entry.device)
@@ -446,7 +457,7 @@ class Phone:
             self._fail(draft, "dormant")
             return
         disk.sn += 1
-        id = self._random.randbytes(16)
+        id = draft.wire or self._random.randbytes(16)
         letter = Letter(id, self.id, draft.message)
         send = f.Send(
             sn=disk.sn,
@@ -462,7 +473,7 @@ class Phone:
             ttl=draft.ttl,
             partial=bool(draft.devices),
         )
-        self.first_sn[id], self.sends[id] = disk.sn, send
+        self.sends[id] = send
         disk.entries[disk.sn] = Entry(send, draft)
         if not draft.message:
             return
@@ -538,7 +549,11 @@ class Phone:
                 self.want(AccountAddress(account))
             after = 0.0 if reply.retry_after is UNSET else reply.retry_after
             later = self._now_ms() + round(after * 1000) if after else 0
-            again = replace(draft, tries=draft.tries + 1, not_before_ms=later)
+            if code is Code.UNCONFIRMED:
+                again = replace(draft, not_before_ms=later, frame=entry.send)
+            else:
+                tries = draft.tries + 1
+                again = replace(draft, tries=tries, not_before_ms=later, wire=entry.send.id)
             self._queue(again)
         else:
             self._fail(draft, reply.code)
@@ -608,7 +623,9 @@ class Phone:
     def _encrypt_for(self, message: int, device: bytes) -> None:
         for _, entry in sorted(self.disk.entries.items()):
             if entry.draft.message == message:
-                again = replace(entry.draft, devices=(device,), tries=0, poison=False)
+                again = replace(
+                    entry.draft, devices=(device,), tries=0, poison=False, wire=b"", frame=None
+                )
                 self._queue(again)
                 return
 
@@ -660,6 +677,8 @@ class Phone:
         """The answer of `POST /v1/mailbox`."""
         restored = page.restored is not UNSET
         digest = b"" if page.after_digest is UNSET else page.after_digest
+        if restored and self.disk.sn != call.sn:
+            return  # something was numbered since: the next call declares it
         if restored:
             self.hang_up()  # the app's connection counts from where the server no longer stands
         if restored or page.epoch != self.disk.epoch:

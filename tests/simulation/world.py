@@ -125,6 +125,7 @@ class World:
         own = [r for r in self.cast.rosters if r.account == member.account]
         for roster in own if own[0].find(member.id) else []:
             phone.learn(roster)
+        phone.on_shown = lambda sender, id: self.ledger.shown(member.id, sender, id)
         self.phones[member.id] = phone
 
     def _phone_time(self) -> int:
@@ -365,13 +366,17 @@ class World:
         if not ready:
             return False
         phone: Phone = self._pick(ready, a)
-        send = phone.unsettled()[0]
+        send, node = phone.unsettled()[0], self.node
 
         def told(body: bytes) -> None:
             reply = msgspec.json.decode(body, type=f.Sent | f.Refused | f.RetrySend)
-            if not isinstance(reply, f.RetrySend):
+            if isinstance(reply, f.RetrySend):
+                return
+            if node is self.node:
                 self._said(phone.id, reply)
-                phone.settle(reply)
+            else:
+                self.ledger.heard(phone.id, reply)
+            phone.settle(reply)
 
         self._begin_call(mailbox_http.send, phone, send, told)
         return True

@@ -51,6 +51,8 @@ async def fetch_once(
         )
         page = await calls.post("/v1/mailbox", call, MailboxPage)
         restored = None if page.restored is UNSET else page.restored
+        if restored is not None and vault.cursor.sn != call.sn:
+            continue  # something was numbered meanwhile: declare that, or it is waited for
         digest = b"" if page.after_digest is UNSET else page.after_digest
         upkeep.note_epoch(page.epoch, restored=restored, acked=page.acked, digest=digest)
         if restored is None:

@@ -246,7 +246,9 @@ class Outbox:
         """Encrypt, number and save in one transaction. Only then may the frame leave."""
         now = self._vault.clock()
         rosters = [r for a in self._accounts(draft) if (r := self._contacts.roster(a)) is not None]
-        first = draft.tries == 0 and not draft.devices
+        # After a refusal the id stays: where a restored server refuses what had been delivered, its
+        # recipients know it by that. Only what a device could not open gets another one.
+        kept = draft.wire if draft.devices else draft.message
         with self._vault.change() as endpoint:
             for peer in peers:
                 if endpoint.needs_session(peer, now_ms=now):
@@ -259,7 +261,7 @@ class Outbox:
                     conversation=draft.conversation,
                     content=contents.decode(draft.content),
                     recipients=[Recipient.of(roster) for roster in rosters],
-                    id=MessageId(draft.message) if first else None,
+                    id=MessageId(kept) if kept else None,
                     sent_ms=draft.sent_ms,
                 ),
                 peers,
@@ -346,6 +348,7 @@ class Outbox:
             self._vault.drop_entry(entry)
             if code.retry in (Retry.REFRESH, Retry.SAME) and draft.tries < TRIES_MAX:
                 draft.tries += 1
+                draft.wire = entry.wire
                 after = 0.0 if reply.retry_after is msgspec.UNSET else reply.retry_after
                 self._again(draft, code.wire, round(after * 1000))
             else:
@@ -482,7 +485,7 @@ class Outbox:
         entries = [e for e in self._vault.entries() if e.draft.message == message.id]
         if not entries:
             return False
-        draft = msgspec.structs.replace(entries[0].draft, devices=(device,), tries=0)
+        draft = msgspec.structs.replace(entries[0].draft, devices=(device,), tries=0, wire=b"")
         self._vault.put_draft(draft)
         return True
 

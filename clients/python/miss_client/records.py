@@ -95,6 +95,8 @@ class Draft(Struct):
     devices: tuple[bytes, ...] = ()
     tries: int = 0
     not_before_ms: int = 0
+    wire: bytes = b""
+    """The id of the send that was refused, kept when it is encrypted anew."""
     frame: bytes = b""
 
 

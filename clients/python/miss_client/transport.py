@@ -146,6 +146,7 @@ class _Once:
         self.session = ClientSession(
             client_codec(f.MSGPACK), position=cursor.position, digest=cursor.digest
         )
+        self.greeted_sn = 0
         self.bye: f.Bye | None = None
         self.refusal: Code | None = None
         self.held_until = 0.0
@@ -278,6 +279,7 @@ class _Once:
 
     def _greet(self, challenge: f.Challenge) -> None:
         vault, cursor = self.o._vault, self.o._vault.cursor
+        self.greeted_sn = cursor.sn
         # The domain that this account is of, never the one that a server claims: a login for one
         # server is worth nothing at another.
         domain = vault.account.partition("@")[2]
@@ -307,6 +309,9 @@ class _Once:
         if welcome.sn > self.o._vault.cursor.sn:
             raise Stopped(Trouble.ROLLED_BACK, "the server counts more sends")
         restored = None if welcome.restored is UNSET else welcome.restored
+        if restored is not None and self.o._vault.cursor.sn != self.greeted_sn:
+            # Something was numbered since `hello`: the server would wait for that number for ever.
+            raise _Lost("the count moved on", welcomed=False)
         self.o._upkeep.note_epoch(
             welcome.epoch,
             restored=restored,
