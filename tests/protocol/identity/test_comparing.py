@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from miss_protocol.errors import Malformed
+from miss_protocol.identity import link
 from miss_protocol.identity.link import approval_code, matches, read_code
 from miss_protocol.identity.safety import safety_number
 from tests.support.devices import Person
@@ -66,3 +67,18 @@ def test_what_is_no_code_is_refused(typed: str) -> None:
 def test_any_text_is_a_code_or_malformed(typed: str) -> None:
     with suppress(Malformed):
         assert len(read_code(typed)) == 19
+
+
+def test_an_invitation_carries_the_genesis_from_one_screen_to_the_other() -> None:
+    genesis = bytes(range(32))
+    shown = link.invitation("K7PQR-2MWXY", genesis)
+    code, proof = link.read_invitation(f"  {shown.lower().replace('-', ' ')} ")
+    assert code.upper() == "K7PQR2MWXY"
+    assert proof == link.genesis_code(genesis)
+    assert link.genesis_code(bytes(32)) != proof
+
+
+@pytest.mark.parametrize("typed", ["", "K7PQR-2MWXY", link.genesis_code(bytes(32))])
+def test_what_is_too_short_to_be_an_invitation(typed: str) -> None:
+    with pytest.raises(Malformed):
+        link.read_invitation(typed)
