@@ -191,9 +191,9 @@ def tell(
     unknown: set[int] = set()
     found = _find(db, {(item.sender, item.message) for item in news})
     for index, item in enumerate(news):
-        # A message encrypted anew for one device stands in a send of its own, under the same id:
-        # the newest one that went to this device is meant.
-        if not any(_apply(send, item) for send in found[item.sender, item.message]):
+        # A message that was submitted again to a restored server, or encrypted anew for one device,
+        # stands in several sends under one id. The news ends it in each, or it would wait for ever.
+        if not any([_apply(send, item) for send in found[item.sender, item.message]]):
             unknown.add(index)
     changed = sorted(
         (send for sends in found.values() for send in sends if send.changed),
