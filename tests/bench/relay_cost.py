@@ -93,7 +93,7 @@ class _Peer:
 
     def somebody(self, choose: list["_Peer"]) -> "_Peer":
         """Anybody else."""
-        while (other := random.choice(choose)) is self:  # noqa: S311  # load, not secrets
+        while (other := random.choice(choose)) is self:
             pass
         return other
 

@@ -159,7 +159,7 @@ class Node:
         self.doorbell.listen(self.hub.ring)
         self.keeper = Keeper(self.store, self.hub, self.doorbell, clock, sweep_every=5)
         services = Services(
-            settings=Settings(domain=DOMAIN, database=path),
+            settings=Settings.model_validate({"domain": DOMAIN, "database": path}),
             charter=Charter("1", bytes(32), "", ""),
             messages=self.store,
             accounts=self.store,

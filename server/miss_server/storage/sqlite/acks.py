@@ -193,7 +193,8 @@ def tell(
     for index, item in enumerate(news):
         # A message that was submitted again to a restored server, or encrypted anew for one device,
         # stands in several sends under one id. The news ends it in each, or it would wait for ever.
-        if not any([_apply(send, item) for send in found[item.sender, item.message]]):
+        taken = [_apply(send, item) for send in found[item.sender, item.message]]
+        if not any(taken):
             unknown.add(index)
     changed = sorted(
         (send for sends in found.values() for send in sends if send.changed),
