@@ -248,7 +248,7 @@ class Ledger:
         ):
             phone = self.phones[device]
             waits_for = {one.device for one in decode_states(blob) if one.state == "waiting"}
-            if phone.over == "revoked" or (device not in gone and gone.isdisjoint(waits_for)):
+            if _is_revoked(eyes, device) or (device not in gone and gone.isdisjoint(waits_for)):
                 raise Broken(
                     f"floor: a send is kept for ever ({still_open} open, tick {tick},"
                     f" its device {phone.over or 'in use'})"

@@ -100,6 +100,14 @@ class Phone:
         """Whose device it is."""
         return self.member.account
 
+    @property
+    def progress(self) -> tuple[object, ...]:
+        """Changes with everything that brings this device nearer to rest."""
+        disk = self.disk
+        states = [o.state for some in disk.outcomes.values() for o in some.values()]
+        counts = (disk.position, disk.epoch, disk.sn, disk.settled, len(disk.shown))
+        return (*counts, len(disk.drafts), len(disk.entries), len(disk.owed), states, self.over)
+
     def learn(self, roster: Roster) -> None:
         """Keep a verified roster."""
         self.disk.rosters[roster.account] = roster
@@ -213,7 +221,9 @@ class Phone:
                 self._paid(*self._on_their_way.pop(ref, ([], [])))
             case s.ErrorTold(error):
                 self._told(error)
-            case s.CaughtUp() | s.Leaving():
+            case s.CaughtUp():
+                self.forget_expired()
+            case s.Leaving():
                 pass
 
     def _greet(self, challenge: f.Challenge) -> None:
@@ -452,7 +462,8 @@ class Phone:
         if draft.devices:
             peers = [peer for peer in peers if peer[1] in draft.devices]
             if not peers:
-                return  # it left its account meanwhile
+                self._give_up(draft, "revoked")
+                return
         elif not {account for account, _ in peers}.issuperset(draft.to):
             self._fail(draft, "dormant")
             return
@@ -569,12 +580,17 @@ class Phone:
         if not draft.message:
             return
         if draft.devices:
-            outcomes = self.disk.outcomes[draft.message]
-            for device in draft.devices:
-                outcomes[device] = outcomes[device].advance("undecryptable")
-            self._forget_if_over(draft.message)
+            self._give_up(draft, "undecryptable")
         else:
             self.disk.failed[draft.message] = reason
+
+    def _give_up(self, draft: Draft, state: str) -> None:
+        if not draft.message:
+            return
+        outcomes = self.disk.outcomes[draft.message]
+        for device in draft.devices:
+            outcomes[device] = outcomes[device].advance(state)
+        self._forget_if_over(draft.message)
 
     def status(self, status: f.Status) -> None:
         """Save what became of a message."""
@@ -594,9 +610,9 @@ class Phone:
             elif state.state == "undecryptable" and outcome.again < limits.RESENDS_MAX:
                 if outcome.state in ("delivered", "read"):
                     continue
-                outcomes[state.device] = replace(outcome, again=outcome.again + 1)
-                self._encrypt_for(message, state.device)
-                continue
+                if self._encrypt_for(message, state.device):
+                    outcomes[state.device] = replace(outcome, again=outcome.again + 1)
+                    continue
             outcomes[state.device] = outcome.advance(state.state)
         self._forget_if_over(message)
 
@@ -620,14 +636,28 @@ class Phone:
     def _drafted(self, message: int, device: bytes) -> bool:
         return any(d.message == message and d.devices == (device,) for d in self.disk.drafts)
 
-    def _encrypt_for(self, message: int, device: bytes) -> None:
+    def _encrypt_for(self, message: int, device: bytes) -> bool:
         for _, entry in sorted(self.disk.entries.items()):
             if entry.draft.message == message:
                 again = replace(
                     entry.draft, devices=(device,), tries=0, poison=False, wire=b"", frame=None
                 )
                 self._queue(again)
-                return
+                return True
+        return False
+
+    def forget_expired(self) -> None:
+        """What nobody confirmed in its time has ended for the user."""
+        now = self._now_ms()
+        for sn, entry in list(self.disk.entries.items()):
+            draft = entry.draft
+            if not entry.settled or draft.sent_ms + draft.ttl * 1000 >= now:
+                continue
+            self.disk.entries.pop(sn, None)
+            outcomes = self.disk.outcomes[draft.message]
+            for device, outcome in outcomes.items():
+                outcomes[device] = outcome.advance("expired")
+            self._forget_if_over(draft.message)
 
     def is_over(self, message: int) -> bool:
         """Whether every recipient account has it, or never will, as far as the user sees."""

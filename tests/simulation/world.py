@@ -613,21 +613,20 @@ class World:
 
     def _kindly(self) -> bool:
         """Do everything that can be done, without a fault; tells whether a device moved."""
-        moved = False
+        before = [phone.progress for phone in self.phones.values()]
         for phone in self._usable():
             if phone.socket is None and not self._locked(phone):
                 self._connect(phone)
                 self._settle()
         for _ in range(3000):
             acted = False
-            for name, a, b in _KINDLY:
-                while self.step((name, a, b)):
+            for step in _KINDLY:
+                while self.step(step):
                     acted = True
-                    moved = moved or name == "phone reads"
             for number in range(len(self._usable())):
                 acted = self.step(("work", number, 1)) or acted
             if not acted:
-                return moved
+                return before != [phone.progress for phone in self.phones.values()]
         raise Broken("I13 the world never comes to rest")
 
 

@@ -524,13 +524,26 @@ class Outbox:
         return len(entries)
 
     def forget_expired(self) -> None:
-        """Drop settled entries whose time to deliver is over: no server would take them again."""
+        """Drop settled entries whose time to deliver is over: no server would take them again.
+
+        What nobody confirmed by then has ended for the user: a device may have left its account
+        between taking a message and signing for it. A receipt that comes yet is still believed.
+        """
         now = self._vault.clock()
         old = [e for e in self._vault.entries() if e.draft.sent_ms + e.draft.ttl * 1000 < now]
-        with self._vault.store.transaction():
-            for entry in old:
-                if entry.settled:
-                    self._vault.drop_entry(entry)
+        for entry in old:
+            if not entry.settled:
+                continue
+            message = self._vault.message(entry.draft.message)
+            changed = False
+            with self._vault.store.transaction():
+                self._vault.drop_entry(entry)
+                if message is not None:
+                    for outcome in message.outcomes.values():
+                        progress.advance(outcome, "expired", now)
+                    changed = self._update(message)
+            if message is not None:
+                self._tell(message, changed)
 
     # --- over HTTP --------------------------------------------------------------------------------
 
