@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check bench fuzz coverage schema clean
+.PHONY: demo test check bench fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -31,6 +31,10 @@ bench: .venv/done         ## prints the figures and writes bench.json
 
 fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600
+
+SECONDS ?= 600
+simulate: .venv/done      ## delivery in seeded worlds without time, for SECONDS
+	$(BIN)/python -m tests.simulation.runner --seconds $(SECONDS) --processes 2
 
 schema: .venv/done        ## writes what follows from the protocol's types: schemas, OpenAPI, codes
 	$(BIN)/python protocol/generate.py

@@ -50,8 +50,8 @@ class Ledger:
     restores: int = 0
     """How often the database was put back to an older copy."""
     _answers: dict[tuple[bytes, int, int], f.Sent | f.Refused] = field(default_factory=dict)
-    _numbers: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
-    """(sender device, id): the `sn` under which it was last accepted."""
+    _numbers: dict[tuple[bytes, bytes, bytes], int] = field(default_factory=dict)
+    """(recipient device, sender device, id): the `sn` that first put it into that mailbox."""
     _last_shown: dict[tuple[bytes, bytes], int] = field(default_factory=dict)
     _rows: dict[bytes, dict[int, Held]] = field(default_factory=dict)
     _sends: dict[int, _Send] = field(default_factory=dict)
@@ -140,8 +140,9 @@ class Ledger:
         ):
             if not isinstance(_reply.decode(blob), f.Sent):
                 continue
-            self._numbers[device, message] = sn
             for state in decode_states(states):
+                if state.state == "waiting":
+                    self._numbers.setdefault((state.device, device, message), sn)
                 if state.state == "waiting" and not _holds(rows, state, device, message):
                     raise Broken("I14 a send reached some of its devices only")
                 if _is_revoked(eyes, state.device):
@@ -167,7 +168,7 @@ class Ledger:
 
     def shown(self, reader: bytes, sender: bytes, id: bytes) -> None:
         """A device shows a message to its user."""
-        sn, last = self._numbers[sender, id], self._last_shown.get((reader, sender), 0)
+        sn, last = self._numbers[reader, sender, id], self._last_shown.get((reader, sender), 0)
         if sn < last and not self.phones[reader].is_copy:
             raise Broken(f"I7 number {sn} of a device after its number {last}")
         self._last_shown[reader, sender] = sn

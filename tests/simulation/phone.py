@@ -736,7 +736,7 @@ class Phone:
 
     def rosters_told(self, told: api.Rosters) -> None:
         """The answer of `GET /v1/accounts/…/rosters`."""
-        account = told.account
+        account = AccountAddress(told.account)
         known = self.disk.rosters.get(account)
         try:
             self.learn(verify_chain(told.rosters, account=account, known=known))

@@ -7,10 +7,11 @@ that anybody can repeat. `step` does nothing and says so when its step is not po
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from unittest.mock import patch
 
 import msgspec
 import structlog
@@ -53,7 +54,8 @@ class Profile:
 
     small_mailbox: bool = False
     restores: bool = False
-    """The database may be put back to an older copy."""
+    """The database may be put back to an older copy. Every envelope can be opened then: one that
+    could not, was encrypted anew under another id, and is submitted again, is shown twice."""
     old_phones: bool = False
     """A device may be put back to an older copy."""
     clock_steps: bool = False
@@ -104,7 +106,7 @@ class World:
         self._quiet = _quiet(self.faults)
         self.node = Node(self._path, self.loop, self.clock)
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         self._shrunk.__enter__()
         self._quiet.__enter__()
         for some in self.cast.members:
@@ -175,7 +177,7 @@ class World:
                 to,
                 self._phone_time(),
                 TTLS[(b // 3) % 4],
-                poison=(b // 12) % 6 == 0,
+                poison=(b // 12) % 6 == 0 and not self.profile.restores,
                 large=(b // 72) % 4 == 0,
             )
         )
@@ -187,7 +189,7 @@ class World:
         if not usable:
             return False
         phone: Phone = self._pick(usable, a)
-        busy = any(p.phone is phone for p in self.calls)
+        busy = not phone.admitted or any(p.phone is phone for p in self.calls)
         if self._locked(phone):
             return False
         before = len(self.calls), phone.disk.sn
@@ -642,17 +644,13 @@ _KINDLY = (
 
 @contextmanager
 def _shrunk(values: dict[str, int]) -> Iterator[None]:
-    before = {name: getattr(limits, name) for name in values}
-    http = (mailbox_http.signed, devices_http.signed)
-    try:
+    """Small limits, and calls that are believed to be who they say they are from."""
+    with ExitStack() as changes:
         for name, value in values.items():
-            setattr(limits, name, value)
-        mailbox_http.signed = devices_http.signed = signed
+            changes.enter_context(patch.object(limits, name, value))
+        for module in (mailbox_http, devices_http):
+            changes.enter_context(patch.object(module, "signed", signed))
         yield
-    finally:
-        for name, value in before.items():
-            setattr(limits, name, value)
-        mailbox_http.signed, devices_http.signed = http
 
 
 @contextmanager
