@@ -43,6 +43,7 @@ coverage: .venv/done      ## branch coverage of the whole test run, child proces
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n auto
 	$(BIN)/coverage combine -q
+	rm -f .coverage.*         # what a child that was killed in mid-write left
 	$(BIN)/coverage report --include='protocol/*' --fail-under=100
 	$(BIN)/coverage report --include='server/*,clients/*' --fail-under=90
 
