@@ -88,6 +88,12 @@ class Ledger:
         self.restores += 1
         self._rows = _mailbox_rows(eyes)
         self._sends = _send_rows(eyes)
+        held = {
+            (device, row.sender, row.message)
+            for device, rows in self._rows.items()
+            for row in rows.values()
+        }
+        self._numbers = {name: sn for name, sn in self._numbers.items() if name in held}
 
     def began(self, eyes: sqlite3.Connection) -> None:
         """The world begins."""
@@ -168,7 +174,10 @@ class Ledger:
 
     def shown(self, reader: bytes, sender: bytes, id: bytes) -> None:
         """A device shows a message to its user."""
-        sn, last = self._numbers[reader, sender, id], self._last_shown.get((reader, sender), 0)
+        sn = self._numbers.get((reader, sender, id))
+        if sn is None:
+            return  # it came before the database was put back, and was saved only now
+        last = self._last_shown.get((reader, sender), 0)
         if sn < last and not self.phones[reader].is_copy:
             raise Broken(f"I7 number {sn} of a device after its number {last}")
         self._last_shown[reader, sender] = sn
