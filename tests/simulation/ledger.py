@@ -14,6 +14,8 @@ import msgspec
 from miss_protocol import frames as f
 from miss_server.storage.messages import ROW_OVERHEAD
 from miss_server.storage.states import RecipientState, decode_states
+from tests.simulation.disk import Outcome
+from tests.simulation.letters import open_letter
 from tests.simulation.phone import Phone
 
 _reply = msgspec.msgpack.Decoder(f.Sent | f.Refused)
@@ -151,6 +153,8 @@ class Ledger:
                     self._numbers.setdefault((state.device, device, message), sn)
                 if state.state == "waiting" and not _holds(rows, state, device, message):
                     raise Broken("I14 a send reached some of its devices only")
+                if state.state == "refused" and not _ends_in_a_gap(rows.get(state.device, {})):
+                    raise Broken("C3 a device without room was not told of it")
                 if _is_revoked(eyes, state.device):
                     raise Broken("C1 a message to a device that was revoked")
             self._roster_was_in_force(self.phones[device].sends[message], eyes)
@@ -192,6 +196,17 @@ class Ledger:
             if not phone.over and phone.admitted:
                 self._every_message_ended(phone)
         self._promises_kept()
+        if not self.restores:
+            self._nacks_were_heard(eyes)
+
+    def _nacks_were_heard(self, eyes: sqlite3.Connection) -> None:
+        for device, message, blob in eyes.execute("SELECT device, message, states FROM sends"):
+            for state in decode_states(blob):
+                reader = self.phones[state.device]
+                if reader.over or (device, message) not in reader.disk.unopened:
+                    continue
+                if state.state in ("waiting", "delivered", "read"):
+                    raise Broken(f"D3 what could not be opened is called {state.state}")
 
     def _shown_once(self, phone: Phone) -> None:
         messages = [(sender, message) for sender, _, message in phone.disk.shown]
@@ -217,6 +232,17 @@ class Ledger:
                 has = reader is not None and self._has(reader, phone.id, message)
                 if outcome.state in ("delivered", "read") and not has:
                     raise Broken(f"I1 message {message} was called delivered and is not there")
+                if reader is not None and outcome.account != phone.account:
+                    self._truth_was_told(phone, message, outcome, reader, has=has)
+
+    def _truth_was_told(
+        self, writer: Phone, message: int, outcome: Outcome, reader: Phone, *, has: bool
+    ) -> None:
+        """Whether the sender knows what its reader knows (only while nobody lost any memory)."""
+        if self.restores or reader.over or reader.is_copy or writer.is_copy:
+            return
+        if has and outcome.state not in ("delivered", "read"):
+            raise Broken(f"D4 message {message} is there and its sender sees {outcome.state}")
 
     @staticmethod
     def _has(reader: Phone, sender: bytes, message: int) -> bool:
@@ -232,6 +258,8 @@ class Ledger:
                 reader = self.phones.get(device)
                 if not message or reader is None or reader.over or not reader.admitted:
                     continue
+                if writer.over and self.restores:
+                    continue  # what the server forgot went with the outbox that had it
                 if self._has(reader, sender, message) or (sender, wire) in reader.disk.unopened:
                     continue
                 if reader.disk.gaps or reader.disk.restored or self._told(writer, message, device):
@@ -240,8 +268,6 @@ class Ledger:
 
     @staticmethod
     def _told(writer: Phone, message: int, device: bytes) -> bool:
-        if writer.over:
-            return False
         outcome = writer.disk.outcomes.get(message, {}).get(device)
         return message in writer.disk.failed or (
             outcome is not None and outcome.state not in ("waiting", "delivered", "read")
@@ -265,6 +291,10 @@ class Ledger:
                 )
 
 
+def _ends_in_a_gap(held: Mapping[int, Held]) -> bool:
+    return bool(held) and held[max(held)].gap == "quota"
+
+
 def _holds(
     rows: Mapping[bytes, Mapping[int, Held]], state: RecipientState, sender: bytes, message: bytes
 ) -> bool:
@@ -273,8 +303,6 @@ def _holds(
 
 
 def _message_of(writer: Phone, wire: bytes) -> int:
-    from tests.simulation.letters import open_letter
-
     send = writer.sends[wire]
     letter = open_letter(send.body, send.wraps[0].wrap, send.wraps[0].device)
     return writer.disk.wires.get(wire, letter.message if letter else 0)
