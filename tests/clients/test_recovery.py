@@ -183,6 +183,42 @@ async def test_an_envelope_that_cannot_be_opened_is_encrypted_anew(world: World)
         assert [one.text for one in nurse.messages()] == ["un", "deux"]
 
 
+@pytest.mark.parametrize("whose", ["the recipient's", "one's own"])
+async def test_a_second_device_that_cannot_open_it_gets_it_anew(world: World, whose: str) -> None:
+    """Also after the first device had it, when the message is over for the outbox (rule D3)."""
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    async with gp, nurse:
+        tablet = await world.second(nurse if whose == "the recipient's" else gp)
+        async with tablet:
+            await gp.wait_for_state(await gp.send([nurse.account], "un"), "delivered")
+            await nurse.wait_for_state(await nurse.send([gp.account], "et"), "delivered")
+    gp, nurse, tablet = world.reopen(gp), world.reopen(nurse), world.reopen(tablet)
+    id = await gp.send([nurse.account], "deux")
+    await gp.outbox.encrypt()
+    [entry] = gp.vault.entries()
+    send = gp.outbox.unsettled()[0]
+    broken = tuple(
+        f.DeviceWrap(w.device, w.wrap[:-1] + bytes([w.wrap[-1] ^ 1]))
+        if w.device == tablet.vault.device
+        else w
+        for w in send.wraps
+    )
+    assert broken != send.wraps
+    entry.frame = msgspec.msgpack.encode(msgspec.structs.replace(send, wraps=broken))
+    with gp.vault.store.transaction():
+        gp.vault.put_entry(entry)
+    async with gp, nurse:
+        await gp.wait_for_state(id, "delivered")
+        assert not gp.vault.entries()
+        on_tablet = tablet.events()
+        async with tablet:
+            async for event in on_tablet:
+                if isinstance(event, MessageReceived) and event.text == "deux":
+                    break
+        assert gp.saved(id).state == "delivered"
+        assert gp.saved(id).again == 1
+
+
 async def test_a_message_that_never_opens_fails_after_three_tries(world: World) -> None:
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     async with gp, nurse:

@@ -74,34 +74,34 @@ class Outbox:
         now = self._vault.clock()
         id = message_id(self._vault.random(16))
         encoded = contents.encode(content)
-        message = Message(
-            id=id,
-            account=self._vault.account,
-            device=self._vault.device,
-            conversation=conversation,
-            to=tuple(to),
-            text=shown,
-            kind=str(content.__struct_config__.tag),
-            sent_ms=now,
-            saved_ms=now,
-            own=True,
-            state="queued",
-            reply_to=reply_to,
-        )
         with self._vault.store.transaction():
-            self._vault.put_message(message)
-            self._vault.put_draft(
-                Draft(
-                    order=self._vault.next_order(),
-                    message=id,
-                    to=tuple(to),
-                    content=encoded,
-                    conversation=conversation,
-                    sent_ms=now,
-                    ttl=ttl,
-                    urgency=urgency,
-                )
+            draft = Draft(
+                order=self._vault.next_order(),
+                message=id,
+                to=tuple(to),
+                content=encoded,
+                conversation=conversation,
+                sent_ms=now,
+                ttl=ttl,
+                urgency=urgency,
             )
+            message = Message(
+                id=id,
+                account=self._vault.account,
+                device=self._vault.device,
+                conversation=conversation,
+                to=draft.to,
+                text=shown,
+                kind=str(content.__struct_config__.tag),
+                sent_ms=now,
+                saved_ms=now,
+                own=True,
+                state="queued",
+                reply_to=reply_to,
+                draft=draft,
+            )
+            self._vault.put_message(message)
+            self._vault.put_draft(draft)
         self.drafted.set()
         return id
 
@@ -480,13 +480,12 @@ class Outbox:
         return self._vault.drafts.get(message.id + device) is not None
 
     def _encrypt_for(self, message: Message, device: bytes) -> bool:
-        """Draft a message anew for a device that could not open it (rule D3). False if it is no
-        longer in the outbox, because its recipients have it on other devices."""
-        entries = [e for e in self._vault.entries() if e.draft.message == message.id]
-        if not entries:
+        """Draft a message anew for a device that could not open it (rule D3), also when the other
+        devices have it. False if its time is over: no server would take it."""
+        made_from = message.draft
+        if made_from is None or made_from.sent_ms + made_from.ttl * 1000 <= self._vault.clock():
             return False
-        draft = msgspec.structs.replace(entries[0].draft, devices=(device,), tries=0, wire=b"")
-        self._vault.put_draft(draft)
+        self._vault.put_draft(msgspec.structs.replace(made_from, devices=(device,), wire=b""))
         return True
 
     def _update(self, message: Message) -> bool:

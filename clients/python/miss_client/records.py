@@ -150,6 +150,9 @@ class Message(Struct):
     reply_to: bytes = b""
     outcomes: dict[bytes, Outcome] = {}
     """By device id."""
+    draft: Draft | None = None
+    """What an own message was made from: one of its devices may fail to open it long after the others
+    have it (rule D3)."""
 
 
 class Seen(Struct):
