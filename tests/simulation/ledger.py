@@ -188,6 +188,16 @@ class Ledger:
 
     # --- at the end -------------------------------------------------------------------------------
 
+    def quiet(self, connected: Iterable[bytes], eyes: sqlite3.Connection) -> None:
+        """Nothing moves any more, some sweeps later: what was rung for in vain is found (I8)."""
+        for device in connected:
+            rows = eyes.execute("SELECT 1 FROM envelopes WHERE device = ?", (device,)).fetchone()
+            status = eyes.execute(
+                "SELECT 1 FROM sends WHERE device = ? AND tick IS NOT NULL", (device,)
+            ).fetchone()
+            if rows or status:
+                raise Broken(f"I8 a {'row' if rows else 'status'} waits for a connected device")
+
     def closed(self, eyes: sqlite3.Connection) -> None:
         """The world has healed: everybody who may was connected, and nothing moves any more."""
         for phone in self.phones.values():

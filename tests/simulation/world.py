@@ -584,6 +584,8 @@ class World:
         """
         self.clock.ahead_ms = 0
         self._until_quiet()
+        connected = [phone.id for phone in self._usable() if phone.welcomed]
+        self.ledger.quiet(connected, self.node.store.eyes)
         for _ in range(3):
             self._let_pass(limits.TTL_MIN)
         self._let_pass(max(TTLS))

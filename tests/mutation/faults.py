@@ -1,0 +1,383 @@
+"""Named faults in delivery and storage: what somebody could get wrong, and which world finds it.
+
+Each fault wraps real functions for the length of a `with` block; nothing in the product knows of
+them. Two are of the model device, because what they break is the client's duty (spec 03 §3).
+"""
+
+import dataclasses
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+from miss_protocol import client_session as s
+from miss_protocol import frames as f
+from miss_protocol.client_session import ClientSession
+from miss_protocol.ids import DeviceId
+from miss_protocol.server_session import ServerSession
+from miss_server.relay.keeper import Keeper
+from miss_server.storage.messages import (
+    Acknowledged,
+    Acknowledgement,
+    Fetched,
+    Greeting,
+    NotDurable,
+    SessionRefused,
+    SessionStart,
+    Settled,
+    Submission,
+    Wanted,
+)
+from miss_server.storage.sqlite import acks, mailboxes, sends, sessions, store, writer
+from miss_server.storage.sqlite.sends import _Batch
+from miss_server.storage.sqlite.writer import Writer, _Job
+from tests.simulation.phone import Dies, Phone
+from tests.simulation.storage import SteppedStore
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A mistake, the seeds that must find it, and how what they say begins."""
+
+    name: str
+    put_in: Callable[[ExitStack], None]
+    seeds: tuple[int, ...]
+    invariants: tuple[str, ...]
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """The mistake is made in this block."""
+        with ExitStack() as stack:
+            self.put_in(stack)
+            yield
+
+
+def sent_before_commit(stack: ExitStack) -> None:
+    """Answers leave before the transaction is durable."""
+    real = Writer._settle
+
+    def early(self: Writer, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+        real(self, db, jobs)
+        self._answer(jobs)
+
+    stack.enter_context(patch.object(Writer, "_settle", early))
+
+
+def failed_commit_called_done(stack: ExitStack) -> None:
+    """A commit that failed is answered as if it had not."""
+    real = Writer._answer
+
+    def hopeful(self: Writer, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            if isinstance(job.error, NotDurable) and job.outcome is not None:
+                job.error = None
+        real(self, jobs)
+
+    stack.enter_context(patch.object(Writer, "_answer", hopeful))
+
+
+def stale_roster_check(stack: ExitStack) -> None:
+    """The check of a send sees accounts and devices as they were at the check before."""
+    real = sends.select_many
+    seen: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
+
+    def snapshot(
+        db: sqlite3.Connection, statement: str, keys: Sequence[Any]
+    ) -> Iterator[tuple[Any, ...]]:
+        rows = list(real(db, statement, keys))
+        if "FROM accounts" in statement or "revoked_ms IS NULL" in statement:
+            before = seen.get((statement, tuple(keys)), rows)
+            seen[statement, tuple(keys)] = rows
+            rows = before
+        return iter(rows)
+
+    stack.enter_context(patch.object(sends, "select_many", snapshot))
+
+
+def delete_on_send(stack: ExitStack) -> None:
+    """A row leaves its mailbox when it is written to a socket."""
+    real = mailboxes.fetch
+
+    def fetch(db: sqlite3.Connection, wanted: Wanted) -> Fetched:
+        found = real(db, wanted)
+        for row in found.rows:
+            db.execute(
+                "DELETE FROM envelopes WHERE device = ? AND position = ?",
+                (wanted.device, row.position),
+            )
+            db.execute(
+                "UPDATE mailboxes SET waiting = waiting - 1, bytes = bytes - ?, acked = ?,"
+                " acked_digest = ? WHERE device = ?",
+                (row.size if row.gap is None else 0, row.position, row.digest, wanted.device),
+            )
+        return found
+
+    stack.enter_context(patch.object(mailboxes, "fetch", fetch))
+
+
+def no_sweep(stack: ExitStack) -> None:
+    """Only a ring makes the server look into a mailbox."""
+
+    async def sweep(self: Keeper) -> None:
+        return
+
+    stack.enter_context(patch.object(Keeper, "sweep", sweep))
+
+
+def no_dedupe(stack: ExitStack) -> None:
+    """A repeated send is a new one."""
+    real = _Batch.run
+
+    def run(self: _Batch) -> list[Settled]:
+        for submission, _ in self.batch:
+            send = submission.send
+            self.db.execute(
+                "DELETE FROM sends WHERE device = ? AND sn = ?", (submission.device, send.sn)
+            )
+            self.db.execute(
+                "UPDATE devices SET sn = ? WHERE id = ? AND sn >= ?",
+                (send.sn - 1, submission.device, send.sn),
+            )
+        return real(self)
+
+    stack.enter_context(patch.object(_Batch, "run", run))
+
+
+def global_positions(stack: ExitStack) -> None:
+    """Positions come from one sequence for all mailboxes."""
+    real = _Batch._put
+
+    def put(self: _Batch, submission: Submission, *rest: Any) -> None:
+        (last,) = self.db.execute("SELECT max(head) FROM mailboxes").fetchone()
+        device = rest[0].device
+        heads = [box.head for box in self.mailboxes.values()]
+        self.mailboxes[device].head = max(last, *heads)
+        real(self, submission, *rest)
+
+    stack.enter_context(patch.object(_Batch, "_put", put))
+
+
+def half_a_send(stack: ExitStack) -> None:
+    """Of a send to several devices the last row is lost on its way into the table."""
+    real = _Batch._write
+
+    def write(self: _Batch) -> None:
+        if len(self.new_envelopes) > 1:
+            device = self.new_envelopes[-1][0]
+            if sum(row[0] == device for row in self.new_envelopes) == 1:
+                self.new_envelopes.pop()
+                self.mailboxes[bytes(device)].touched = False  # type: ignore[call-overload]  # an id
+        real(self)
+
+    stack.enter_context(patch.object(_Batch, "_write", write))
+
+
+def silent_expiry(stack: ExitStack) -> None:
+    """What is past its time is deleted, and nobody hears of it."""
+
+    def expire(
+        db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
+    ) -> Sequence[DeviceId]:
+        db.execute("DELETE FROM envelopes WHERE expires_ms <= ?", (now_ms,))
+        return ()
+
+    stack.enter_context(patch.object(mailboxes, "expire", expire))
+
+
+def expiry_changes_hashes(stack: ExitStack) -> None:
+    """A row that becomes a gap gets another hash, so that the digest comes out another."""
+    real = mailboxes.expire
+
+    def expire(
+        db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
+    ) -> Sequence[DeviceId]:
+        rung = real(db, protected, now_ms)
+        db.execute("UPDATE envelopes SET row_hash = zeroblob(32) WHERE gap = 'expired'")
+        return rung
+
+    stack.enter_context(patch.object(mailboxes, "expire", expire))
+
+
+def silent_quota(stack: ExitStack) -> None:
+    """A device without room gets no gap."""
+    stack.enter_context(patch.object(_Batch, "_put_quota_gap", lambda *_: None))
+
+
+def restore_without_epoch(stack: ExitStack) -> None:
+    """What a device remembers is not compared with what the database does."""
+    real = sessions.begin
+
+    def begin(
+        db: sqlite3.Connection, greeting: Greeting, now_ms: int
+    ) -> SessionStart | SessionRefused:
+        row = db.execute(
+            "SELECT m.digest, m.acked_digest, m.head, m.acked FROM mailboxes m WHERE m.device = ?",
+            (greeting.device,),
+        ).fetchone()
+        if row is not None:
+            digest, acked_digest, head, acked = row
+            known = sessions._digest_at(
+                db, greeting.device, greeting.position, head, digest, acked, acked_digest
+            )
+            greeting = dataclasses.replace(
+                greeting, digest=known or greeting.digest, settled=0, epoch=b""
+            )
+        return real(db, greeting, now_ms)
+
+    stack.enter_context(patch.object(sessions, "begin", begin))
+    stack.enter_context(patch.object(sessions.epochs, "may_tell", lambda *_: False))
+
+
+def statuses_beget_statuses(stack: ExitStack) -> None:
+    """The acknowledgement of a status is itself news."""
+    real = acks._drop_ticks
+
+    def drop(db: sqlite3.Connection, given: Sequence[Acknowledgement]) -> None:
+        for ack in given:
+            if ack.tick is not None:
+                db.execute(
+                    "UPDATE devices SET tick = tick + 1 WHERE id = ?", (ack.device,)
+                )
+                db.execute(
+                    "UPDATE sends SET tick = (SELECT tick FROM devices WHERE id = ?)"
+                    " WHERE device = ? AND tick = ?",
+                    (ack.device, ack.device, ack.tick),
+                )
+        real(db, given)
+
+    stack.enter_context(patch.object(acks, "_drop_ticks", drop))
+
+
+def ack_past_the_unseen(stack: ExitStack) -> None:
+    """An ack deletes whatever is in the mailbox by then."""
+    real = acks.settle
+
+    def settle(
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+    ) -> list[Acknowledged]:
+        heads = mailboxes.heads(db, [ack.device for ack, _ in batch])
+        past = [
+            (
+                ack
+                if ack.position is None or ack.device not in heads
+                else dataclasses.replace(ack, position=heads[ack.device][0]),
+                now_ms,
+            )
+            for ack, now_ms in batch
+        ]
+        return real(db, past)
+
+    stack.enter_context(patch.object(acks, "settle", settle))
+
+
+def unsigned_receipts(stack: ExitStack) -> None:
+    """The signature of a receipt is not passed on."""
+    real = acks._from_receipt
+
+    def bare(receipt: Any) -> acks.News:
+        return dataclasses.replace(real(receipt), signature=b"")
+
+    stack.enter_context(patch.object(acks, "_from_receipt", bare))
+
+
+def deaf_to_nacks(stack: ExitStack) -> None:
+    """A nack is taken for an ack."""
+    real = acks._told_by
+
+    def told(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> Any:
+        return real(db, dataclasses.replace(ack, nacks=()), now_ms)
+
+    stack.enter_context(patch.object(acks, "_told_by", told))
+
+
+def resume_from_pushed(stack: ExitStack) -> None:
+    """Delivery goes on from the head, not from what the device has."""
+    real = ServerSession.welcome
+
+    def welcome(
+        self: ServerSession, frame: f.Welcome, *, resume_after: int, ticks_after: int, window: int
+    ) -> None:
+        real(
+            self, frame, resume_after=frame.position, ticks_after=ticks_after, window=window
+        )
+
+    stack.enter_context(patch.object(ServerSession, "welcome", welcome))
+
+
+def positions_unchecked(stack: ExitStack) -> None:
+    """A server that skips rows, and a client session that does not count them."""
+    real = mailboxes._rows
+
+    def rows(db: sqlite3.Connection, wanted: Wanted) -> Any:
+        return real(db, wanted)[-1:]
+
+    def step(self: ClientSession, first: int, last: int) -> None:
+        self.position = last
+
+    def deliver(self: ServerSession, frame: f.Deliver | f.Gap, size: int, now: float) -> None:
+        self.delivered = frame.position if isinstance(frame, f.Deliver) else frame.last
+        self._sizes.append((self.delivered, size))
+        self._unacked += size
+        self._put(frame)
+
+    stack.enter_context(patch.object(mailboxes, "_rows", rows))
+    stack.enter_context(patch.object(ClientSession, "_step", step))
+    stack.enter_context(patch.object(ServerSession, "deliver", deliver))
+
+
+def ack_before_save(stack: ExitStack) -> None:
+    """A device acknowledges what it has read, then saves it (the model's)."""
+    real = Phone.read
+
+    def read(self: Phone, dies: Dies) -> None:
+        socket = self.socket
+        if dies is Dies.BEFORE_SAVING and socket is not None and isinstance(socket.down[0], bytes):
+            for event in self.session.receive(socket.down.popleft()):
+                if isinstance(event, s.Delivered | s.GapSeen) and self.welcomed:
+                    self.session.ack(f.Ack(position=self.session.position))
+            self.flush()
+            self._die()
+            return
+        real(self, dies)
+
+    stack.enter_context(patch.object(Phone, "read", read))
+
+
+def restore_without_resubmission(stack: ExitStack) -> None:
+    """A device believes `sent` for ever (the model's)."""
+    real = Phone._note_epoch
+
+    def note(self: Phone, epoch: bytes, *, restored: bool, **counts: Any) -> None:
+        settled = {sn: entry for sn, entry in self.disk.entries.items() if entry.settled}
+        for sn in settled if restored else ():
+            del self.disk.entries[sn]
+        real(self, epoch, restored=restored, **counts)
+
+    stack.enter_context(patch.object(Phone, "_note_epoch", note))
+
+
+ALL = (
+    sent_before_commit,
+    failed_commit_called_done,
+    stale_roster_check,
+    delete_on_send,
+    no_sweep,
+    no_dedupe,
+    global_positions,
+    half_a_send,
+    silent_expiry,
+    expiry_changes_hashes,
+    silent_quota,
+    restore_without_epoch,
+    statuses_beget_statuses,
+    ack_past_the_unseen,
+    unsigned_receipts,
+    deaf_to_nacks,
+    resume_from_pushed,
+    positions_unchecked,
+    ack_before_save,
+    restore_without_resubmission,
+)
