@@ -11,8 +11,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import msgspec
-
 from miss_protocol import client_session as s
 from miss_protocol import frames as f
 from miss_protocol.client_session import ClientSession
@@ -31,21 +29,25 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
-from miss_server.storage.sqlite import acks, mailboxes, sends, sessions, store, writer
+from miss_server.storage.sqlite import acks, epochs, mailboxes, sends, sessions
+from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.sends import _Batch
 from miss_server.storage.sqlite.writer import Writer, _Job
 from tests.simulation.phone import Dies, Phone
-from tests.simulation.storage import SteppedStore
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """A mistake, the seeds that must find it, and how what they say begins."""
 
-    name: str
     put_in: Callable[[ExitStack], None]
-    seeds: tuple[int, ...]
+    killed_by: tuple[int, ...]
     invariants: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The mistake's name."""
+        return self.put_in.__name__.replace("_", " ")
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -81,7 +83,7 @@ def failed_commit_called_done(stack: ExitStack) -> None:
 
 def stale_roster_check(stack: ExitStack) -> None:
     """The check of a send sees accounts and devices as they were at the check before."""
-    real = sends.select_many
+    real = sqlite_rows.select_many
     seen: dict[tuple[str, tuple[Any, ...]], list[tuple[Any, ...]]] = {}
 
     def snapshot(
@@ -228,7 +230,7 @@ def restore_without_epoch(stack: ExitStack) -> None:
         return real(db, greeting, now_ms)
 
     stack.enter_context(patch.object(sessions, "begin", begin))
-    stack.enter_context(patch.object(sessions.epochs, "may_tell", lambda *_: False))
+    stack.enter_context(patch.object(epochs, "may_tell", lambda *_: False))
 
 
 def statuses_beget_statuses(stack: ExitStack) -> None:
@@ -238,9 +240,7 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
     def drop(db: sqlite3.Connection, given: Sequence[Acknowledgement]) -> None:
         for ack in given:
             if ack.tick is not None:
-                db.execute(
-                    "UPDATE devices SET tick = tick + 1 WHERE id = ?", (ack.device,)
-                )
+                db.execute("UPDATE devices SET tick = tick + 1 WHERE id = ?", (ack.device,))
                 db.execute(
                     "UPDATE sends SET tick = (SELECT tick FROM devices WHERE id = ?)"
                     " WHERE device = ? AND tick = ?",
@@ -300,9 +300,7 @@ def resume_from_pushed(stack: ExitStack) -> None:
     def welcome(
         self: ServerSession, frame: f.Welcome, *, resume_after: int, ticks_after: int, window: int
     ) -> None:
-        real(
-            self, frame, resume_after=frame.position, ticks_after=ticks_after, window=window
-        )
+        real(self, frame, resume_after=frame.position, ticks_after=ticks_after, window=window)
 
     stack.enter_context(patch.object(ServerSession, "welcome", welcome))
 
@@ -333,9 +331,9 @@ def ack_before_save(stack: ExitStack) -> None:
     real = Phone.read
 
     def read(self: Phone, dies: Dies) -> None:
-        socket = self.socket
-        if dies is Dies.BEFORE_SAVING and socket is not None and isinstance(socket.down[0], bytes):
-            for event in self.session.receive(socket.down.popleft()):
+        message = self.socket.down[0] if self.socket is not None else b""
+        if dies is Dies.BEFORE_SAVING and isinstance(message, bytes):
+            for event in self.session.receive(message):
                 if isinstance(event, s.Delivered | s.GapSeen) and self.welcomed:
                     self.session.ack(f.Ack(position=self.session.position))
             self.flush()
@@ -360,24 +358,25 @@ def restore_without_resubmission(stack: ExitStack) -> None:
 
 
 ALL = (
-    sent_before_commit,
-    failed_commit_called_done,
-    stale_roster_check,
-    delete_on_send,
-    no_sweep,
-    no_dedupe,
-    global_positions,
-    half_a_send,
-    silent_expiry,
-    expiry_changes_hashes,
-    silent_quota,
-    restore_without_epoch,
-    statuses_beget_statuses,
-    ack_past_the_unseen,
-    unsigned_receipts,
-    deaf_to_nacks,
-    resume_from_pushed,
-    positions_unchecked,
-    ack_before_save,
-    restore_without_resubmission,
+    Fault(sent_before_commit, (0, 3), ("I1",)),
+    Fault(failed_commit_called_done, (10, 20), ("I1",)),
+    Fault(stale_roster_check, (0, 2), ("C1",)),
+    Fault(delete_on_send, (0, 3), ("I2",)),
+    Fault(no_sweep, (1, 5), ("I8",)),
+    Fault(no_dedupe, (3, 4), ("I5",)),
+    Fault(global_positions, (0, 3), ("I3",)),
+    Fault(half_a_send, (1, 3), ("I14",)),
+    Fault(silent_expiry, (0, 6), ("I2", "I3")),
+    Fault(expiry_changes_hashes, (0, 6), ("I4",)),
+    Fault(silent_quota, (5, 9), ("C3",)),
+    Fault(restore_without_epoch, (34, 40), ("I2", "I13")),
+    Fault(statuses_beget_statuses, (0, 1), ("D5",)),
+    Fault(ack_past_the_unseen, (1, 3), ("I2",)),
+    Fault(unsigned_receipts, (0, 3), ("D4",)),
+    Fault(deaf_to_nacks, (0, 3), ("D3",)),
+    Fault(resume_from_pushed, (1, 3), ("broke the protocol",)),
+    Fault(positions_unchecked, (0, 3), ("position",)),
+    Fault(ack_before_save, (4, 7), ("I2",)),
+    Fault(restore_without_resubmission, (4, 13), ("I13",)),
 )
+"""Every fault, with worlds that find it and how what they say begins."""

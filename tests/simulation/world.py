@@ -611,7 +611,6 @@ class World:
             self.loop.advance(limits.SWEEP_EVERY)
             self.node.round("tick")
             self.node.round("sweep")
-            self.node.round("expire")
             self._settle()
         raise Broken("I13 the world never comes to rest")
 

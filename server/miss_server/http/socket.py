@@ -85,6 +85,7 @@ class _Socket:
         self.session = session
         self.connection = Connection(session, self._write, self._close, services.clock)
         self._jobs: set[asyncio.Task[None]] = set()
+        self._nacking = asyncio.Lock()
 
     async def run(self) -> None:
         hub, clock = self.services.hub, self.services.clock
@@ -135,7 +136,7 @@ class _Socket:
             else:
                 self._act(event)
         if nacks:
-            self._spawn(self._acknowledge(None, nacks))
+            self._spawn(self._acknowledge_in_order(None, nacks))
         self.connection.flush()
 
     def _act(self, event: Event) -> None:
@@ -148,7 +149,7 @@ class _Socket:
     def _act_on_ack(self, ack: f.Ack, nacks: list[f.Nack]) -> None:
         if ack.tick is not UNSET:
             self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
-        self._spawn(self._acknowledge(ack, nacks))
+        self._spawn(self._acknowledge_in_order(ack, nacks))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._guarded(work))
@@ -205,6 +206,16 @@ class _Socket:
         elif connection.live:
             self.session.answer(settled.reply)
             connection.flush()
+
+    async def _acknowledge_in_order(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
+        # An ack that is stored although the nack before it was not deletes the row all the same.
+        # Receipts need no order: a late one still replaces the server's own word.
+        if not nacks and not self._nacking.locked():
+            await self._acknowledge(ack, nacks)
+            return
+        async with self._nacking:
+            if self.connection.live:
+                await self._acknowledge(ack, nacks)
 
     async def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
         connection = self.connection
