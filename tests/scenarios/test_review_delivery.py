@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from miss_client.outbox import TRIES_MAX
-from miss_protocol import api
+from miss_protocol import api, limits
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
@@ -321,13 +321,19 @@ async def test_a_message_whose_only_device_left_does_not_stay_sent(world: World)
 
 
 async def test_a_second_device_that_cannot_open_is_not_called_waiting(world: World) -> None:
+    """It gets the message anew (rule D3), or is said not to have it once the time is over."""
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     tablet = await world.second(nurse)
     async with gp, nurse:
-        id = await gp.send([nurse.account], "x")
-        await gp.wait_for_state(id, "delivered")
+        soon = await gp.send([nurse.account], "x")
+        late = await gp.send([nurse.account], "y")
+        await gp.wait_for_state(late, "delivered")
     gp = world.reopen(gp)
     device = tablet.vault.device
-    gp.outbox.status(f.Status(9, id, 1, (f.DeviceState(device, "undecryptable", 1),)))
-    assert gp.saved(id).outcomes[device].state == "undecryptable"
-    assert gp.saved(id).state == "delivered"
+    gp.outbox.status(f.Status(9, soon, 1, (f.DeviceState(device, "undecryptable", 1),)))
+    assert [draft.devices for draft in gp.vault.drafts.all()] == [(device,)]
+    assert gp.saved(soon).outcomes[device].again == 1
+    gp.vault.clock = lambda: gp.saved(late).sent_ms + limits.TTL_DEFAULT * 1000
+    gp.outbox.status(f.Status(10, late, 2, (f.DeviceState(device, "undecryptable", 1),)))
+    assert gp.saved(late).outcomes[device].state == "undecryptable"
+    assert {gp.saved(soon).state, gp.saved(late).state} == {"delivered"}
