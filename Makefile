@@ -26,8 +26,8 @@ check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/done         ## prints the figures and writes bench.json
-	$(BIN)/python -m tests.bench
+bench: .venv/done         ## figures, into bench.json; one part: ONLY=throughput; a quick look: QUICK=1
+	$(BIN)/python -m tests.bench --only '$(ONLY)' $(if $(QUICK),--quick)
 
 fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600

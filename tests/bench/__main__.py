@@ -1,25 +1,40 @@
 """`make bench`: prints every figure and writes them to bench.json."""
 
-import json
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import crypto_cost, relay_cost
-from tests.bench.machine import commit, machine
+from tests.bench import crypto_cost, relay_cost, throughput
+from tests.bench.figures import Figure, save, say
+
+PARTS: dict[str, Callable[[bool], list[Figure]]] = {
+    "crypto_cost": lambda _: [Figure(*row) for row in crypto_cost.figures()],
+    "relay_cost": lambda quick: [
+        Figure(*row) for row in relay_cost.figures(runs=1 if quick else 3)
+    ],
+    "throughput": lambda quick: throughput.figures(
+        runs=1 if quick else 5, seconds=1.0 if quick else 4.0
+    ),
+}
+"""What each part measures; the argument asks for a quick look."""
 
 
 def main() -> None:
-    """Measure everything."""
-    where, what = machine(), commit()
-    rows = []
-    for name, value, unit in [*crypto_cost.figures(), *relay_cost.figures()]:
-        sys.stdout.write(f"{name:<45} {value:12.3f} {unit}\n")
-        sys.stdout.flush()
-        rows.append(
-            {"name": name, "value": round(value, 3), "unit": unit, "commit": what, "machine": where}
-        )
-    Path("bench.json").write_text(json.dumps(rows, indent=1) + "\n")
-    sys.stdout.write(f"bench.json: {what}, {where}\n")
+    """Measure everything, or the part that is named."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", choices=[*PARTS, ""], default="", help="one part")
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    chosen = parser.parse_args()
+    measured: list[Figure] = []
+    for name, part in PARTS.items():
+        if chosen.only in ("", name):
+            sys.stdout.write(f"--- {name}\n")
+            figures = part(chosen.quick)
+            say(figures)
+            measured += figures
+    save(measured, Path("bench.json"))
 
 
-main()
+if __name__ == "__main__":
+    main()

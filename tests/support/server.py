@@ -47,13 +47,15 @@ class ServerProcess:
     domain: str = DOMAIN
     options: Sequence[str] = ()
     settings: dict[str, str] = field(default_factory=dict)
+    module: str = "miss_server"
+    """What `python -m` runs: the server, or a module that changes its surroundings first."""
     port: int = 0
     url: str = ""
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it and wait until it listens; a restart listens on the same port."""
-        command = [sys.executable, "-m", "miss_server", "serve", "--database", str(self.database)]
+        command = [sys.executable, "-m", self.module, "serve", "--database", str(self.database)]
         command += ["--domain", self.domain, "--port", str(self.port), *self.options]
         with self.log.open("ab") as log:
             start = log.tell()

@@ -1,0 +1,163 @@
+"""One device's connection in the generator: cheap enough for one core to fill the server.
+
+It answers each WebSocket message with one, as the client library does: what came is acknowledged
+together. Everything is checked that costs nothing: a frame out of place fails the run.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from miss_protocol import frames as f
+from miss_protocol.digest import EMPTY
+from miss_protocol.identity.login import sign_login
+from miss_protocol.limits import TRANSPORT_MAX
+from tests.bench.population import Peer
+from tests.support.server import DOMAIN
+
+LOGINS_AT_ONCE = 50
+
+_decode = msgspec.msgpack.Decoder(list[f.ServerFrame]).decode
+_encode = msgspec.msgpack.Encoder().encode
+_APP = f.App("bench", "1", "bench")
+
+
+class Link(WSListener):
+    """A connection; `taken` is called with each message's frames and returns the answer's."""
+
+    def __init__(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = peer
+        self.live: asyncio.Future[None] = loop.create_future()
+        """Done once the mailbox is drained; carries the exception if the connection failed."""
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.position, self.digest, self.sn, self.epoch = 0, EMPTY, 0, b""
+        self.transport: WSTransport | None = None
+        self.taken: Callable[[Link, list[f.ServerFrame]], list[Any]] | None = None
+        self.closing = False
+
+    # --- picows -----------------------------------------------------------------------------------
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            self._fail(f"closed with {frame.get_close_code()}")
+            transport.disconnect()
+            return
+        try:
+            self._take(_decode(frame.get_payload_as_bytes()))
+        except Exception as error:
+            self._fail(f"{type(error).__name__}: {error}")
+            raise
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self._fail("disconnected")
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def _fail(self, why: str) -> None:
+        if not self.closing and not self.over.done():
+            self.over.set_exception(ConnectionError(why))
+        if not self.live.done():
+            self.live.set_exception(ConnectionError(why))
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def _take(self, frames: list[f.ServerFrame]) -> None:
+        if self.live.done():
+            if self.taken is not None:
+                self.say(self.taken(self, frames))
+            return
+        for frame in frames:
+            match frame:
+                case f.Challenge():
+                    self.say([self._hello(frame)])
+                case f.Welcome():
+                    self.epoch = frame.epoch
+                case f.Drained():
+                    self.live.set_result(None)
+                case _:
+                    raise ValueError(f"{type(frame).__name__} before the mailbox is drained")
+
+    def _hello(self, challenge: f.Challenge) -> f.Hello:
+        signature = sign_login(
+            self.peer.signing_key, domain=DOMAIN, nonce=challenge.nonce, device=self.peer.device,
+            subprotocol=f.MSGPACK,
+        )  # fmt: skip
+        return f.Hello(
+            self.peer.device, signature, _APP, self.position, self.digest, self.sn, self.epoch, 1
+        )
+
+    def say(self, frames: list[Any]) -> None:
+        """Write frames, encoded ones (`msgspec.Raw`) too, as one message."""
+        if frames:
+            assert self.transport is not None
+            self.transport.send(WSMsgType.BINARY, _encode(frames))
+
+    async def close(self) -> None:
+        """Leave as a client does."""
+        self.closing = True
+        assert self.transport is not None
+        self.transport.send_close(WSCloseCode.OK)
+        await asyncio.wait([self.over])
+
+
+async def connect(url: str, link: Link) -> Link:
+    """Connect and log in; returns once the mailbox is drained."""
+    await ws_connect(
+        lambda: link, url, extra_headers={"Sec-WebSocket-Protocol": f.MSGPACK},
+        max_frame_size=TRANSPORT_MAX, websocket_handshake_timeout=30,
+    )  # fmt: skip
+    await link.live
+    return link
+
+
+async def connect_all(url: str, peers: Sequence[Peer]) -> list[Link]:
+    """Log everybody in, `LOGINS_AT_ONCE` at a time."""
+    loop = asyncio.get_running_loop()
+    links = [Link(peer, loop) for peer in peers]
+    waiting = iter(links)
+
+    async def some() -> None:
+        for link in waiting:
+            await connect(url, link)
+
+    await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
+    return links
+
+
+async def close_all(links: Sequence[Link]) -> None:
+    """Close every connection in order."""
+    rest = iter(links)
+    while some := list(islice(rest, LOGINS_AT_ONCE)):
+        await asyncio.gather(*(link.close() for link in some))
+
+
+class Answer:
+    """Gathers what one received message asks to be acknowledged."""
+
+    __slots__ = ("position", "receipts", "tick")
+
+    def __init__(self) -> None:
+        self.position: int | None = None
+        self.tick: int | None = None
+        self.receipts: list[msgspec.Raw] = []
+
+    def ack(self, ref: int) -> list[Any]:
+        """The `ack` frame that is due, if any; `ref` asks for an answer if receipts ride along."""
+        if self.position is None and self.tick is None:
+            return []
+        return [
+            f.Ack(
+                UNSET if self.position is None else self.position,
+                UNSET if self.tick is None else self.tick,
+                tuple(self.receipts),  # type: ignore[arg-type]  # encoded ones
+                ref if self.receipts else UNSET,
+            )
+        ]

@@ -1,0 +1,61 @@
+"""Accounts with one device each, put straight into the database before the server runs.
+
+Enrolment over HTTP is not what is measured, and a hundred thousand of them would take an hour.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nacl.signing import SigningKey
+
+from miss_protocol.ids import AccountAddress, DeviceId, new_address
+from miss_server.storage.sqlite import accounts, sessions
+from miss_server.storage.sqlite.engine import driver, open_engine, writing
+from miss_server.storage.sqlite.store import prepare
+from tests.bench.machine import now_ms
+from tests.support.server import DOMAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """An account and its only device. `key` is None for one that never logs in."""
+
+    account: AccountAddress
+    device: DeviceId
+    key: SigningKey | None = None
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The device's key."""
+        assert self.key is not None
+        return self.key
+
+
+def populate(database: Path, count: int, *, keys: bool = True) -> list[Peer]:
+    """Add `count` accounts to the database, which is made if there is none."""
+    prepare(database, domain=DOMAIN, now_ms=now_ms())
+    peers = [_peer(SigningKey.generate if keys else None) for _ in range(count)]
+    at = now_ms()
+    engine = open_engine(database)
+    with engine.connect() as connection, writing(connection):
+        db = driver(connection)
+        for number, peer in enumerate(peers):
+            accounts.create(db, None, f"Bench {number}", peer.account, at)
+            public = bytes(peer.key.verify_key) if peer.key else bytes(32)
+            sessions.add_device(db, peer.device, peer.account, public, "bench", at)
+        db.executemany(
+            "UPDATE accounts SET genesis = ?, roster_version = 1 WHERE address = ?",
+            [(os.urandom(32), peer.account) for peer in peers],
+        )
+    engine.dispose()
+    return peers
+
+
+def _peer(generate: Callable[[], SigningKey] | None) -> Peer:
+    return Peer(
+        new_address(os.urandom(16), DOMAIN),
+        DeviceId(os.urandom(16)),
+        generate() if generate is not None else None,
+    )

@@ -1,0 +1,66 @@
+"""What the connections of a run will say, encoded and signed before the time is taken.
+
+The server gets what it would get from real devices and checks what it always checks; only the
+generator is spared the signing, so that it can fill the server from the other core.
+"""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from miss_protocol import frames as f
+from miss_protocol.identity.receipts import ReceiptState, sign_receipt
+from miss_protocol.ids import MessageId
+from tests.bench.machine import now_ms
+from tests.bench.population import Peer
+from tests.support.mailing import opaque_body, opaque_wrap
+
+WRAP_BYTES = 300
+"""As `crypto_cost` measures a steady wrap; the body is the smallest that is accepted."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@dataclass
+class Script:
+    """For each peer its sends in order, and for each message id the recipient's receipt."""
+
+    sends: list[list[msgspec.Raw]] = field(default_factory=list)
+    receipts: dict[bytes, msgspec.Raw] = field(default_factory=dict)
+
+
+def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: int = 1) -> Script:
+    """`each` sends from every peer to others at random. `control` has no receipts or statuses."""
+    chance = random.Random(seed)
+    script, body, wrap, at = Script(), opaque_body(), opaque_wrap(WRAP_BYTES), now_ms()
+    for sender in peers:
+        own: list[msgspec.Raw] = []
+        for sn in range(1, each + 1):
+            recipient = sender
+            while recipient is sender:
+                recipient = chance.choice(peers)
+            message = os.urandom(16)
+            send = f.Send(
+                sn, message, at, body, (f.DeviceWrap(recipient.device, wrap),),
+                (f.RosterUsed(sender.account, 1), f.RosterUsed(recipient.account, 1)), kind,
+            )  # fmt: skip
+            own.append(msgspec.Raw(_encode(send)))
+            if kind == "message":
+                script.receipts[message] = _receipt(sender, recipient, message, at)
+        script.sends.append(own)
+    return script
+
+
+def _receipt(sender: Peer, recipient: Peer, message: bytes, at: int) -> msgspec.Raw:
+    receipt = sign_receipt(
+        recipient.signing_key,
+        message=MessageId(message),
+        sender_device=sender.device,
+        recipient_device=recipient.device,
+        state=ReceiptState.DELIVERED,
+        at_ms=at,
+    )
+    return msgspec.Raw(_encode(receipt))

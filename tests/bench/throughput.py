@@ -1,0 +1,160 @@
+"""Durable messages a second: `python -m tests.bench.throughput --runs 1 --only "whole path, 8"`.
+
+The generator runs beside the server, on the same cores. The server is the real process with its
+default settings on a real file; envelopes are opaque, everything else is real.
+"""
+
+import argparse
+import asyncio
+import gc
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from miss_protocol import frames as f
+from tests.bench import script as scripts
+from tests.bench.exchange import Exchange
+from tests.bench.figures import Bar, Figure, medians, save, say
+from tests.bench.link import close_all, connect_all
+from tests.bench.machine import cpu_seconds
+from tests.bench.population import Peer, populate
+from tests.bench.script import Script
+from tests.support.server import ServerProcess
+
+CONNECTIONS = 200
+WARM_UP_SECONDS = 0.5
+FASTEST = 20_000
+"""Messages a second for which scripts are made: above this, a run ends early."""
+WALL, PER_CPU = Bar(6_000), Bar(8_000)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of loading the server."""
+
+    name: str
+    depth: int
+    kind: f.Kind = "message"
+    slow_disk: bool = False
+
+    @property
+    def bars(self) -> tuple[Bar | None, Bar | None]:
+        """Of the wall rate and of the rate in CPU time: only the whole path has them."""
+        return (WALL, PER_CPU) if self.kind == "message" else (None, None)
+
+
+CASES = (
+    Case("whole path, 1 in flight", 1),
+    Case("whole path, 8 in flight", 8),
+    Case("whole path, 1 in flight, fsync + 3 ms", 1, slow_disk=True),
+    Case("whole path, 8 in flight, fsync + 3 ms", 8, slow_disk=True),
+    Case("one way without receipts, 1 in flight", 1, "control"),
+    Case("one way without receipts, 8 in flight", 8, "control"),
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What all cases and runs share: people, what they say, and a database that knows them."""
+
+    folder: Path
+    peers: Sequence[Peer]
+    scripts: dict[str, Script]
+
+    @property
+    def template(self) -> Path:
+        """The database before a run."""
+        return self.folder / "template.sqlite"
+
+
+def prepare(folder: Path, cases: Sequence[Case], seconds: float, connections: int) -> Load:
+    """Make the people, and sign and encode everything that they will say."""
+    peers = populate(folder / "template.sqlite", connections)
+    each = int((WARM_UP_SECONDS + seconds) * FASTEST / connections)
+    kinds: set[f.Kind] = {case.kind for case in cases}
+    load = Load(folder, peers, {kind: scripts.write(peers, each, kind=kind) for kind in kinds})
+    gc.collect()
+    gc.freeze()  # half a million objects that live to the end are not looked at again
+    return load
+
+
+async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
+    """One run of one case on a fresh copy of the database."""
+    database = load.folder / "miss.sqlite"
+    for left in load.folder.glob("miss.sqlite*"):
+        left.unlink()
+    shutil.copy(load.template, database)
+    module = "tests.bench.slow_disk" if case.slow_disk else "miss_server"
+    server = ServerProcess(database, load.folder / "log", module=module)
+    await server.start()
+    assert server.process is not None
+    try:
+        links = await connect_all(server.socket_url, load.peers)
+        exchange = Exchange(links, load.scripts[case.kind], depth=case.depth)
+        failed = exchange.failed()
+        exchange.start()
+        await _pass(WARM_UP_SECONDS, exchange, failed)
+        begun, cpu, count = time.perf_counter(), cpu_seconds(server.process.pid), exchange.completed
+        await _pass(seconds, exchange, failed)
+        wall = time.perf_counter() - begun
+        cpu, count = cpu_seconds(server.process.pid) - cpu, exchange.completed - count
+        await exchange.finish()
+        await close_all(links)
+        await failed
+    finally:
+        await server.stop()
+    wall_bar, cpu_bar = case.bars
+    return [
+        Figure(f"{case.name}: wall", count / wall, "msg/s", wall_bar),
+        Figure(f"{case.name}: per server CPU-second", count / cpu, "msg/cpu-s", cpu_bar),
+        Figure(f"{case.name}: server CPU used", cpu / wall, "cores"),
+    ]
+
+
+async def _pass(seconds: float, exchange: Exchange, failed: asyncio.Future[Any]) -> None:
+    exhausted = asyncio.ensure_future(exchange.exhausted.wait())
+    done, _ = await asyncio.wait(
+        [exhausted, failed], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+    )
+    exhausted.cancel()
+    if failed in done:
+        failed.result()
+
+
+def figures(
+    *, runs: int = 5, seconds: float = 4.0, only: str = "", connections: int = CONNECTIONS
+) -> list[Figure]:
+    """All cases whose name contains `only`, run in turns, so that a slow minute hits each."""
+    cases = [case for case in CASES if only in case.name]
+    measured: dict[Case, list[list[Figure]]] = {case: [] for case in cases}
+    with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
+        load = prepare(Path(folder), cases, seconds, connections)
+        try:
+            for _ in range(runs):
+                for case in cases:
+                    measured[case].append(uvloop.run(measure(load, case, seconds)))
+        finally:
+            gc.unfreeze()
+    return [figure for case in cases for figure in medians(measured[case])]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Durable messages a second.")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    chosen = parser.parse_args()
+    found = figures(runs=chosen.runs, seconds=chosen.seconds, only=chosen.only)
+    say(found)
+    save(found, Path("bench.json"))
+
+
+if __name__ == "__main__":
+    main()
