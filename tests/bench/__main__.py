@@ -5,16 +5,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import crypto_cost, relay_cost, throughput
+from tests.bench import connections, crypto_cost, one_way, throughput
 from tests.bench.figures import Figure, save, say
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
-    "crypto_cost": lambda _: [Figure(*row) for row in crypto_cost.figures()],
-    "relay_cost": lambda quick: [
-        Figure(*row) for row in relay_cost.figures(runs=1 if quick else 3)
-    ],
+    "crypto_cost": lambda quick: crypto_cost.figures(30 if quick else 300),
     "throughput": lambda quick: throughput.figures(
         runs=1 if quick else 5, seconds=1.0 if quick else 4.0
+    ),
+    "one_way": lambda quick: one_way.figures(
+        runs=1 if quick else 3, seconds=2.0 if quick else 10.0
+    ),
+    "connections": lambda quick: connections.figures(
+        runs=1 if quick else 3, connections=1_000 if quick else connections.CONNECTIONS
     ),
 }
 """What each part measures; the argument asks for a quick look."""

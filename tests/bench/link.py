@@ -74,6 +74,7 @@ class Link(WSListener):
             if self.taken is not None:
                 self.say(self.taken(self, frames))
             return
+        rest: list[f.ServerFrame] = []
         for frame in frames:
             match frame:
                 case f.Challenge():
@@ -83,7 +84,11 @@ class Link(WSListener):
                 case f.Drained():
                     self.live.set_result(None)
                 case _:
-                    raise ValueError(f"{type(frame).__name__} before the mailbox is drained")
+                    rest.append(frame)
+        if rest:
+            if self.taken is None:
+                raise ValueError(f"{type(rest[0]).__name__} that nobody expects")
+            self.say(self.taken(self, rest))
 
     def _hello(self, challenge: f.Challenge) -> f.Hello:
         signature = sign_login(

@@ -1,7 +1,9 @@
 """Where and on what a figure was measured."""
 
+import asyncio
 import os
 import platform
+import resource
 import subprocess
 import time
 from pathlib import Path
@@ -41,6 +43,26 @@ def memory_kib(pid: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1])
     return 0
+
+
+def allow_open_files(wanted: int) -> None:
+    """Raise this process's limit of open files, which its children inherit.
+
+    Raises:
+        ValueError: the system allows no more to this user.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def still(pid: int) -> None:
+    """Wait until a process uses less than a tenth of a core: it has done what it was asked, and
+    only its clocks tick."""
+    before = -1.0
+    while (used := cpu_seconds(pid)) - before > 0.05:
+        before = used
+        await asyncio.sleep(0.5)
 
 
 def now_ms() -> int:

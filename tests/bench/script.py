@@ -26,9 +26,11 @@ _encode = msgspec.msgpack.Encoder().encode
 
 @dataclass
 class Script:
-    """For each peer its sends in order, and for each message id the recipient's receipt."""
+    """For each peer its sends in order with their message ids, and for each id the recipient's
+    receipt."""
 
     sends: list[list[msgspec.Raw]] = field(default_factory=list)
+    ids: list[list[bytes]] = field(default_factory=list)
     receipts: dict[bytes, msgspec.Raw] = field(default_factory=dict)
 
 
@@ -38,6 +40,7 @@ def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: i
     script, body, wrap, at = Script(), opaque_body(), opaque_wrap(WRAP_BYTES), now_ms()
     for sender in peers:
         own: list[msgspec.Raw] = []
+        ids: list[bytes] = []
         for sn in range(1, each + 1):
             recipient = sender
             while recipient is sender:
@@ -48,9 +51,11 @@ def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: i
                 (f.RosterUsed(sender.account, 1), f.RosterUsed(recipient.account, 1)), kind,
             )  # fmt: skip
             own.append(msgspec.Raw(_encode(send)))
+            ids.append(message)
             if kind == "message":
                 script.receipts[message] = _receipt(sender, recipient, message, at)
         script.sends.append(own)
+        script.ids.append(ids)
     return script
 
 

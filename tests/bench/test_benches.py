@@ -1,6 +1,6 @@
 """The benchmarks run: one short look at each, for no figure's sake but so that none rots."""
 
-from tests.bench import throughput
+from tests.bench import connections, crypto_cost, one_way, throughput
 from tests.bench.slow_disk import DELAY_SECONDS
 
 
@@ -13,3 +13,20 @@ def test_throughput_on_a_slow_disk() -> None:
     assert cores.value > 0
     # Ten senders have one send each in flight, and each `sent` waits for an fsync.
     assert wall.value < 10 / DELAY_SECONDS
+
+
+def test_connections() -> None:
+    [memory, wall, per_cpu] = connections.figures(runs=1, connections=30)
+    assert memory.unit == "KiB"
+    assert wall.value > 0
+    assert per_cpu.value > 0
+
+
+def test_one_way() -> None:
+    [p50, p99, cores] = one_way.figures(runs=1, connections=10, seconds=0.1)
+    assert 0 < p50.value <= p99.value
+    assert cores.value > 0
+
+
+def test_crypto_cost() -> None:
+    assert all(figure.value > 0 for figure in crypto_cost.figures(rounds=2))
