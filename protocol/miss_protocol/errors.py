@@ -312,8 +312,8 @@ class Code(Enum):
         "prekeys_stale",
         Retry.REFRESH,
         409,
-        "These prekeys were already uploaded.",
-        "Ces préclés ont déjà été déposées.",
+        "These prekeys are out of date: new ones must be made.",
+        "Ces préclés ne valent plus : il faut en faire de nouvelles.",
     )
 
     @property

@@ -159,6 +159,7 @@ def serve(settings: Settings) -> None:
         prepare(settings.database, domain=settings.domain, now_ms=clock.now_ms())
         listening = listen(settings)
         store = SqliteStore(settings.database)
+        store.begin_life(now_ms=clock.now_ms())
         store.open()
         server_of(build(settings, store, clock), settings).run(sockets=[listening])
     finally:

@@ -60,6 +60,7 @@ async def hosted(
     clock = TurnedClock()
     prepare(chosen.database, domain=chosen.domain, now_ms=clock.now_ms())
     store = store_type(chosen.database)
+    store.begin_life(now_ms=clock.now_ms())
     store.open()
     app = build(chosen, store, clock)
     listening = listen(chosen)

@@ -8,7 +8,7 @@ from miss_server import observe
 from miss_server.app import ListenError
 from miss_server.app import serve as run_server
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
-from miss_server.storage.sqlite.store import DatabaseError
+from miss_server.storage.sqlite.store import DatabaseError, WitnessError
 from miss_server.words import tr
 
 HELP = tr(
@@ -44,6 +44,14 @@ def serve(
     observe.configure(json=chosen.log_json)
     try:
         run_server(chosen)
+    except WitnessError as error:
+        fail(
+            str(error),
+            hint=tr(
+                "The server must be able to write beside its database.",
+                "Le serveur doit pouvoir écrire à côté de sa base.",
+            ),
+        )
     except DatabaseError as error:
         fail(
             str(error),

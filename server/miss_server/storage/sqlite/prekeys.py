@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from miss_protocol.errors import Code, Refused
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import DeviceId
+from miss_server.storage.sqlite import witness
 
 ID_MAX = 2**53 - 1
 """What JSON readers hold exactly; a higher id could never be followed by another."""
@@ -15,11 +16,16 @@ def add(
     db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey]
 ) -> tuple[int, int]:
     """Keep prekeys whose ids are above every id that this device ever uploaded."""
-    row = db.execute("SELECT prekey_high FROM devices WHERE id = ?", (device,)).fetchone()
-    high: int = row[0]
+    high, noted = db.execute(
+        "SELECT prekey_high, epoch FROM devices WHERE id = ?", (device,)
+    ).fetchone()
     ids = [prekey.id for prekey in prekeys]
     if len(set(ids)) != len(ids) or max(ids, default=0) > ID_MAX:
         raise Refused(Code.MALFORMED, "a prekey id twice, or one too high")
+    if ids and noted != witness.stands(db).epoch:
+        # It has not heard of the restore yet: these may be keys that were handed out in the lost
+        # time, under ids that this older database does not remember.
+        raise Refused(Code.PREKEYS_STALE, "made before the epoch in force")
     if ids and min(ids) <= high:
         if max(ids) <= high and _all_known(db, device, prekeys):
             return count(db, device)
@@ -45,6 +51,7 @@ def _all_known(db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[Signe
 def claim(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, bytes]:
     """Take one prekey for each device that has one and is not revoked."""
     claimed: dict[DeviceId, bytes] = {}
+    taken = False
     for device in sorted(set(devices)):
         row = db.execute(
             "SELECT p.id, p.prekey, p.last_resort FROM prekeys p JOIN devices d ON d.id = p.device"
@@ -56,6 +63,9 @@ def claim(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId,
         claimed[device] = row[1]
         if not row[2]:
             db.execute("DELETE FROM prekeys WHERE device = ? AND id = ?", (device, row[0]))
+            taken = True
+    if taken:
+        witness.count_up(db)
     return claimed
 
 

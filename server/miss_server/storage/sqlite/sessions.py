@@ -7,7 +7,7 @@ from miss_protocol import limits
 from miss_protocol.digest import EMPTY
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.messages import DeviceRecord, Greeting, SessionRefused, SessionStart
-from miss_server.storage.sqlite import epochs
+from miss_server.storage.sqlite import epochs, witness
 
 
 def device(db: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
@@ -38,7 +38,8 @@ def change_epoch(db: sqlite3.Connection, now_ms: int, *, after: int) -> bytes:
     One-time prekeys are voided, because some of them may have been handed out in the lost time
     (invariant I11), and every account waits until one of its devices confirms its roster.
     """
-    epoch = epochs.make(_secret(db), after + 1)
+    epoch = epochs.make(secret(db), after + 1)
+    witness.count_up(db)
     db.execute("UPDATE settings SET value = ? WHERE name = 'epoch'", (epoch,))
     db.execute(
         "UPDATE settings SET value = ? WHERE name = 'epoch_ms'", (now_ms.to_bytes(8, "big"),)
@@ -70,7 +71,7 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         # A device never takes a number back, whatever became of this database: its state is older
         # than what it sent, and would use keys and numbers a second time (rule B2).
         return SessionRefused(rolled_back=True)
-    if epochs.proves_restore(greeting.epoch, epoch, _secret(db)):
+    if epochs.proves_restore(greeting.epoch, epoch, secret(db)):
         # The device has seen a later epoch of this very database: it is an older copy.
         epoch = change_epoch(db, now_ms, after=epochs.number(greeting.epoch))
         new_epoch, epoch_since = True, now_ms
@@ -131,9 +132,10 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
     )
 
 
-def _secret(db: sqlite3.Connection) -> bytes:
-    secret: bytes = db.execute("SELECT value FROM settings WHERE name = 'pepper'").fetchone()[0]
-    return secret
+def secret(db: sqlite3.Connection) -> bytes:
+    """The database's own secret."""
+    value: bytes = db.execute("SELECT value FROM settings WHERE name = 'pepper'").fetchone()[0]
+    return value
 
 
 def _digest_at(

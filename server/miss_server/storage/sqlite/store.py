@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +35,7 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sqlite import accounts, epochs, mailboxes, prekeys, rosters, sessions
+from miss_server.storage.sqlite import witness as witnesses
 from miss_server.storage.sqlite.directory import SqliteDirectory
 from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
@@ -42,6 +44,7 @@ from miss_server.storage.sqlite.engine import (
     open_engine,
     writing,
 )
+from miss_server.storage.sqlite.witness import Damaged, Witness
 from miss_server.storage.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -50,8 +53,15 @@ READERS = 2
 """Threads that read: fetches are short and in memory; more would only fight for the interpreter."""
 
 
+log = structlog.get_logger()
+
+
 class DatabaseError(Exception):
     """The database cannot be used; the text says what to do."""
+
+
+class WitnessError(DatabaseError):
+    """What is beside the database cannot be read or written: nothing could be kept exactly."""
 
 
 def prepare(path: Path, *, domain: str, now_ms: int) -> None:
@@ -122,6 +132,34 @@ def _check(path: Path, db: sqlite3.Connection, domain: str) -> None:
         raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}")
 
 
+def _compare(connection: Connection, witness: Witness, now_ms: int) -> bool:
+    """Begin a life of the database, with a new epoch if it is older than what was witnessed."""
+    with writing(connection):
+        db = driver(connection)
+        now = witnesses.stands(db)
+        after, beyond = epochs.number(now.epoch), now.count
+        try:
+            seen = witness.read()
+        except Damaged:
+            why = "is damaged"
+        else:
+            why = ""
+            if seen is None:
+                if now.count:
+                    why = "is missing"
+                else:
+                    witness.write(now)  # else a crash after the commit made it a missing one
+            elif witnesses.is_older(now, seen):
+                why = "saw more"
+                after = max(after, epochs.number(seen.epoch))
+                beyond = max(beyond, seen.count)
+        if why:
+            log.warning("the database may be older than its witness: new epoch", witness=why)
+            sessions.change_epoch(db, now_ms, after=after)
+        witnesses.count_up(db, beyond=beyond)
+    return bool(why)
+
+
 class ServeLock:
     """Held by `serve`, so that no second server runs on one database (rule C8)."""
 
@@ -161,6 +199,27 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
         self._directory = SqliteDirectory()
+
+    def begin_life(self, *, now_ms: int) -> bool:
+        """Compare the database with its witness, before `open` and before anybody is served; tells
+        whether it is an older copy, so that a new epoch has begun (rule C6).
+
+        Raises:
+            WitnessError: the witness cannot be read or written.
+        """
+        with self._engine.connect() as connection:
+            db = driver(connection)
+            try:
+                witness = Witness(self.path, sessions.secret(db))
+                restored = _compare(connection, witness, now_ms)
+                witness.stood = witnesses.stands(db)
+                witness.write(witness.stood)
+            except OSError as error:
+                raise WitnessError(f"{witness.path}: {error.strerror or error}") from error
+            except sqlite3.Error as error:
+                raise DatabaseError(f"{self.path}: {error}") from error
+        self._writer.witness = witness
+        return restored
 
     def open(self) -> None:
         """Start the writer."""

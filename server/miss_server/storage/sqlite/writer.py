@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -27,6 +27,7 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.sqlite import acks, sends
 from miss_server.storage.sqlite.engine import driver
+from miss_server.storage.sqlite.witness import FsyncFailed, Testimony, Witness, stands
 
 T = TypeVar("T")
 
@@ -64,6 +65,8 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.witness: Witness | None = None
+        """Told of what a restore must not undo, before anybody else is; set it before `start`."""
         self._jobs: list[_Job] = []
         self._wake = threading.Condition()
         self._stopping = False
@@ -133,21 +136,45 @@ class Writer:
         try:
             db.execute("BEGIN IMMEDIATE")
             self._settle(db, jobs)
+            news = self._news_for_the_witness(db, jobs)
             db.execute("COMMIT")
         except sqlite3.Error as error:
             if isinstance(error, _FAULTS):
                 self._commit_each(connection, jobs, error)
                 return
             if _fsync_failed(error):
-                sys.stderr.write(f"miss-server: the disk failed ({error}); stopping at once\n")
-                sys.stderr.flush()
-                os._exit(EXIT_DISK)
+                _stop_for_the_disk(error)
             _roll_back(db)
             log.error("commit failed", error=str(error), jobs=len(jobs))
             for job in jobs:
                 job.error = NotDurable(str(error))
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
             self._commit_each(connection, jobs, error)
+        else:
+            self._tell_witness(news, jobs)
+
+    def _news_for_the_witness(
+        self, db: sqlite3.Connection, jobs: Sequence[_Job]
+    ) -> Testimony | None:
+        if self.witness is None or not any(callable(job.work) for job in jobs):
+            return None  # sends and acks change nothing that it counts
+        now = stands(db)
+        return None if now == self.witness.stood else now
+
+    def _tell_witness(self, news: Testimony | None, jobs: Sequence[_Job]) -> None:
+        """After the commit, before the answers: see `witness` for why in this order."""
+        if self.witness is None or news is None:
+            return
+        self.witness.stood = news
+        try:
+            self.witness.write(news)
+        except FsyncFailed as error:
+            _stop_for_the_disk(error)
+        except OSError as error:
+            # Committed and told to nobody: the prekeys that were taken are lost, not reused.
+            log.error("witness not written", error=str(error), jobs=len(jobs))
+            for job in jobs:
+                job.error = NotDurable(str(error))
 
     def _commit_each(
         self, connection: Connection, jobs: Sequence[_Job], error: BaseException
@@ -200,6 +227,12 @@ class Writer:
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _stop_for_the_disk(error: Exception) -> NoReturn:
+    sys.stderr.write(f"miss-server: the disk failed ({error}); stopping at once\n")
+    sys.stderr.flush()
+    os._exit(EXIT_DISK)
 
 
 def _fsync_failed(error: sqlite3.Error) -> bool:
