@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import connections, crypto_cost, one_way, throughput
+from tests.bench import backlog, connections, crypto_cost, drain, one_way, throughput
 from tests.bench.figures import Figure, save, say
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
@@ -18,6 +18,14 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
     ),
     "connections": lambda quick: connections.figures(
         runs=1 if quick else 3, connections=1_000 if quick else connections.CONNECTIONS
+    ),
+    "drain": lambda quick: drain.figures(
+        runs=1 if quick else 3, waiting=1_000 if quick else drain.WAITING
+    ),
+    "backlog": lambda quick: backlog.figures(
+        runs=1 if quick else 3,
+        seconds=1.0 if quick else 4.0,
+        devices=5_000 if quick else backlog.DEVICES,
     ),
 }
 """What each part measures; the argument asks for a quick look."""

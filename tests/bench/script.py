@@ -53,13 +53,14 @@ def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: i
             own.append(msgspec.Raw(_encode(send)))
             ids.append(message)
             if kind == "message":
-                script.receipts[message] = _receipt(sender, recipient, message, at)
+                script.receipts[message] = encode_receipt(sender, recipient, message, at)
         script.sends.append(own)
         script.ids.append(ids)
     return script
 
 
-def _receipt(sender: Peer, recipient: Peer, message: bytes, at: int) -> msgspec.Raw:
+def encode_receipt(sender: Peer, recipient: Peer, message: bytes, at: int) -> msgspec.Raw:
+    """The recipient's signed `delivered`, ready to ride with an `ack`."""
     receipt = sign_receipt(
         recipient.signing_key,
         message=MessageId(message),

@@ -1,6 +1,6 @@
 """The benchmarks run: one short look at each, for no figure's sake but so that none rots."""
 
-from tests.bench import connections, crypto_cost, one_way, throughput
+from tests.bench import backlog, connections, crypto_cost, drain, one_way, throughput
 from tests.bench.slow_disk import DELAY_SECONDS
 
 
@@ -30,3 +30,15 @@ def test_one_way() -> None:
 
 def test_crypto_cost() -> None:
     assert all(figure.value > 0 for figure in crypto_cost.figures(rounds=2))
+
+
+def test_drain() -> None:
+    [wall, cpu, memory] = drain.figures(runs=1, waiting=600)
+    assert wall.value > 0
+    assert cpu.value >= 0
+    assert memory.unit == "MiB"
+
+
+def test_backlog() -> None:
+    figures = backlog.figures(runs=1, seconds=0.2, devices=8, connections=10)
+    assert all(figure.value > 0 for figure in figures)

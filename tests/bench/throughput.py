@@ -7,6 +7,7 @@ default settings on a real file; envelopes are opaque, everything else is real.
 import argparse
 import asyncio
 import gc
+import os
 import shutil
 import tempfile
 import time
@@ -28,7 +29,8 @@ from tests.bench.script import Script
 from tests.support.server import ServerProcess
 
 CONNECTIONS = 200
-WARM_UP_SECONDS = 0.5
+WARM_UP = 1 / 8
+"""Of the measured time, before it."""
 FASTEST = 20_000
 """Messages a second for which scripts are made: above this, a run ends early."""
 WALL, PER_CPU = Bar(6_000), Bar(8_000)
@@ -76,7 +78,7 @@ class Load:
 def prepare(folder: Path, cases: Sequence[Case], seconds: float, connections: int) -> Load:
     """Make the people, and sign and encode everything that they will say."""
     peers = populate(folder / "template.sqlite", connections)
-    each = int((WARM_UP_SECONDS + seconds) * FASTEST / connections)
+    each = int((1 + WARM_UP) * seconds * FASTEST / connections)
     kinds: set[f.Kind] = {case.kind for case in cases}
     load = Load(folder, peers, {kind: scripts.write(peers, each, kind=kind) for kind in kinds})
     gc.collect()
@@ -90,6 +92,7 @@ async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
     for left in load.folder.glob("miss.sqlite*"):
         left.unlink()
     shutil.copy(load.template, database)
+    os.sync()  # else the server's first fsyncs would wait for the copy
     module = "tests.bench.slow_disk" if case.slow_disk else "miss_server"
     server = ServerProcess(database, load.folder / "log", module=module)
     await server.start()
@@ -99,7 +102,7 @@ async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
         exchange = Exchange(links, load.scripts[case.kind], depth=case.depth)
         failed = exchange.failed()
         exchange.start()
-        await _pass(WARM_UP_SECONDS, exchange, failed)
+        await _pass(WARM_UP * seconds, exchange, failed)
         begun, cpu, count = time.perf_counter(), cpu_seconds(server.process.pid), exchange.completed
         await _pass(seconds, exchange, failed)
         wall = time.perf_counter() - begun
