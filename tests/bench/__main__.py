@@ -5,7 +5,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import backlog, connections, crypto_cost, drain, one_way, throughput
+from tests.bench import (
+    backlog,
+    connections,
+    crypto_cost,
+    drain,
+    one_way,
+    phone_day,
+    throughput,
+)
 from tests.bench.figures import Figure, save, say
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
@@ -27,6 +35,7 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         seconds=1.0 if quick else 4.0,
         devices=5_000 if quick else backlog.DEVICES,
     ),
+    "phone_day": lambda quick: phone_day.figures(messages=4 if quick else phone_day.MESSAGES),
 }
 """What each part measures; the argument asks for a quick look."""
 

@@ -1,6 +1,6 @@
 """The benchmarks run: one short look at each, for no figure's sake but so that none rots."""
 
-from tests.bench import backlog, connections, crypto_cost, drain, one_way, throughput
+from tests.bench import backlog, connections, crypto_cost, drain, one_way, phone_day, throughput
 from tests.bench.slow_disk import DELAY_SECONDS
 
 
@@ -41,4 +41,9 @@ def test_drain() -> None:
 
 def test_backlog() -> None:
     figures = backlog.figures(runs=1, seconds=0.2, devices=8, connections=10)
+    assert all(figure.value > 0 for figure in figures)
+
+
+def test_phone_day() -> None:
+    figures = phone_day.figures(messages=2, pings=3)
     assert all(figure.value > 0 for figure in figures)
