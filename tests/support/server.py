@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 DOMAIN = "miss.example"
 START_SECONDS = 30.0
@@ -38,6 +39,25 @@ def environment() -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8"}
 
 
+class Process(Protocol):
+    """What is needed of a child process; an `asyncio.subprocess.Process` has it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status once it was waited for, negative for a signal."""
+        ...
+
+    def send_signal(self, signal: int, /) -> None:
+        """Send it a signal."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait for its end; returns its exit status."""
+        ...
+
+
 @dataclass
 class ServerProcess:
     """`miss-server serve` as a child process; `start` before use, `stop` or `kill` after."""
@@ -51,20 +71,28 @@ class ServerProcess:
     """What `python -m` runs: the server, or a module that changes its surroundings first."""
     port: int = 0
     url: str = ""
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
 
     async def start(self) -> None:
         """Start it and wait until it listens; a restart listens on the same port."""
-        command = [sys.executable, "-m", self.module, "serve", "--database", str(self.database)]
-        command += ["--domain", self.domain, "--port", str(self.port), *self.options]
-        with self.log.open("ab") as log:
-            start = log.tell()
-            self.process = await asyncio.create_subprocess_exec(
-                *command, stdout=log, stderr=log, env=environment() | self.settings
-            )
+        words = ["serve", "--database", str(self.database), "--domain", self.domain]
+        words += ["--port", str(self.port), *self.options]
+        self.log.touch()
+        start = self.log.stat().st_size
+        self.process = await self.launch(words)
         async with asyncio.timeout(START_SECONDS):
             self.url = await self._wait_for_url(start)
         self.port = int(self.url.rsplit(":", 1)[1])
+
+    async def launch(self, words: Sequence[str]) -> Process:
+        """Start `miss-server` with these words, its output in the log."""
+        with self.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", self.module, *words),
+                stdout=log,
+                stderr=log,
+                env=environment() | self.settings,
+            )
 
     async def _wait_for_url(self, start: int) -> str:
         assert self.process is not None

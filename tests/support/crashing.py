@@ -1,0 +1,351 @@
+"""`miss-server` that ends hard at a chosen point, as a process does when the power fails.
+
+    python -m tests.support.crashing --at "commit.before submit" --nth 1 -- serve --database FILE
+    python -m tests.support.crashing --trace POINTS -- serve --database FILE
+
+It runs the real command line in this process and wraps its interfaces: the SQLite driver, the
+store's methods (they name what a commit is about), the witness, the doorbell, the filling of a
+directory, and what passes between uvicorn and the application. The product knows nothing of it.
+
+The points; `nth` counts each by itself:
+
+    taken POST /v1/prekeys, taken send    a request, a frame came; nothing was done with it
+    commit.before OP, commit.after OP     OP: the store's method, `fill`, `publish`, `tidy`, or `other`
+    witness.before, witness.after         the file beside the database is written
+    ring.before, ring.after               the doorbell rings (for at least one device)
+    reply.before NAME, reply.after NAME   NAME: a request as above, or the frame of the answer
+    delivery.before OP, delivery.after OP OP: deliver, gap, status
+
+`--trace` writes each point that was passed as a line. `--ahead` turns the server's clock on.
+`--fault` puts in a named fault of `tests.mutation`.
+"""
+
+import argparse
+import asyncio
+import functools
+import os
+import sqlite3
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import uvicorn
+
+from miss_server import app as server_app
+from miss_server import cli
+from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.relay.clock import SystemClock
+from miss_server.storage.accounts import Accounts
+from miss_server.storage.messages import Messages
+from miss_server.storage.sqlite.directory_filling import SqliteDirectoryFilling
+from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.sqlite.witness import Testimony, Witness
+
+CRASHED = 86
+"""The exit status of a process that ended at its point."""
+READS = {"device", "fetch", "heads", "epoch", "find", "listing", "links", "rosters"}
+READS |= {"account_of_code", "account_of_invitation", "count_prekeys"}
+"""The methods of the store that commit nothing."""
+DELIVERIES = frozenset({"deliver", "gap", "status"})
+ROUNDS = 5
+"""Turns of the event loop after which uvloop has written what it was given."""
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Points:
+    """Counts the points that the process passes, and ends it at the chosen one."""
+
+    def __init__(self, at: str, nth: int, trace: Path | None) -> None:
+        self._at, self._nth = at, nth
+        self._lock = threading.Lock()
+        self._seen: Counter[str] = Counter()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        self._trace = None if trace is None else os.open(trace, flags, 0o600)
+
+    def reached(self, point: str) -> bool:
+        """Note a point; whether the process is to end there."""
+        with self._lock:
+            self._seen[point] += 1
+            if self._trace is not None:
+                os.write(self._trace, f"{point}\n".encode())
+            return point == self._at and self._seen[point] == self._nth
+
+    def passed(self, point: str) -> None:
+        """Note a point, and end there if it is the chosen one."""
+        if self.reached(point):
+            end()
+
+
+def end() -> None:
+    """End at once: nothing is flushed, closed or told."""
+    os._exit(CRASHED)
+
+
+class Operations:
+    """What the store has been asked for and has not begun to commit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[str] = []
+        self._within = ""
+
+    def asked(self, name: str) -> None:
+        """An operation waits for the next transaction."""
+        with self._lock:
+            self._waiting.append(name)
+
+    @contextmanager
+    def within(self, name: str) -> Iterator[None]:
+        """Every transaction of this block is the operation's."""
+        self._within = name
+        try:
+            yield
+        finally:
+            self._within = ""
+
+    def begun(self) -> list[str]:
+        """A transaction began: what it is about."""
+        with self._lock:
+            about, self._waiting = self._waiting, []
+        return about or [self._within or "other"]
+
+
+def wrap_driver(points: Points, operations: Operations) -> None:
+    """Every commit of a write transaction is a point, named by what ran when it began."""
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, sql: str, *arguments: Any) -> Self:
+            connection = self.connection
+            assert isinstance(connection, Connection)
+            words = sql.upper().split(None, 2)
+            if words[:1] == ["BEGIN"] and words[1:2] in (["IMMEDIATE"], ["EXCLUSIVE"]):
+                super().execute(sql, *arguments)
+                connection.about = operations.begun()
+                return self
+            if words[:1] in (["ROLLBACK"], ["COMMIT"]) and words[1:2] != ["TO"]:
+                about, connection.about = connection.about, []
+                if words[0] == "COMMIT":
+                    return self._commit(sql, about)
+            return super().execute(sql, *arguments)
+
+        def _commit(self, sql: str, about: Sequence[str]) -> Self:
+            for name in about:
+                points.passed(f"commit.before {name}")
+            super().execute(sql)
+            for name in about:
+                points.passed(f"commit.after {name}")
+            return self
+
+    class Connection(sqlite3.Connection):
+        about: Sequence[str] = ()
+
+        def cursor(self, factory: Any = None) -> Any:
+            return super().cursor(Cursor)
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            cursor: sqlite3.Cursor = self.cursor()
+            return cursor.execute(*arguments)
+
+        def commit(self) -> None:
+            if self.in_transaction:
+                self.execute("COMMIT")
+
+        def rollback(self) -> None:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+
+    real = sqlite3.connect
+
+    @functools.wraps(real)
+    def connect(*arguments: Any, **options: Any) -> Any:
+        return real(*arguments, **(options | {"factory": Connection}))
+
+    for module in (sqlite3, sqlite3.dbapi2):
+        module.connect = connect  # type: ignore[attr-defined]  # the driver's own name
+
+
+def wrap_store(operations: Operations) -> None:
+    """The methods of the storage interfaces name what a commit is about."""
+    for interface in (Messages, Accounts):
+        for name in vars(interface):
+            real = getattr(SqliteStore, name, None)
+            if name not in READS and asyncio.iscoroutinefunction(real):
+                setattr(SqliteStore, name, _named(name, real, operations))
+    for name in ("fill", "publish", "tidy"):
+        filling = getattr(SqliteDirectoryFilling, name)
+
+        def work(*arguments: Any, _name: str = name, _real: Callable[..., Any] = filling) -> Any:
+            with operations.within(_name):
+                return _real(*arguments)
+
+        setattr(SqliteDirectoryFilling, name, work)
+
+
+def _named(
+    name: str, real: Callable[..., Awaitable[Any]], operations: Operations
+) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(real)
+    async def call(*arguments: Any, **options: Any) -> Any:
+        operations.asked(name)
+        return await real(*arguments, **options)
+
+    return call
+
+
+def wrap_doorbell(points: Points) -> None:
+    """Each ring for somebody is a point."""
+    real = MemoryDoorbell.ring
+
+    def ring(self: MemoryDoorbell, devices: Any) -> None:
+        if devices:
+            points.passed("ring.before")
+        real(self, devices)
+        if devices:
+            points.passed("ring.after")
+
+    MemoryDoorbell.ring = ring  # type: ignore[method-assign]  # what this module is for
+
+
+def wrap_witness(points: Points) -> None:
+    """Each writing of the witness is a point."""
+    real = Witness.write
+
+    def write(self: Witness, now: Testimony) -> None:
+        points.passed("witness.before")
+        real(self, now)
+        points.passed("witness.after")
+
+    Witness.write = write  # type: ignore[method-assign]  # what this module is for
+
+
+def wrap_application(points: Points) -> None:
+    """What uvicorn hands in and is handed: requests, frames, answers, deliveries."""
+    real = uvicorn.Config.load
+
+    def load(self: uvicorn.Config) -> None:
+        real(self)
+        self.loaded_app = _Application(self.loaded_app, points)
+
+    uvicorn.Config.load = load  # type: ignore[method-assign]  # what this module is for
+
+
+class _Application:
+    def __init__(self, inner: Any, points: Points) -> None:
+        self._inner = inner
+        self._points = points
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "websocket":
+                await self._inner(scope, self._receiving(receive), self._writing(send))
+            case "http":
+                name = _name_of(scope)
+                self._points.passed(f"taken {name}")
+                await self._inner(scope, receive, self._answering(send, name))
+            case _:
+                await self._inner(scope, receive, send)
+
+    def _receiving(self, receive: Receive) -> Receive:
+        async def take() -> Message:
+            message = await receive()
+            for op in _ops(message):
+                self._points.passed(f"taken {op}")
+            return message
+
+        return take
+
+    def _writing(self, send: Send) -> Send:
+        async def write(message: Message) -> None:
+            kinds = [("delivery" if op in DELIVERIES else "reply", op) for op in _ops(message)]
+            await self._around(send, message, kinds, kinds)
+
+        return write
+
+    def _answering(self, send: Send, name: str) -> Send:
+        async def answer(message: Message) -> None:
+            here = [("reply", name)]
+            begins = message["type"] == "http.response.start"
+            ends = message["type"] == "http.response.body" and not message.get("more_body")
+            await self._around(send, message, here if begins else (), here if ends else ())
+
+        return answer
+
+    async def _around(
+        self,
+        send: Send,
+        message: Message,
+        before: Sequence[tuple[str, str]],
+        after: Sequence[tuple[str, str]],
+    ) -> None:
+        for kind, name in before:
+            self._points.passed(f"{kind}.before {name}")
+        await send(message)
+        reached = [self._points.reached(f"{kind}.after {name}") for kind, name in after]
+        if any(reached):
+            for _ in range(ROUNDS):
+                await asyncio.sleep(0)
+            end()
+
+
+def _name_of(scope: Message) -> str:
+    parts = ("{address}" if "@" in part else part for part in scope["path"].split("/"))
+    return f"{scope['method']} {'/'.join(parts)}"
+
+
+def _ops(message: Message) -> list[str]:
+    """The frames of a WebSocket message."""
+    data = message.get("bytes")
+    try:
+        if data is not None:
+            frames = msgspec.msgpack.decode(data)
+        elif message.get("text") is not None:
+            frames = msgspec.json.decode(message["text"])
+        else:
+            return []
+        return [frame["op"] for frame in frames]
+    except (msgspec.MsgspecError, TypeError, KeyError):
+        return []
+
+
+def turn_clock(seconds: float) -> None:
+    """The server's clock goes ahead."""
+
+    class Ahead(SystemClock):
+        def now_ms(self) -> int:
+            return super().now_ms() + round(seconds * 1000)
+
+    server_app.SystemClock = Ahead  # type: ignore[attr-defined]  # the name that `serve` uses
+
+
+def main(words: Sequence[str]) -> None:
+    """Run `miss-server` with what follows `--`."""
+    options = argparse.ArgumentParser(prog="crashing")
+    options.add_argument("--at", default="")
+    options.add_argument("--nth", type=int, default=1)
+    options.add_argument("--trace", type=Path)
+    options.add_argument("--ahead", type=float, default=0.0)
+    options.add_argument("--fault", default="")
+    place = list(words).index("--")
+    chosen = options.parse_args(words[:place])
+    points, operations = Points(chosen.at, chosen.nth, chosen.trace), Operations()
+    wrap_driver(points, operations)
+    wrap_store(operations)
+    wrap_doorbell(points)
+    wrap_witness(points)
+    wrap_application(points)
+    if chosen.ahead:
+        turn_clock(chosen.ahead)
+    sys.argv = ["miss-server", *words[place + 1 :]]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
