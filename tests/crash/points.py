@@ -150,6 +150,7 @@ _ROWS: dict[str, tuple[str, ...]] = {
         "taken POST /v1/prekeys/claim",
         "commit use_nonce",
         "commit claim_prekeys",
+        "witness x2",
         "reply POST /v1/prekeys/claim",
     ),
     "charter": (
