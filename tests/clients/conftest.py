@@ -5,6 +5,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -106,7 +107,10 @@ async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
         await server.kill()
 
 
-async def until(events: AsyncIterator[Event], kind: type[Event]) -> Event:
+E = TypeVar("E")
+
+
+async def until(events: AsyncIterator[Event], kind: type[E]) -> E:
     """The next event of a kind."""
     async for event in events:
         if isinstance(event, kind):

@@ -2,14 +2,11 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
-import msgspec
 import pytest
 from nacl.signing import SigningKey
 
@@ -18,15 +15,11 @@ from miss_client.events import (
     Connection,
     ConnectionChanged,
     Distrusted,
-    EncryptedAgain,
     IdentityChanged,
     MessageReceived,
     Restored,
-    Unopened,
 )
-from miss_client.records import Outcome
 from miss_protocol import frames as f
-from miss_protocol import limits
 from miss_protocol.api import Rosters
 from miss_protocol.identity.roster import RosterEntry, found
 from tests.clients.conftest import QUICK, World, until
@@ -117,33 +110,19 @@ async def test_a_copy_of_an_older_state_is_found_out(world: World) -> None:
     assert told.value.trouble is Trouble.ROLLED_BACK
 
 
-def backup_of(database: Path) -> bytes:
-    """A backup as an operator takes it: the log's content is part of it."""
-    copy = database.with_suffix(".backup")
-    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
-    return copy.read_bytes()
-
-
 async def test_a_restored_server_is_noticed_and_gets_again_what_it_lost(world: World) -> None:
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     async with gp, nurse:
         await gp.wait_for_state(await gp.send([nurse.account], "un"), "delivered")
         await nurse.drained()
-    await world.server.stop()
-    backup = backup_of(world.server.database)
-    await world.server.start()
+    backup = await world.server.backup()
     gp, nurse = world.reopen(gp), world.reopen(nurse)
     async with gp:
         async with nurse:
             await gp.wait_for_state(await gp.send([nurse.account], "deux"), "delivered")
         lost = await gp.send([nurse.account], "trois")
         await gp.wait_for_state(lost, "sent")
-    await world.server.stop()
-    for file in world.server.database.parent.glob("miss.sqlite-*"):
-        file.unlink()
-    world.server.database.write_bytes(backup)
-    await world.server.start()
+    await world.server.put_back(backup)
     gp, nurse = world.reopen(gp), world.reopen(nurse)
     on_gp, on_nurse = gp.events(), nurse.events()
     async with gp, nurse:
@@ -154,88 +133,6 @@ async def test_a_restored_server_is_noticed_and_gets_again_what_it_lost(world: W
         await gp.wait_for_state(fourth, "delivered")
         texts = [one.text for one in nurse.messages()]
         assert texts == ["un", "deux", "trois", "quatre"]  # each once
-
-
-async def test_an_envelope_that_cannot_be_opened_is_encrypted_anew(world: World) -> None:
-    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
-    async with gp, nurse:
-        await gp.wait_for_state(await gp.send([nurse.account], "un"), "delivered")
-    gp, nurse = world.reopen(gp), world.reopen(nurse)
-    id = await gp.send([nurse.account], "deux")
-    await gp.outbox.encrypt()
-    [entry] = gp.vault.entries()
-    # Damage on the way: the wrap keeps its form and does not open.
-    send = gp.outbox.unsettled()[0]
-    wrap = send.wraps[0]
-    broken = f.DeviceWrap(wrap.device, wrap.wrap[:-1] + bytes([wrap.wrap[-1] ^ 1]))
-    entry.frame = msgspec.msgpack.encode(msgspec.structs.replace(send, wraps=(broken,)))
-    with gp.vault.store.transaction():
-        gp.vault.put_entry(entry)
-    on_gp, on_nurse = gp.events(), nurse.events()
-    async with gp, nurse:
-        unopened = await until(on_nurse, Unopened)
-        assert unopened == Unopened(gp.account, "undecryptable")
-        again = await until(on_gp, EncryptedAgain)
-        assert isinstance(again, EncryptedAgain)
-        assert (again.id, again.times, again.reason) == (id, 1, "undecryptable")
-        found = await gp.wait_for_state(id, "delivered")
-        assert found.state == "delivered"
-        assert [one.text for one in nurse.messages()] == ["un", "deux"]
-
-
-@pytest.mark.parametrize("whose", ["the recipient's", "one's own"])
-async def test_a_second_device_that_cannot_open_it_gets_it_anew(world: World, whose: str) -> None:
-    """Also after the first device had it, when the message is over for the outbox (rule D3)."""
-    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
-    async with gp, nurse:
-        tablet = await world.second(nurse if whose == "the recipient's" else gp)
-        async with tablet:
-            await gp.wait_for_state(await gp.send([nurse.account], "un"), "delivered")
-            await nurse.wait_for_state(await nurse.send([gp.account], "et"), "delivered")
-    gp, nurse, tablet = world.reopen(gp), world.reopen(nurse), world.reopen(tablet)
-    id = await gp.send([nurse.account], "deux")
-    await gp.outbox.encrypt()
-    [entry] = gp.vault.entries()
-    send = gp.outbox.unsettled()[0]
-    broken = tuple(
-        f.DeviceWrap(w.device, w.wrap[:-1] + bytes([w.wrap[-1] ^ 1]))
-        if w.device == tablet.vault.device
-        else w
-        for w in send.wraps
-    )
-    assert broken != send.wraps
-    entry.frame = msgspec.msgpack.encode(msgspec.structs.replace(send, wraps=broken))
-    with gp.vault.store.transaction():
-        gp.vault.put_entry(entry)
-    async with gp, nurse:
-        await gp.wait_for_state(id, "delivered")
-        assert not gp.vault.entries()
-        on_tablet = tablet.events()
-        async with tablet:
-            async for event in on_tablet:
-                if isinstance(event, MessageReceived) and event.text == "deux":
-                    break
-        assert gp.saved(id).state == "delivered"
-        assert gp.saved(id).again == 1
-
-
-async def test_a_message_that_never_opens_fails_after_three_tries(world: World) -> None:
-    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
-    async with gp, nurse:
-        id = await gp.send([nurse.account], "x")
-        await gp.wait_for_state(id, "delivered")
-    gp = world.reopen(gp)
-    message = gp.saved(id)
-    [(device, outcome)] = message.outcomes.items()
-    message.state = "sent"
-    message.outcomes[device] = Outcome(
-        outcome.account, "waiting", 0, outcome.wire, again=limits.RESENDS_MAX
-    )
-    with gp.vault.store.transaction():
-        gp.vault.put_message(message)
-    gp.outbox.status(f.Status(1, outcome.wire, 1, (f.DeviceState(device, "undecryptable", 1),)))
-    failed = gp.saved(id)
-    assert (failed.state, failed.reason) == ("failed", "undecryptable")
 
 
 async def test_receipts_that_do_not_verify_are_not_shown(world: World) -> None:

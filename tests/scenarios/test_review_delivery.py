@@ -18,7 +18,6 @@ from miss_protocol.suites import BODY_BUCKETS
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.clients.conftest import World, directory, world  # noqa: F401  # fixtures
-from tests.clients.test_recovery import backup_of
 from tests.support.devices import DOMAIN, NOW
 from tests.support.hosted import hosted
 from tests.support.mailing import Phone, opaque_body, pair, phone
@@ -135,18 +134,12 @@ async def test_a_sender_uncovers_a_restore_by_its_own_sends(world: World) -> Non
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     async with gp:
         await gp.drained()
-    await world.server.stop()
-    backup = backup_of(world.server.database)
-    await world.server.start()
+    backup = await world.server.backup()
     gp = world.reopen(gp)
     async with gp:
         lost = await gp.send([nurse.account], "un")
         await gp.wait_for_state(lost, "sent")
-    await world.server.stop()
-    for file in world.server.database.parent.glob("miss.sqlite-*"):
-        file.unlink()
-    world.server.database.write_bytes(backup)
-    await world.server.start()
+    await world.server.put_back(backup)
     gp = world.reopen(gp)
     async with gp, nurse:
         second = await gp.send([nurse.account], "deux")

@@ -219,12 +219,19 @@ def safety_vectors() -> dict[str, Any]:
 def body_vectors() -> dict[str, Any]:
     """Inner messages, their content and their bodies."""
     cases: list[dict[str, Any]] = []
-    for text in ("Bonjour", "é" * 100, "x" * 3000, "y" * 7000):
-        content = contents.encode(Text(text=text))
+    first = MessageId(b"message of alice")
+    for text, id, original in (
+        ("Bonjour", first, None),
+        ("é" * 100, first, None),
+        ("x" * 3000, first, None),
+        ("y" * 7000, first, None),
+        ("Bonjour", MessageId(b"the same, anew 1"), first),
+    ):
+        content = contents.encode(Text(text=text, original=original))
         message = inner.compose(
             PHONE.key,
             PHONE.certificate,
-            message=MessageId(b"message of alice"),
+            message=id,
             conversation=b"a conversation 1",
             sent_ms=NOW,
             recipients=[Recipient.of(V3), Recipient(OTHER_ACCOUNT, 1, b"\7" * 32)],
@@ -248,6 +255,7 @@ def body_vectors() -> dict[str, Any]:
                 "body": body,
                 "body_hash": bodies.body_hash(body),
             }
+            | ({} if original is None else {"original": original})
         )
     good: bytes = cases[0]["body"]
     return {

@@ -5,9 +5,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -129,6 +131,26 @@ class ServerProcess:
             self.process.send_signal(number)
         async with asyncio.timeout(STOP_SECONDS):
             return await self.process.wait()
+
+    async def backup(self) -> bytes:
+        """Stop it, take a backup as an operator does (the log's content is part of it), start."""
+        await self.stop()
+        copy = self.database.with_suffix(".backup")
+        with (
+            closing(sqlite3.connect(self.database)) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        await self.start()
+        return copy.read_bytes()
+
+    async def put_back(self, backup: bytes) -> None:
+        """Stop it, put a backup in the database's place, start."""
+        await self.stop()
+        for file in self.database.parent.glob(f"{self.database.name}-*"):
+            file.unlink()
+        self.database.write_bytes(backup)
+        await self.start()
 
     def code_for(self, person: str) -> str:
         """An enrolment code for a person of the directory, made by the operator's command."""

@@ -134,28 +134,41 @@ class Inbox:
             return
         control = isinstance(opened.content, contents.SessionAck)
         id = opened.message.id
-        self._vault.seen.put(row_hash, Seen(id, sender.device, now, control))
         self._judge(opened, sender, saved)
+        known = None if control else self._vault.messages.get(sender.device + opened.known_as)
+        if known is not None and known.says != opened.says:
+            self._refuse(row, "untrusted", saved)
+            return
+        self._vault.seen.put(row_hash, Seen(id, sender.device, now, control))
         if control:
             return
-        if self._vault.messages.get(sender.device + id) is None:
+        if known is None:
             self._keep(opened, sender, saved)
+        else:
+            self._know_again(known, id)
         self._owe(id, sender.device, ReceiptState.DELIVERED)
         if opened.first_of_session:
             self._outbox.answer_session(sender, opened.message.conversation)
+
+    def _know_again(self, known: Message, id: MessageId) -> None:
+        """A copy of a message that is here: nothing to show, but its sender asks under this id."""
+        known.wire = id
+        self._vault.put_message(known)
+        if known.read_ms:
+            self._owe(id, DeviceId(known.device), ReceiptState.READ)
 
     def _refuse(self, row: f.Deliver, reason: Reason, saved: Saved) -> None:
         self._vault.nacks.put(u64(row.position), reason)
         saved.events.append(Unopened(row.account, reason))
 
     def _keep(self, opened: Opened, sender: DeviceCertificate, saved: Saved) -> None:
-        signed = opened.message
+        signed, id = opened.message, opened.known_as
         own = sender.account == self._vault.account
         to = tuple(one.account for one in signed.recipients if one.account != sender.account)
         text, kind = shown(opened.content)
         self._vault.put_message(
             Message(
-                id=signed.id,
+                id=id,
                 account=sender.account,
                 device=sender.device,
                 conversation=signed.conversation,
@@ -166,11 +179,13 @@ class Inbox:
                 saved_ms=self._vault.clock(),
                 own=own,
                 reply_to=answered(opened.content),
+                wire=signed.id,
+                says=opened.says,
             )
         )
         saved.events.append(
             MessageReceived(
-                id=signed.id,
+                id=id,
                 sender=sender.account,
                 sender_name=self._contacts.name(sender.account),
                 text=text,
@@ -221,7 +236,7 @@ class Inbox:
         message.read_ms = self._vault.clock()
         with self._vault.store.transaction():
             self._vault.put_message(message)
-            self._owe(MessageId(message.id), DeviceId(message.device), ReceiptState.READ)
+            self._owe(MessageId(message.wire), DeviceId(message.device), ReceiptState.READ)
         return True
 
     def owed(self) -> list[Receipt]:

@@ -247,8 +247,10 @@ class Outbox:
         now = self._vault.clock()
         rosters = [r for a in self._accounts(draft) if (r := self._contacts.roster(a)) is not None]
         # After a refusal the id stays: where a restored server refuses what had been delivered, its
-        # recipients know it by that. Only what a device could not open gets another one.
+        # recipients know it by that. What a device could not open gets another one and names the
+        # first: the device may have shown it before.
         kept = draft.wire if draft.devices else draft.message
+        anew = bool(draft.devices) and draft.kind == "message"
         with self._vault.change() as endpoint:
             for peer in peers:
                 if endpoint.needs_session(peer, now_ms=now):
@@ -263,6 +265,7 @@ class Outbox:
                     recipients=[Recipient.of(roster) for roster in rosters],
                     id=MessageId(kept) if kept else None,
                     sent_ms=draft.sent_ms,
+                    original=MessageId(draft.message) if anew else None,
                 ),
                 peers,
                 now_ms=now,

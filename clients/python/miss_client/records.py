@@ -128,7 +128,7 @@ class Outcome(Struct):
 class Message(Struct):
     """A message that was received or written here.
 
-    `id` is the signed id (for one's own, of the first encryption). `state` is for own messages
+    `id` is the signed id of its first encryption. `state` is for own messages
     only, with `reason` if it failed; `again` counts how often it was encrypted anew. `to` are the
     recipient accounts without the sender's. `text` is what to show, whatever the kind.
     """
@@ -153,6 +153,10 @@ class Message(Struct):
     draft: Draft | None = None
     """What an own message was made from: one of its devices may fail to open it long after the others
     have it (rule D3)."""
+    wire: bytes = b""
+    """Of a received one, the id under which it came last: receipts are for that."""
+    says: bytes = b""
+    """Of a received one, what its copies must say too (`Opened.says`)."""
 
 
 class Seen(Struct):

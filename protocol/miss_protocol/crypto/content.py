@@ -4,6 +4,7 @@ Encoded as a msgpack map with the tag `kind`. The bytes are signed as they are, 
 be canonical; unknown fields are ignored. Spec: 04-encryption §9.
 """
 
+from contextlib import suppress
 from typing import Annotated
 
 import msgspec
@@ -22,9 +23,16 @@ Hash32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 
 
 class Content(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind"):
-    """Any content. `fallback` is what an application shows that does not know the kind."""
+    """Any content.
+
+    Attributes:
+        fallback: what an application shows that does not know the kind.
+        original: set when a message is encrypted anew under another id: the id under which its
+            sender first sent it.
+    """
 
     fallback: Annotated[str, Meta(max_length=TEXT_MAX)] = ""
+    original: Id | None = None
 
 
 class Text(Content, frozen=True, kw_only=True, tag="text"):
@@ -109,6 +117,7 @@ class Unknown(Content, frozen=True, kw_only=True, tag="\0unknown"):
 class _Header(Struct):
     kind: str = ""
     fallback: Annotated[str, Meta(max_length=TEXT_MAX)] = ""
+    original: Id | None = None
 
 
 KINDS: tuple[type[Content], ...] = (
@@ -140,9 +149,7 @@ def decode(data: bytes) -> Content:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return Unknown()
     decoder = _decoders.get(header.kind)
-    if decoder is None:
-        return Unknown(named=header.kind, fallback=header.fallback)
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return Unknown(named=header.kind, fallback=header.fallback)
+    if decoder is not None:
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            return decoder.decode(data)
+    return Unknown(named=header.kind, fallback=header.fallback, original=header.original)

@@ -19,6 +19,7 @@ same keys; one acknowledged before it was saved would be lost.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from nacl.signing import SigningKey
 
 from miss_protocol.crypto import body as bodies
@@ -32,8 +33,10 @@ from miss_protocol.crypto.pair import Order
 from miss_protocol.crypto.peers import Peer, Peers
 from miss_protocol.crypto.session import Session
 from miss_protocol.crypto.wrapped import Wrapped
+from miss_protocol.encoding import pack_all, u64
 from miss_protocol.errors import LocalError, RemoteError, Undecryptable, Untrusted
 from miss_protocol.identity.certificate import DeviceCertificate
+from miss_protocol.identity.digests import digest
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import ID_BYTES, AccountAddress, DeviceId, MessageId
 from miss_protocol.limits import BODY_MAX
@@ -49,8 +52,9 @@ class Outgoing:
         conversation: 16 bytes.
         content: what it says.
         recipients: every account it is for, with the verified roster used (`Recipient.of`).
-        id: 16 bytes; `None` draws a new one. Set it to encrypt the same message anew for a device
-            that could not open it.
+        id: 16 bytes; `None` draws a new one. Set it to repeat what the server refused.
+        original: the id of its first sending, if another one is drawn now because a device could
+            not open it: whoever has the message knows it again by that.
         sent_ms: when the user sent it, if not now.
         log_head: the directory log's head, if one is known.
     """
@@ -61,6 +65,7 @@ class Outgoing:
     id: MessageId | None = None
     sent_ms: int | None = None
     log_head: bytes = b""
+    original: MessageId | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +83,7 @@ class Opened:
     """A message decrypted and verified.
 
     Attributes:
-        message: signed by the sender; the client drops duplicates by (sender device, `message.id`)
+        message: signed by the sender; the client drops duplicates by (sender device, `known_as`)
             and compares the recipients' rosters with those it knows.
         content: what it says, decoded.
         first_of_session: the peer began a session with it: answer with a `SessionAck`.
@@ -91,6 +96,27 @@ class Opened:
     first_of_session: bool
     order: Order
     missing: int
+
+    @property
+    def known_as(self) -> MessageId:
+        """The id that the message keeps when it is encrypted anew: with the sender's device what a
+        client keeps it by. A receipt names `message.id`, which is all that the server knows."""
+        return self.content.original or self.message.id
+
+    @property
+    def says(self) -> bytes:
+        """32 bytes, the same for a message and its copies: what was said, when, where, to whom.
+
+        A client keeps it with the message and refuses whatever else comes as a copy of it: the
+        receipt for a copy that nobody is shown would be for words that nobody read.
+        """
+        return digest(
+            b"MiSS/1 says",
+            self.message.conversation,
+            u64(self.message.sent_ms),
+            pack_all(one.account.encode() for one in self.message.recipients),
+            contents.encode(msgspec.structs.replace(self.content, original=None)),
+        )
 
 
 class Endpoint:
@@ -222,7 +248,9 @@ class Endpoint:
             conversation=message.conversation,
             sent_ms=now_ms if message.sent_ms is None else message.sent_ms,
             recipients=message.recipients,
-            content=contents.encode(message.content),
+            content=contents.encode(
+                msgspec.structs.replace(message.content, original=message.original)
+            ),
             log_head=message.log_head,
         )
         key = self._random(bodies.CONTENT_KEY_BYTES)

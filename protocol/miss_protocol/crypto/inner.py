@@ -62,7 +62,8 @@ class InnerMessage:
     """A signed message.
 
     Attributes:
-        id: 16 random bytes; with the sender's device the key for dropping duplicates.
+        id: 16 random bytes; another one when it is encrypted anew for a device that could not open
+            it, whose `content` then names the first (`Content.original`).
         conversation: 16 bytes.
         sender: certificate id of the sending device, 32 bytes.
         sent_ms: Unix milliseconds by the sender's clock.

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from miss_protocol.crypto import keyring
 from miss_protocol.crypto.content import SessionAck, Text
-from miss_protocol.crypto.endpoint import Endpoint, Order, Outgoing
+from miss_protocol.crypto.endpoint import Endpoint, Opened, Order, Outgoing
 from miss_protocol.errors import Code, LocalError, Malformed, Refused, Undecryptable, Untrusted
 from miss_protocol.ids import MessageId
 from miss_protocol.limits import (
@@ -102,6 +102,34 @@ def test_the_caller_may_set_id_and_time(pair: tuple[Endpoint, Endpoint], bruno: 
     assert opened.message.id == message_id
     assert opened.message.sent_ms == NOW - 1
     assert opened.message.log_head == b"h"
+
+
+def test_a_message_encrypted_anew_is_known_as_the_same(
+    pair: tuple[Endpoint, Endpoint], alice: Person, bruno: Person
+) -> None:
+    a, b = pair
+    first = read(b, a, write(a, [b], [alice, bruno]))
+    assert first.known_as == first.message.id
+
+    def anew(text: str = "bonjour", conversation: bytes = b"c" * 16, sent_ms: int = NOW) -> Opened:
+        outgoing = Outgoing(
+            conversation,
+            Text(text=text),
+            [bruno.recipient, alice.recipient],
+            sent_ms=sent_ms,
+            original=first.message.id,
+        )
+        return read(b, a, a.seal(outgoing, [b.certificate], now_ms=NOW))
+
+    copy = anew()
+    assert copy.message.id != first.message.id
+    assert copy.known_as == first.known_as
+    assert copy.says == first.says
+    for other in (anew("bonsoir"), anew(conversation=b"d" * 16), anew(sent_ms=NOW + 1)):
+        assert other.known_as == first.known_as
+        assert other.says != first.says
+    for_one = Outgoing(b"c" * 16, Text(text="bonjour"), [bruno.recipient], sent_ms=NOW)
+    assert read(b, a, a.seal(for_one, [b.certificate], now_ms=NOW)).says != first.says
 
 
 def test_misuse_is_noticed_before_anything_changes(

@@ -159,10 +159,24 @@ def test_newer_fields_of_a_known_kind_are_ignored() -> None:
     assert contents.decode(data) == Text(text="bonjour")
 
 
+def test_a_first_sending_names_no_original() -> None:
+    plain = msgspec.msgpack.decode(contents.encode(Text(text="bonjour")))
+    assert plain == {"kind": "text", "text": "bonjour"}
+    anew = msgspec.msgpack.decode(contents.encode(Text(text="bonjour", original=ID)))
+    assert anew == plain | {"original": ID}
+
+
+@pytest.mark.parametrize("kind", ["poll", "text"])
+def test_a_copy_of_what_cannot_be_shown_is_still_known(kind: str) -> None:
+    data = msgspec.msgpack.encode({"kind": kind, "fallback": "f", "original": ID})
+    assert contents.decode(data) == Unknown(named=kind, fallback="f", original=ID)
+
+
 @pytest.mark.parametrize(
     ("data", "shown"),
     [
         (b"", Unknown()),
+        (msgspec.msgpack.encode({"kind": "text", "text": "x", "original": b"short"}), Unknown()),
         (b"\xff", Unknown()),
         (msgspec.msgpack.encode(["text"]), Unknown()),
         (b"\x91" * 100_000 + b"\xc0", Unknown()),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from miss_protocol.crypto import body as bodies
+from miss_protocol.crypto import content as contents
 from miss_protocol.crypto import inner
 from miss_protocol.crypto.content import Text
 from miss_protocol.crypto.endpoint import Endpoint
@@ -137,7 +138,12 @@ def test_bodies() -> None:
             h(case["body"]), MessageId(h(case["message"])), content_key=h(case["content_key"])
         )
         assert opened.hex() == case["inner"]
-        inner.decode(opened).verify(certificate)
+        message = inner.decode(opened)
+        message.verify(certificate)
+        content = contents.decode(message.content)
+        assert isinstance(content, contents.Text)
+        assert content.text == case["text"]
+        assert content.original == (h(case["original"]) if "original" in case else None)
     first = vectors["valid"][0]
     for case in vectors["invalid"]:
         with pytest.raises(Undecryptable):
