@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check bench fuzz coverage simulate schema clean
+.PHONY: demo test check bench growth fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -26,8 +26,11 @@ check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/done         ## figures, into bench.json; one part: ONLY=throughput; a quick look: QUICK=1
-	$(BIN)/python -m tests.bench --only '$(ONLY)' $(if $(QUICK),--quick)
+bench: .venv/done         ## figures, into bench.json: ONLY=throughput, QUICK=1, WRITE=1 (tests/bench)
+	$(BIN)/python -m tests.bench --only '$(ONLY)' $(if $(QUICK),--quick) $(if $(WRITE),--write)
+
+growth: .venv/done        ## what a message costs when accounts, connections and mailboxes grow
+	$(BIN)/python -m tests.bench.growth $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600

@@ -12,6 +12,7 @@ from tests.bench import (
     drain,
     one_way,
     phone_day,
+    readme,
     throughput,
 )
 from tests.bench.figures import Figure, save, say
@@ -45,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", choices=[*PARTS, ""], default="", help="one part")
     parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--write", action="store_true", help="also into the README of the bench")
     chosen = parser.parse_args()
     measured: list[Figure] = []
     for name, part in PARTS.items():
@@ -54,6 +56,8 @@ def main() -> None:
             say(figures)
             measured += figures
     save(measured, Path("bench.json"))
+    if chosen.write:
+        readme.write(Path("bench.json"))
 
 
 if __name__ == "__main__":

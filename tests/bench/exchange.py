@@ -1,7 +1,8 @@
 """Many connections that send to each other as fast as they are answered (a closed loop).
 
 The whole path of a message: send, `sent`, delivery, ack with a signed receipt, status to the
-sender, ack of the status. A `control` send ends with its delivery.
+sender, ack of the status. A `control` send ends with its delivery, and one for absent devices with
+`sent`.
 """
 
 import asyncio
@@ -36,12 +37,15 @@ class _Line:
 class Exchange:
     """The script's sends over the links, `depth` unanswered ones on each."""
 
-    def __init__(self, links: Sequence[Link], script: Script, *, depth: int) -> None:
+    def __init__(
+        self, links: Sequence[Link], script: Script, *, depth: int, ends_with_sent: bool = False
+    ) -> None:
         self.completed = 0
         self.exhausted = asyncio.Event()
         """A sender has nothing more to send: what follows would not be the full load."""
         self._receipts = script.receipts
         self._depth = depth
+        self._ends_with_sent = ends_with_sent
         self._stopped = False
         self._settled = asyncio.Event()
         self._lines = [_Line(link, sends) for link, sends in zip(links, script.sends, strict=True)]
@@ -86,6 +90,7 @@ class Exchange:
                 match frame:
                     case f.Sent():
                         out += self._next(line)
+                        self.completed += self._ends_with_sent
                     case f.Deliver():
                         due.position = frame.position
                         receipt = receipts.get(frame.id)

@@ -34,9 +34,16 @@ class Script:
     receipts: dict[bytes, msgspec.Raw] = field(default_factory=dict)
 
 
-def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: int = 1) -> Script:
-    """`each` sends from every peer to others at random. `control` has no receipts or statuses."""
-    chance = random.Random(seed)
+def write(
+    peers: Sequence[Peer],
+    each: int,
+    *,
+    kind: f.Kind = "message",
+    recipients: Sequence[Peer] | None = None,
+) -> Script:
+    """`each` sends from every peer to others at random. `control` has no receipts or statuses, and
+    `recipients` that are named are absent and sign none."""
+    chance = random.Random(1)
     script, body, wrap, at = Script(), opaque_body(), opaque_wrap(WRAP_BYTES), now_ms()
     for sender in peers:
         own: list[msgspec.Raw] = []
@@ -44,7 +51,7 @@ def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: i
         for sn in range(1, each + 1):
             recipient = sender
             while recipient is sender:
-                recipient = chance.choice(peers)
+                recipient = chance.choice(recipients or peers)
             message = os.urandom(16)
             send = f.Send(
                 sn, message, at, body, (f.DeviceWrap(recipient.device, wrap),),
@@ -52,7 +59,7 @@ def write(peers: Sequence[Peer], each: int, *, kind: f.Kind = "message", seed: i
             )  # fmt: skip
             own.append(msgspec.Raw(_encode(send)))
             ids.append(message)
-            if kind == "message":
+            if kind == "message" and recipients is None:
                 script.receipts[message] = encode_receipt(sender, recipient, message, at)
         script.sends.append(own)
         script.ids.append(ids)

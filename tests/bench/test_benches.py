@@ -1,6 +1,20 @@
 """The benchmarks run: one short look at each, for no figure's sake but so that none rots."""
 
-from tests.bench import backlog, connections, crypto_cost, drain, one_way, phone_day, throughput
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.bench import (
+    backlog,
+    connections,
+    crypto_cost,
+    drain,
+    growth,
+    one_way,
+    phone_day,
+    readme,
+    throughput,
+)
+from tests.bench.figures import Bar, Figure, save
 from tests.bench.slow_disk import DELAY_SECONDS
 
 
@@ -47,3 +61,21 @@ def test_backlog() -> None:
 def test_phone_day() -> None:
     figures = phone_day.figures(messages=2, pings=3)
     assert all(figure.value > 0 for figure in figures)
+
+
+def test_growth_and_what_is_written_of_it(tmp_path: Path) -> None:
+    scale = growth.Scale((20,), (12,), (2,), active=10, seconds=0.1)
+    found = growth.figures(runs=1, scale=scale)
+    wall = Figure("drain: wall", 4.0, "s", Bar(3, at_most=True), (3.5, 4.5))
+    save([wall, *found], tmp_path / "bench.json")
+    text = "".join(
+        f"# {name}\n<!-- {name} -->\nold\n<!-- /{name} -->\n" for name in ("figures", "growth")
+    )
+    (tmp_path / "README.md").write_text(text)
+    readme.write(tmp_path / "bench.json", tmp_path)
+    written = (tmp_path / "README.md").read_text()
+    assert "old" not in written
+    assert "| drain: wall | 4 s | 3.5 to 4.5 | at most 3 | **no** |" in written
+    assert "| connections | 12 |" in written
+    plot = ElementTree.parse(tmp_path / "growth.svg")  # noqa: S314  # we wrote it ourselves
+    assert len(plot.findall(".//{*}polyline")) == 3

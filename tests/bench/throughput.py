@@ -23,14 +23,12 @@ from tests.bench import script as scripts
 from tests.bench.exchange import Exchange
 from tests.bench.figures import Bar, Figure, medians, save, say
 from tests.bench.link import close_all, connect_all
-from tests.bench.machine import cpu_seconds
+from tests.bench.machine import cpu_seconds, still
 from tests.bench.population import Peer, populate
 from tests.bench.script import Script
 from tests.support.server import ServerProcess
 
 CONNECTIONS = 200
-WARM_UP = 1 / 8
-"""Of the measured time, before it."""
 FASTEST = 20_000
 """Messages a second for which scripts are made: above this, a run ends early."""
 WALL, PER_CPU = Bar(6_000), Bar(8_000)
@@ -44,6 +42,8 @@ class Case:
     depth: int
     kind: f.Kind = "message"
     slow_disk: bool = False
+    ends_with_sent: bool = False
+    """The recipients are absent: a message is done when its sender knows that it is durable."""
 
     @property
     def bars(self) -> tuple[Bar | None, Bar | None]:
@@ -67,7 +67,9 @@ class Load:
 
     folder: Path
     peers: Sequence[Peer]
-    scripts: dict[str, Script]
+    scripts: dict[f.Kind, Script]
+    idle: Sequence[Peer] = ()
+    """Who is connected too, and says nothing."""
 
     @property
     def template(self) -> Path:
@@ -78,7 +80,7 @@ class Load:
 def prepare(folder: Path, cases: Sequence[Case], seconds: float, connections: int) -> Load:
     """Make the people, and sign and encode everything that they will say."""
     peers = populate(folder / "template.sqlite", connections)
-    each = int((1 + WARM_UP) * seconds * FASTEST / connections)
+    each = sends_each(seconds, connections)
     kinds: set[f.Kind] = {case.kind for case in cases}
     load = Load(folder, peers, {kind: scripts.write(peers, each, kind=kind) for kind in kinds})
     gc.collect()
@@ -86,8 +88,17 @@ def prepare(folder: Path, cases: Sequence[Case], seconds: float, connections: in
     return load
 
 
+def sends_each(seconds: float, connections: int) -> int:
+    """How many sends a connection needs for a run."""
+    return int(seconds * FASTEST / connections)
+
+
 async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
-    """One run of one case on a fresh copy of the database."""
+    """One run of one case on a fresh copy of the database.
+
+    The time runs from the first send until the last message that was sent is done: a server that
+    takes sends more quickly than it delivers them gains nothing by that.
+    """
     database = load.folder / "miss.sqlite"
     for left in load.folder.glob("miss.sqlite*"):
         left.unlink()
@@ -99,16 +110,23 @@ async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
     assert server.process is not None
     try:
         links = await connect_all(server.socket_url, load.peers)
-        exchange = Exchange(links, load.scripts[case.kind], depth=case.depth)
+        idle = await connect_all(server.socket_url, load.idle)
+        if idle:
+            await still(server.process.pid)
+        exchange = Exchange(
+            links,
+            load.scripts[case.kind],
+            depth=case.depth,
+            ends_with_sent=case.ends_with_sent,
+        )
         failed = exchange.failed()
+        begun, cpu = time.perf_counter(), cpu_seconds(server.process.pid)
         exchange.start()
-        await _pass(WARM_UP * seconds, exchange, failed)
-        begun, cpu, count = time.perf_counter(), cpu_seconds(server.process.pid), exchange.completed
         await _pass(seconds, exchange, failed)
-        wall = time.perf_counter() - begun
-        cpu, count = cpu_seconds(server.process.pid) - cpu, exchange.completed - count
         await exchange.finish()
-        await close_all(links)
+        wall, cpu = time.perf_counter() - begun, cpu_seconds(server.process.pid) - cpu
+        count = exchange.completed
+        await close_all([*links, *idle])
         await failed
     finally:
         await server.stop()
