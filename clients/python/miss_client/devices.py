@@ -90,9 +90,11 @@ class Devices:
                 entry = RosterEntry(one.certificate, one.name, approve)
                 await self._change(add=entry)
                 return entry
-        for entry in self.listing():
+        # Perhaps it was let in already and the answer was lost: the server's roster tells then.
+        own = await self._contacts.refresh(self._vault.account)
+        for entry in own.entries:
             if link.matches(wanted, entry.certificate):
-                return entry  # it was let in already: the answer was lost
+                return entry
         raise ClientError(Trouble.NO_MATCH)
 
     async def revoke(self, device: DeviceId) -> Roster:
