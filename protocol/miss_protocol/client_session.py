@@ -310,6 +310,27 @@ class ClientSession:
         self._out.clear()
 
 
+def unsaved(row: Delivered | GapSeen, position: int) -> Delivered | GapSeen | None:
+    """What of a row is news to a store that holds everything up to `position`; None if nothing.
+
+    For two processes that share a store: what came on one's connection may have been saved by the
+    other, which fetched by HTTP (spec 03 §9). Of a gap that reaches beyond `position` only the rest
+    is left, with the digest of the whole. It counts one for each position that is cut off, and at
+    least one for each that is left.
+    """
+    if isinstance(row, Delivered):
+        return row if row.deliver.position > position else None
+    gap = row.gap
+    known = position - gap.first + 1
+    if known <= 0:
+        return row
+    hashes = gap.hashes[known:]
+    if not hashes:
+        return None
+    count = max(gap.count - known, len(hashes))
+    return GapSeen(f.Gap(position + 1, gap.last, gap.reason, count, hashes), row.digest)
+
+
 def batches(codec: Codec[f.ServerFrame] | Codec[f.ClientFrame], out: list[f.Frame]) -> list[bytes]:
     """Pack frames into as few messages as the limits allow."""
     if not out:

@@ -16,6 +16,7 @@ from miss_client.events import (
     Unopened,
 )
 from miss_client.transport import Timing
+from miss_protocol import client_session as s
 from miss_protocol import frames as f
 from miss_protocol.codec import server_codec
 from miss_protocol.errors import CloseCode, Code
@@ -180,6 +181,23 @@ async def test_a_dead_path_is_noticed_by_a_ping(world: World) -> None:
         while (await until(events, ConnectionChanged)).reason != "no answer to a ping":
             pass
         await client.drained()
+
+
+async def test_of_rows_that_the_store_holds_already_only_the_rest_is_told(world: World) -> None:
+    client = await world.enrol("gp")
+    hashes = (b"h" * 32, b"i" * 32)
+
+    async def saved(*rows: s.GapSeen) -> list[int]:
+        return [one.position async for one in client.inbox.take(rows)]
+
+    events = client.events()
+    assert await saved(s.GapSeen(f.Gap(1, 2, "expired", 2, hashes), b"2" * 32)) == [2]
+    assert await until(events, GapSeen) == GapSeen(2, "expired")
+    assert await saved(s.GapSeen(f.Gap(1, 2, "expired", 2, hashes), b"2" * 32)) == []
+    assert client.vault.cursor.position == 2
+    assert await saved(s.GapSeen(f.Gap(2, 3, "expired", 2, hashes), b"3" * 32)) == [3]
+    assert await until(events, GapSeen) == GapSeen(1, "expired")
+    assert (client.vault.cursor.position, client.vault.cursor.digest) == (3, b"3" * 32)
 
 
 async def test_a_gap_is_told_and_a_made_up_sender_is_refused(world: World) -> None:

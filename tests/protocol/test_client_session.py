@@ -162,6 +162,33 @@ def test_a_server_that_skips_repeats_or_miscounts_rows_is_not_believed(frame: f.
     assert (session.position, session.digest) == (0, EMPTY)
 
 
+def test_of_what_another_process_saved_only_the_rest_is_news() -> None:
+    hashes = tuple(bytes([n]) * 32 for n in range(4))
+    row, gap = s.Delivered(w.deliver(1), b"1"), s.GapSeen(f.Gap(2, 5, "quota", 9, hashes), b"5")
+    assert s.unsaved(row, 0) is row
+    assert s.unsaved(row, 1) is None
+    assert s.unsaved(gap, 0) is s.unsaved(gap, 1) is gap
+    rest = [s.unsaved(gap, position) for position in (2, 4)]
+    assert rest == [
+        s.GapSeen(f.Gap(3, 5, "quota", 8, hashes[1:]), b"5"),
+        s.GapSeen(f.Gap(5, 5, "quota", 6, hashes[3:]), b"5"),
+    ]
+    assert s.unsaved(gap, 5) is s.unsaved(gap, 6) is None
+    short = s.GapSeen(f.Gap(2, 5, "expired", 1, hashes), b"5")  # a server that counts too few
+    assert s.unsaved(short, 3) == s.GapSeen(f.Gap(4, 5, "expired", 2, hashes[2:]), b"5")
+
+
+def test_a_connection_that_the_store_has_overtaken_goes_on() -> None:
+    session = catching_up()
+    [event] = session.receive(message(f.Gap(1, 3, "expired", 3, (w.ROW_HASH,) * 3)))
+    assert isinstance(event, s.GapSeen)
+    assert s.unsaved(event, 2) == s.GapSeen(
+        f.Gap(3, 3, "expired", 1, (w.ROW_HASH,)), session.digest
+    )
+    session.ack(f.Ack(position=3))
+    assert session.receive(message(f.Drained(3))) == [s.CaughtUp(3)]
+
+
 def test_drained_elsewhere_than_was_delivered_is_not_believed() -> None:
     with pytest.raises(Malformed):
         catching_up().receive(message(w.deliver(1), f.Drained(2)))

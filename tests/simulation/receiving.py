@@ -21,13 +21,14 @@ class Receiving(Device):
 
     def _save(self, rows: Sequence[s.Delivered | s.GapSeen]) -> None:
         """One transaction for these rows."""
-        for row in rows:
+        for came in rows:
+            row = s.unsaved(came, self.disk.position)
+            if row is None:
+                continue  # this device's other process has saved it
             if isinstance(row, s.Delivered):
                 first = last = row.deliver.position
             else:
                 first, last = row.gap.first, row.gap.last
-            if last <= self.disk.position:
-                continue  # this device's other process has saved it
             if first != self.disk.position + 1:
                 raise ServerFault(f"position {first} after {self.disk.position}")
             if isinstance(row, s.Delivered):

@@ -61,6 +61,8 @@ class Inbox:
                 that were not yielded come again.
             ClientError: the store failed. Nothing of that batch happened.
         """
+        held = self._vault.cursor.position
+        rows = [new for row in rows if (new := s.unsaved(row, held)) is not None]
         for start in range(0, len(rows), BATCH):
             some = rows[start : start + BATCH]
             senders: dict[tuple[str, bytes], DeviceCertificate | None] = {}
