@@ -185,9 +185,13 @@ class Rosters(Struct):
 
 
 class PrekeysUploaded(Struct):
-    """`POST /v1/prekeys`: one-time prekeys with rising ids, and perhaps a new last resort."""
+    """`POST /v1/prekeys`: one-time prekeys with rising ids, and perhaps a new last resort.
+
+    `epoch` is the mailbox epoch in which they were made, empty if the device knew none.
+    """
 
     prekeys: Annotated[tuple[PrekeyBytes, ...], Meta(max_length=limits.PREKEYS_UPLOADED + 1)]
+    epoch: bytes = b""
 
 
 class PrekeyCount(Struct):

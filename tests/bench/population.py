@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nacl.signing import SigningKey
 
+from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.ids import AccountAddress, DeviceId, new_address
 from miss_server.storage.sqlite import accounts, sessions
 from miss_server.storage.sqlite.engine import driver, open_engine, writing
@@ -44,7 +45,8 @@ def populate(database: Path, count: int, *, keys: bool = True) -> list[Peer]:
         for number, peer in enumerate(peers):
             accounts.create(db, None, f"Bench {number}", peer.account, at)
             public = bytes(peer.key.verify_key) if peer.key else bytes(32)
-            sessions.add_device(db, peer.device, peer.account, public, "bench", at)
+            listed = DeviceCertificate(peer.account, peer.device, public, bytes(32), at, b"")
+            sessions.add_device(db, listed, "bench", at)
         db.executemany(
             "UPDATE accounts SET genesis = ?, roster_version = 1 WHERE address = ?",
             [(os.urandom(32), peer.account) for peer in peers],

@@ -10,9 +10,10 @@ from miss_client import client as clients
 from miss_client.calls import Calls, Nothing
 from miss_client.enrolment import begin_enrolment, check_name, preview_code
 from miss_client.errors import explain
-from miss_client.events import CharterChanged
+from miss_client.events import CharterChanged, Restored
 from miss_client.vault import Vault
 from miss_protocol import frames as f
+from miss_protocol import limits
 from miss_protocol.api import PrekeyCount, Prekeys, PrekeysClaimed
 from miss_protocol.errors import Code, Malformed, Untrusted
 from tests.clients.conftest import QUICK, World, until
@@ -72,6 +73,32 @@ async def test_a_device_that_joins_goes_on_after_an_interruption(world: World) -
             device_name="x",
         )
     assert unknown.value.code is Code.CODE_UNKNOWN
+
+
+async def test_a_device_that_joins_a_restored_server_hears_of_it_and_leaves_new_prekeys(
+    world: World,
+) -> None:
+    gp = await world.enrol("gp")
+    invitation = await gp.invite_device()
+    joining = await clients.join_account(
+        world.server.url, invitation.code, world.store("tablet"), device_name="t", timing=QUICK
+    )
+    await world.server.stop()
+    world.server.database.with_name(world.server.database.name + ".witness").unlink()
+    await world.server.start()
+    await gp.approve_device(joining.approval_code)
+    tablet = await joining.approved()
+    world.clients.append(tablet)
+    left = await tablet.calls.get("/v1/prekeys", PrekeyCount)
+    assert (left.count, left.highest) == (0, -1)  # what it brought may have been here before
+    events = tablet.events()
+    async with tablet:
+        assert isinstance(await until(events, Restored), Restored)
+        await tablet.drained()
+        while (left := await tablet.calls.get("/v1/prekeys", PrekeyCount)).count == 0:
+            pass  # the chore of the first connection is on its way
+    assert left.count == limits.PREKEYS_UPLOADED
+    assert left.highest > limits.PREKEYS_UPLOADED + 1
 
 
 async def test_two_devices_change_the_roster_at_once(world: World) -> None:

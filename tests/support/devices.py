@@ -41,13 +41,13 @@ class Person:
         """The first device."""
         return self.devices[0]
 
-    def make_device(self) -> Endpoint:
+    def make_device(self, now_ms: int = NOW) -> Endpoint:
         """A device that no roster lists yet."""
-        return Endpoint.create(self.account, now_ms=NOW, random=os.urandom)
+        return Endpoint.create(self.account, now_ms=now_ms, random=os.urandom)
 
-    def add_device(self, *, approve: bool = False) -> Endpoint:
+    def add_device(self, *, approve: bool = False, now_ms: int = NOW) -> Endpoint:
         """A further device, approved by the first."""
-        new = self.make_device()
+        new = self.make_device(now_ms)
         self.roster = rosters.succeed(
             self.roster,
             self.device.signing_key,

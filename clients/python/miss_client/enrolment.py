@@ -204,9 +204,14 @@ class Joining:
             now = self._vault.clock()
             prekeys = endpoint.new_prekeys(limits.PREKEYS_UPLOADED, now_ms=now)
             prekeys.append(endpoint.new_last_resort(now_ms=now))
-        await self._calls.post(
-            "/v1/prekeys", PrekeysUploaded(tuple(one.encode() for one in prekeys)), PrekeyCount
-        )
+        try:
+            await self._calls.post(
+                "/v1/prekeys", PrekeysUploaded(tuple(one.encode() for one in prekeys)), PrekeyCount
+            )
+        except RefusedByServer as refused:
+            # The server was restored meanwhile: the first connection is told so, and leaves others.
+            if refused.code is not Code.PREKEYS_STALE:
+                raise
         _ready(self._vault, newest, rosters)
 
     async def _rosters(self) -> tuple[bytes, ...]:

@@ -90,15 +90,14 @@ class Upkeep:
         wanted = limits.PREKEYS_UPLOADED - left if left < limits.PREKEYS_REFILL_AT else 0
         if not wanted and not last_resort:
             return
-        now = self._vault.clock()
+        now, epoch = self._vault.clock(), self._vault.cursor.epoch
         with self._vault.change() as endpoint:
             new = endpoint.new_prekeys(wanted, now_ms=now) if wanted else []
             if last_resort:
                 new.append(endpoint.new_last_resort(now_ms=now))
         # Saved first: a prekey whose private half is lost would make messages that nobody opens.
-        await self._calls.post(
-            "/v1/prekeys", PrekeysUploaded(tuple(one.encode() for one in new)), PrekeyCount
-        )
+        upload = PrekeysUploaded(tuple(one.encode() for one in new), epoch)
+        await self._calls.post("/v1/prekeys", upload, PrekeyCount)
 
     async def after_drained(self) -> None:
         """Rotate the last-resort prekey weekly, once nothing that used the old one waits."""

@@ -16,7 +16,8 @@ async def upload(request: Request) -> Response:
     """`POST /v1/prekeys`."""
     it = services(request)
     caller = await signed(request)
-    keys = [prekeys.decode(b) for b in parse(caller.body, api.PrekeysUploaded).prekeys]
+    given = parse(caller.body, api.PrekeysUploaded)
+    keys = [prekeys.decode(blob) for blob in given.prekeys]
     chain = await it.accounts.rosters(
         caller.device.account,
         after=caller.device.roster_version - 1,
@@ -27,7 +28,9 @@ async def upload(request: Request) -> Response:
         raise Refused(Code.REVOKED)
     for key in keys:
         key.verify(entry.certificate)
-    left, highest = await it.accounts.add_prekeys(caller.device.id, keys, now_ms=it.clock.now_ms())
+    left, highest = await it.accounts.add_prekeys(
+        caller.device.id, keys, epoch=given.epoch, now_ms=it.clock.now_ms()
+    )
     return reply(api.PrekeyCount(left, highest))
 
 

@@ -143,13 +143,20 @@ class Accounts(Protocol):
         ...
 
     async def add_prekeys(
-        self, device: DeviceId, prekeys: Sequence[SignedPrekey], *, now_ms: int
+        self,
+        device: DeviceId,
+        prekeys: Sequence[SignedPrekey],
+        *,
+        epoch: bytes = b"",
+        now_ms: int,
     ) -> tuple[int, int]:
         """Keep prekeys; returns (one-time ones left, highest id ever).
 
-        Ids only rise, ever, so that a key is never handed out again after a repeated upload or a
-        restore (invariant I11). Repeating the latest upload is accepted and adds nothing; ids
-        that are not above the highest otherwise raise `Refused(prekeys_stale)`.
+        Ids only rise, ever, so that a key is never handed out again after a repeated upload
+        (invariant I11). Repeating the latest upload is accepted and adds nothing; ids that are
+        not above the highest otherwise raise `Refused(prekeys_stale)`. So does any upload of a
+        device that was not told of the epoch in force, or that names another `epoch`: after a
+        restore these ids may have been handed out, and nobody here remembers it.
         """
         ...
 

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import prekeys as prekey
 from miss_protocol.ids import DeviceId
@@ -201,7 +202,8 @@ async def test_an_epoch_that_a_hello_began_is_witnessed(path: Path) -> None:
 
 async def test_a_device_that_has_not_heard_of_the_epoch_cannot_bring_keys_back(path: Path) -> None:
     async with life(path) as store:
-        gp, doctor = await pair(store)
+        _, doctor = await pair(store)
+        before = await store.epoch()
         backup = copy(path, "backup.sqlite")
         endpoint = next(d for d in doctor.person.devices if d.certificate.device == doctor.id)
         lost = endpoint.new_prekeys(2, now_ms=NOW)
@@ -216,10 +218,49 @@ async def test_a_device_that_has_not_heard_of_the_epoch_cannot_bring_keys_back(p
         assert await store.claim_prekeys([doctor.id], now_ms=NOW) == {}
         phone = Phone(store, doctor.certificate, doctor.person)
         assert (await phone.connect()).restored_since == LATER
+        # Nor by a request that was on its way while it was told.
+        with pytest.raises(Refused) as refused:
+            await store.add_prekeys(doctor.id, lost, epoch=before, now_ms=NOW)
+        assert refused.value.code is Code.PREKEYS_STALE
         fresh = endpoint.new_prekeys(1, now_ms=NOW)
-        assert (await store.add_prekeys(doctor.id, fresh, now_ms=NOW))[0] == 1
+        epoch = await store.epoch()
+        assert (await store.add_prekeys(doctor.id, fresh, epoch=epoch, now_ms=NOW))[0] == 1
         assert await claim(store, doctor.id) == fresh[0]
-        assert gp.id != doctor.id
+
+
+async def test_devices_that_a_restore_undid_and_that_are_listed_again(path: Path) -> None:
+    person, colleague = Person(), Person()
+    async with life(path) as store:
+        await enrol(store, person)
+        backup = copy(path, "backup.sqlite")
+        tablet = person.add_device()
+        await store.change_roster(person.roster, now_ms=NOW)
+        device = tablet.certificate.device
+        lost = tablet.new_prekeys(1, now_ms=NOW)
+        await store.add_prekeys(device, lost, now_ms=NOW)
+        await enrol(store, colleague)
+        taken = [await claim(store, one) for one in (device, colleague.device.certificate.device)]
+    assert not any(key.last_resort for key in taken)
+    put_back(path, backup)
+    async with life(path, restored=True) as store:
+        await store.change_roster(person.roster, now_ms=LATER)
+        with pytest.raises(Refused) as refused:
+            await store.add_prekeys(device, lost, now_ms=LATER)
+        assert refused.value.code is Code.PREKEYS_STALE
+        phone = Phone(store, tablet.certificate, person)
+        assert (await phone.connect(LATER)).restored_since == LATER
+        assert (await phone.connect(LATER)).restored_since is None
+        # An enrolment whose answer was lost is asked again, and finds nothing.
+        await enrol(store, colleague, now_ms=LATER)
+        assert (await claim(store, colleague.device.certificate.device)).last_resort
+        # One that was made well after the restore is nobody's past.
+        later = LATER + limits.CLOCK_SKEW_MAX * 1000 + 1
+        new = person.add_device(now_ms=later)
+        await store.change_roster(person.roster, now_ms=later)
+        fresh = new.new_prekeys(1, now_ms=later)
+        assert (await store.add_prekeys(new.certificate.device, fresh, now_ms=later))[0] == 1
+        phone = Phone(store, new.certificate, person)
+        assert (await phone.connect(later)).restored_since is None
 
 
 @pytest.mark.parametrize(

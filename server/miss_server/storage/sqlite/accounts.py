@@ -129,10 +129,10 @@ def enrol(db: sqlite3.Connection, enrolment: Enrolment, now_ms: int) -> AccountA
         "INSERT INTO rosters (account, version, roster) VALUES (?, 1, ?)",
         (address, roster.encode()),
     )
-    sessions.add_device(
-        db, certificate.device, address, certificate.signing_key, enrolment.app, now_ms
-    )
-    prekeys.add(db, certificate.device, enrolment.prekeys)
+    new = sessions.add_device(db, certificate, enrolment.app, now_ms)
+    # A repeat of what a restore undid brings one-time prekeys that may have been handed out.
+    safe = [key for key in enrolment.prekeys if new or key.last_resort]
+    prekeys.keep(db, certificate.device, safe)
     sign_charter(db, enrolment.acceptance, now_ms)
     db.execute(
         "UPDATE enrolment_codes SET used_ms = ?, used_by = ? WHERE code_hash = ?",

@@ -15,6 +15,9 @@ TELLS_AGAIN_MS = 24 * 3600 * 1000
 """One account's word alone begins a new epoch once in this time: a real second restore within it
 is told by any other account, a liar disturbs everybody once a day and stands in the log."""
 
+FIRST = 1
+"""The number of a new database's epoch: nothing was ever restored."""
+
 _NUMBER, _RANDOM, _MAC = 4, 4, 8
 _TOLD = "epoch told by "
 

@@ -13,19 +13,27 @@ ID_MAX = 2**53 - 1
 
 
 def add(
+    db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey], epoch: bytes
+) -> tuple[int, int]:
+    """Keep prekeys that a device made in the epoch in force, and said so or was told of it."""
+    noted = db.execute("SELECT epoch FROM devices WHERE id = ?", (device,)).fetchone()[0]
+    now = witness.stands(db).epoch
+    if prekeys and (noted != now or epoch not in (b"", now)):
+        # These may be keys that were handed out in the time that a restore undid, under ids that
+        # this older database does not remember.
+        raise Refused(Code.PREKEYS_STALE, "made before the epoch in force")
+    return keep(db, device, prekeys)
+
+
+def keep(
     db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey]
 ) -> tuple[int, int]:
     """Keep prekeys whose ids are above every id that this device ever uploaded."""
-    high, noted = db.execute(
-        "SELECT prekey_high, epoch FROM devices WHERE id = ?", (device,)
-    ).fetchone()
+    row = db.execute("SELECT prekey_high FROM devices WHERE id = ?", (device,)).fetchone()
+    high: int = row[0]
     ids = [prekey.id for prekey in prekeys]
     if len(set(ids)) != len(ids) or max(ids, default=0) > ID_MAX:
         raise Refused(Code.MALFORMED, "a prekey id twice, or one too high")
-    if ids and noted != witness.stands(db).epoch:
-        # It has not heard of the restore yet: these may be keys that were handed out in the lost
-        # time, under ids that this older database does not remember.
-        raise Refused(Code.PREKEYS_STALE, "made before the epoch in force")
     if ids and min(ids) <= high:
         if max(ids) <= high and _all_known(db, device, prekeys):
             return count(db, device)

@@ -56,7 +56,7 @@ def change(db: sqlite3.Connection, roster: Roster, now_ms: int) -> RosterChange:
         if db.execute("SELECT 1 FROM devices WHERE id = ?", (device,)).fetchone():
             raise Refused(Code.UNTRUSTED, "a device id that is in use")
         app = _link_name(db, roster.account, device)
-        sessions.add_device(db, device, roster.account, after[device].signing_key, app, now_ms)
+        sessions.add_device(db, after[device], app, now_ms)
     ring: set[bytes] = set()
     for device in revoked:
         ring |= _revoke(db, device, now_ms)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from miss_protocol import limits
 from miss_protocol.digest import EMPTY
+from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.messages import DeviceRecord, Greeting, SessionRefused, SessionStart
 from miss_server.storage.sqlite import epochs, witness
@@ -177,21 +178,35 @@ def note_seen(db: sqlite3.Connection, devices: Sequence[DeviceId], now_ms: int) 
 
 
 def add_device(
-    db: sqlite3.Connection,
-    device_id: DeviceId,
-    account: AccountAddress,
-    signing_key: bytes,
-    app: str,
-    now_ms: int,
-) -> None:
-    """Make a device and its empty mailbox."""
-    epoch, _ = current_epoch(db)
+    db: sqlite3.Connection, certificate: DeviceCertificate, app: str, now_ms: int
+) -> bool:
+    """Make a device and its empty mailbox; tells whether it is surely new.
+
+    One that is older than the epoch may have been here in the time that a restore undid. It counts
+    as not told of the epoch: at its first hello it learns that messages may be missing, and prekeys
+    that it made before are refused.
+    """
+    device_id, account = certificate.device, certificate.account
+    epoch, since = current_epoch(db)
+    is_new = (
+        epochs.number(epoch) == epochs.FIRST
+        or certificate.created_ms > since + limits.CLOCK_SKEW_MAX * 1000
+    )
     db.execute(
         "INSERT INTO devices (id, account, signing_key, created_ms, seen_ms, epoch, app)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (device_id, account, signing_key, now_ms, now_ms, epoch, app),
+        (
+            device_id,
+            account,
+            certificate.signing_key,
+            now_ms,
+            now_ms,
+            epoch if is_new else b"",
+            app,
+        ),
     )
     db.execute(
         "INSERT INTO mailboxes (device, digest, acked_digest) VALUES (?, ?, ?)",
         (device_id, EMPTY, EMPTY),
     )
+    return is_new

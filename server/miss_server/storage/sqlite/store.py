@@ -89,7 +89,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                     [
                         ("schema", str(SCHEMA_VERSION).encode()),
                         ("domain", domain.encode()),
-                        ("epoch", epochs.make(pepper, 1)),
+                        ("epoch", epochs.make(pepper, epochs.FIRST)),
                         ("epoch_ms", now_ms.to_bytes(8, "big")),
                         ("pepper", pepper),
                     ],
@@ -339,9 +339,14 @@ class SqliteStore:
         await self._write(accounts.sign_charter, acceptance, now_ms)
 
     async def add_prekeys(
-        self, device: DeviceId, prekeys_: Sequence[SignedPrekey], *, now_ms: int
+        self,
+        device: DeviceId,
+        prekeys_: Sequence[SignedPrekey],
+        *,
+        epoch: bytes = b"",
+        now_ms: int,
     ) -> tuple[int, int]:
-        return await self._write(prekeys.add, device, prekeys_)
+        return await self._write(prekeys.add, device, prekeys_, epoch)
 
     async def claim_prekeys(
         self, devices: Sequence[DeviceId], *, now_ms: int
