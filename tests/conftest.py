@@ -36,3 +36,17 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     assert process.process is not None
     assert process.process.returncode is None, process.log_text()
     assert await process.stop() == 0, process.log_text()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What found each fault of the mutation gate."""
+    lines = [
+        str(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "fault found" and report.when == "call"
+    ]
+    if lines:
+        terminalreporter.section("faults, and what found them")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

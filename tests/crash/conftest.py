@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.crash.homes import Homes, make_homes, move_in
 from tests.crash.stage import Base, Stage, make_base
 from tests.support.forks import Forks
 
@@ -29,5 +30,21 @@ async def stage(base: Base, forks: Forks, tmp_path: Path) -> AsyncIterator[Stage
     """A copy of the base for one test."""
     made = Stage.of(base, tmp_path, forks)
     yield made
-    if made.server.process is not None:
-        await made.server.kill()
+    await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def lived_in(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
+    """The homes of two people with the reference client, to be copied."""
+    return await make_homes(tmp_path_factory.mktemp("homes") / "after", forks)
+
+
+@pytest.fixture
+async def homes(
+    lived_in: Path, forks: Forks, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Homes]:
+    """A copy of the homes for one test, with a server."""
+    program = request.getfixturevalue("program") if "program" in request.fixturenames else ""
+    made = await move_in(lived_in, tmp_path / "homes", forks, program)
+    yield made
+    await made.close()

@@ -75,7 +75,7 @@ class HttpFetch(Play):
         send = stage.memory["send"]
         async with stage.tablet.live() as tablet, stage.phone.live() as phone:
             await tablet.settled()
-            assert tablet.kept == phone.kept == [send.id]
+            assert tablet.kept == phone.kept == [send.id], "not at each device exactly once"
         async with stage.gp.live() as gp:
             await gp.until(lambda: gp.states(send) == ["delivered", "delivered"])
 

@@ -206,17 +206,18 @@ _ROWS: dict[str, tuple[str, ...]] = {
 two sides. `x2`: at least twice, and cut at each."""
 
 
-def _expanded(row: tuple[str, ...]) -> dict[str, int]:
+def expanded(row: tuple[str, ...]) -> dict[str, int]:
+    """Each point of a row, and how often."""
     points: dict[str, int] = {}
     for item in row:
         what, _, times = item.partition(" x")
         kind, _, name = what.partition(" ")
-        for side in ("",) if kind == "taken" else (".before", ".after"):
+        for side in ("",) if kind in ("taken", "came") else (".before", ".after"):
             points[f"{kind}{side} {name}".strip()] = int(times or 1)
     return points
 
 
-POINTS = {name: _expanded(row) for name, row in _ROWS.items()}
+POINTS = {name: expanded(row) for name, row in _ROWS.items()}
 """For each play, its points and how often it passes them at least."""
 
 

@@ -13,9 +13,9 @@ import httpx2
 from websockets.exceptions import WebSocketException
 
 from tests.crash.party import Party
-from tests.support.crashing import CRASHED
 from tests.support.devices import Person
 from tests.support.forks import ForkedServer, Forks
+from tests.support.points import CRASHED
 from tests.support.wire import enrolled, further
 
 BROKEN = (WebSocketException, httpx2.TransportError, OSError, EOFError)
@@ -49,6 +49,8 @@ class Stage:
     gp: Party
     phone: Party
     tablet: Party
+    always: Sequence[str] = ()
+    """Options of every start."""
     memory: dict[str, Any] = field(default_factory=dict)
     """What else a play's devices have saved."""
 
@@ -64,7 +66,7 @@ class Stage:
 
     async def start(self, *crashing: str) -> bool:
         """Start the server; False if it ended at its point before it listened."""
-        self.server.crashing = crashing
+        self.server.crashing = [*crashing, *self.always]
         try:
             await self.server.start()
         except RuntimeError:
@@ -73,6 +75,11 @@ class Stage:
                 raise
             return False
         return True
+
+    async def close(self) -> None:
+        """End the server if it runs."""
+        if self.server.process is not None:
+            await self.server.kill()
 
     def check_file(self) -> None:
         """The database is whole. No server may be running."""

@@ -18,7 +18,7 @@ from miss_client.errors import Unreachable
 from miss_client.events import MessageReceived
 from tests.clients.conftest import QUICK, until
 from tests.crash.stage import Stage
-from tests.support.crashing import CRASHED
+from tests.support.points import CRASHED
 from tests.support.wire import new_account
 
 T = TypeVar("T")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.crash.killers import cut_and_go_on, prepare
 from tests.crash.points import PLAYS, POINTS, cases, is_aside
-from tests.crash.stage import Play, Stage
-from tests.support.crashing import CRASHED
+from tests.crash.stage import Stage
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -45,22 +45,4 @@ async def test_the_play_passes_the_points_of_the_table(
 
 @pytest.mark.parametrize(("name", "point", "nth"), cases())
 async def test_a_crash_breaks_no_promise(stage: Stage, name: str, point: str, nth: int) -> None:
-    play = PLAYS[name]()
-    await prepare(play, stage)
-    status = await play.cut(stage, "--at", point, "--nth", str(nth))
-    assert status == CRASHED, f"the play never came to its point: {stage.server.log_text()}"
-    stage.check_file()
-    await stage.start(*play.options)
-    await play.act(stage)
-    await play.check(stage)
-    await stage.server.kill()
-    assert "Traceback" not in stage.server.log_text()
-    stage.check_file()
-
-
-async def prepare(play: Play, stage: Stage) -> None:
-    """What was before the play."""
-    if type(play).prepare is not Play.prepare:
-        await stage.start()
-        await play.prepare(stage)
-        await stage.server.kill()
+    await cut_and_go_on(stage, name, point, nth)

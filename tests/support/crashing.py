@@ -23,17 +23,14 @@ The points; `nth` counts each by itself:
 import argparse
 import asyncio
 import functools
-import os
 import sqlite3
 import sys
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 import uvicorn
 
 from miss_server import app as server_app
@@ -45,9 +42,8 @@ from miss_server.storage.messages import Messages
 from miss_server.storage.sqlite.directory_filling import SqliteDirectoryFilling
 from miss_server.storage.sqlite.store import SqliteStore
 from miss_server.storage.sqlite.witness import Testimony, Witness
+from tests.support.points import Points, end, name_of_call, ops_of
 
-CRASHED = 86
-"""The exit status of a process that ended at its point."""
 READS = {"device", "fetch", "heads", "epoch", "find", "listing", "links", "rosters"}
 READS |= {"account_of_code", "account_of_invitation", "count_prekeys"}
 """The methods of the store that commit nothing."""
@@ -58,35 +54,6 @@ ROUNDS = 5
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-
-class Points:
-    """Counts the points that the process passes, and ends it at the chosen one."""
-
-    def __init__(self, at: str, nth: int, trace: Path | None) -> None:
-        self._at, self._nth = at, nth
-        self._lock = threading.Lock()
-        self._seen: Counter[str] = Counter()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._trace = None if trace is None else os.open(trace, flags, 0o600)
-
-    def reached(self, point: str) -> bool:
-        """Note a point; whether the process is to end there."""
-        with self._lock:
-            self._seen[point] += 1
-            if self._trace is not None:
-                os.write(self._trace, f"{point}\n".encode())
-            return point == self._at and self._seen[point] == self._nth
-
-    def passed(self, point: str) -> None:
-        """Note a point, and end there if it is the chosen one."""
-        if self.reached(point):
-            end()
-
-
-def end() -> None:
-    """End at once: nothing is flushed, closed or told."""
-    os._exit(CRASHED)
 
 
 class Operations:
@@ -247,7 +214,7 @@ class _Application:
             case "websocket":
                 await self._inner(scope, self._receiving(receive), self._writing(send))
             case "http":
-                name = _name_of(scope)
+                name = name_of_call(scope["method"], scope["path"])
                 self._points.passed(f"taken {name}")
                 await self._inner(scope, receive, self._answering(send, name))
             case _:
@@ -295,24 +262,9 @@ class _Application:
             end()
 
 
-def _name_of(scope: Message) -> str:
-    parts = ("{address}" if "@" in part else part for part in scope["path"].split("/"))
-    return f"{scope['method']} {'/'.join(parts)}"
-
-
 def _ops(message: Message) -> list[str]:
-    """The frames of a WebSocket message."""
-    data = message.get("bytes")
-    try:
-        if data is not None:
-            frames = msgspec.msgpack.decode(data)
-        elif message.get("text") is not None:
-            frames = msgspec.json.decode(message["text"])
-        else:
-            return []
-        return [frame["op"] for frame in frames]
-    except (msgspec.MsgspecError, TypeError, KeyError):
-        return []
+    """The frames of a WebSocket message of ASGI."""
+    return ops_of(message.get("bytes") or message.get("text") or "")
 
 
 def turn_clock(seconds: float) -> None:
@@ -344,7 +296,12 @@ def main(words: Sequence[str]) -> None:
     if chosen.ahead:
         turn_clock(chosen.ahead)
     sys.argv = ["miss-server", *words[place + 1 :]]
-    cli.main()
+    with ExitStack() as stack:
+        if chosen.fault:
+            from tests.mutation.played_faults import put_in
+
+            put_in(chosen.fault, stack)
+        cli.main()
 
 
 if __name__ == "__main__":

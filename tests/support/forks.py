@@ -1,4 +1,4 @@
-"""Many short-lived servers: each is forked from one process that has everything imported.
+"""Many short-lived servers and clients: each is forked from one process that has everything imported.
 
 Starting Python and importing the server takes a second, a fork some milliseconds; the crash tests
 start some hundred servers. The forking process (`python -m tests.support.forks`) has no thread and
@@ -20,8 +20,11 @@ from typing import Any, NoReturn
 
 from tests.support.server import ServerProcess, environment
 
+SERVER = "tests.support.crashing"
+CLIENT = "tests.support.crashing_client"
 WARM = (
-    "tests.support.crashing",
+    SERVER,
+    CLIENT,
     "uvicorn.loops.uvloop",
     "uvicorn.protocols.http.httptools_impl",
     "uvicorn.protocols.websockets.websockets_sansio_impl",
@@ -42,9 +45,15 @@ class Forks:
             text=True,
         )
 
-    def start(self, words: Sequence[str], log: Path, settings: dict[str, str]) -> "Forked":
-        """Run `tests.support.crashing` with these words in a child of its own."""
-        order = {"words": list(words), "log": str(log), "settings": settings}
+    def start(
+        self,
+        words: Sequence[str],
+        log: Path,
+        settings: dict[str, str] | None = None,
+        module: str = SERVER,
+    ) -> "Forked":
+        """Run the `main` of a module of `WARM` with these words in a child of its own."""
+        order = {"module": module, "words": list(words), "log": str(log), "settings": settings}
         return Forked(self, self._ask(order))
 
     def status(self, pid: int) -> int:
@@ -140,16 +149,14 @@ def main() -> None:
 
 def _run(order: dict[str, Any]) -> NoReturn:
     """The child: becomes the server and ends with its status."""
-    from tests.support import crashing
-
     status = 1
     try:
         log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for number, file in ((0, nothing), (1, log), (2, log)):
             os.dup2(file, number)
-        os.environ.update(order["settings"])
-        crashing.main(order["words"])
+        os.environ.update(order["settings"] or {})
+        sys.modules[order["module"]].main(order["words"])
         status = 0
     except SystemExit as told:
         status = told.code if isinstance(told.code, int) else 1 if told.code else 0
