@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check bench growth fuzz coverage simulate schema clean
+.PHONY: demo test check bench growth soak fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -31,6 +31,9 @@ bench: .venv/done         ## figures, into bench.json: ONLY=throughput, QUICK=1,
 
 growth: .venv/done        ## what a message costs when accounts, connections and mailboxes grow
 	$(BIN)/python -m tests.bench.growth $(if $(QUICK),--quick) $(if $(WRITE),--write)
+
+soak: .venv/done          ## ten minutes with people coming and going
+	$(BIN)/python -m tests.bench.soak $(if $(QUICK),--seconds 30) $(if $(WRITE),--write)
 
 fuzz: .venv/done          ## the long fuzz of codecs and state machines (the short one is in `make test`)
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600

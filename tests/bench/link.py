@@ -38,6 +38,8 @@ class Link(WSListener):
         self.position, self.digest, self.sn, self.epoch = 0, EMPTY, 0, b""
         self.transport: WSTransport | None = None
         self.taken: Callable[[Link, list[f.ServerFrame]], list[Any]] | None = None
+        self.first: list[Any] = []
+        """Frames that are said right after the welcome, before anything is acknowledged."""
         self.closing = False
 
     # --- picows -----------------------------------------------------------------------------------
@@ -81,6 +83,7 @@ class Link(WSListener):
                     self.say([self._hello(frame)])
                 case f.Welcome():
                     self.epoch = frame.epoch
+                    self.say(self.first)
                 case f.Drained():
                     self.live.set_result(None)
                 case _:
@@ -110,6 +113,13 @@ class Link(WSListener):
         self.closing = True
         assert self.transport is not None
         self.transport.send_close(WSCloseCode.OK)
+        await asyncio.wait([self.over])
+
+    async def break_off(self) -> None:
+        """Vanish, as a phone that loses its network (but the server is told by a reset)."""
+        self.closing = True
+        assert self.transport is not None
+        self.transport.disconnect(False)
         await asyncio.wait([self.over])
 
 

@@ -12,6 +12,7 @@ from tests.bench import (
     one_way,
     phone_day,
     readme,
+    soak,
     throughput,
 )
 from tests.bench.figures import Bar, Figure, save
@@ -79,3 +80,10 @@ def test_growth_and_what_is_written_of_it(tmp_path: Path) -> None:
     assert "| connections | 12 |" in written
     plot = ElementTree.parse(tmp_path / "growth.svg")  # noqa: S314  # we wrote it ourselves
     assert len(plot.findall(".//{*}polyline")) == 3
+
+
+def test_soak() -> None:
+    figures = soak.figures(seconds=2, devices=8, rate=50, kept=1)
+    assert figures[0].value > 0
+    left = [figure.value for figure in figures if figure.unit == "rows"]
+    assert left == [0, 0, 0]
