@@ -78,11 +78,11 @@ def say(figures: Iterable[Figure]) -> None:
 
 
 def save(figures: Sequence[Figure], path: Path) -> None:
-    """Write bench.json: what is there under other names stays."""
+    """Write into bench.json: what is there under other names stays."""
     what, where = commit(), machine()
-    rows = [figure.record(what, where) for figure in figures]
+    rows: dict[str, dict[str, object]] = {}
     if path.exists():
-        new = {row["name"] for row in rows}
-        rows = [row for row in json.loads(path.read_text()) if row["name"] not in new] + rows
-    path.write_text(json.dumps(rows, indent=1) + "\n")
-    sys.stdout.write(f"{path}: {what}, {where}\n")
+        rows = {row["name"]: row for row in json.loads(path.read_text())}
+    for figure in figures:
+        rows[figure.name] = figure.record(what, where)
+    path.write_text(json.dumps([*rows.values()], indent=1) + "\n")

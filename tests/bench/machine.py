@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def machine() -> str:
         f"{os.cpu_count()} x {model}, {memory} GiB, {platform.system()} {platform.release()},"
         f" Python {platform.python_version()}"
     )
+
+
+def busy() -> str:
+    """A warning if others use this machine now, else nothing."""
+    load = os.getloadavg()[0]
+    return f"The machine is busy (load {load:.1f}): these figures are noise.\n" if load > 1 else ""
+
+
+def fsync_ms(folder: Path, count: int = 200) -> list[float]:
+    """How long appending 4 KiB to a file takes until it is on disk: `count` times, sorted."""
+    taken: list[float] = []
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(count):
+            begun = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            taken.append((time.perf_counter() - begun) * 1000)
+    return sorted(taken)
 
 
 def cpu_seconds(pid: int) -> float:
