@@ -9,6 +9,8 @@ import pytest_asyncio
 
 from tests.support.server import ServerProcess
 
+pytest.register_assert_rewrite("tests.crash")  # the plays and their people assert, too
+
 # A shell that runs the tests in the background lets them ignore SIGINT, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

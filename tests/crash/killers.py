@@ -3,6 +3,7 @@
 Each raises what a test fails with; `KILLERS` has those that the gate's faults name.
 """
 
+import asyncio
 import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -82,6 +83,31 @@ async def restore_and_go_on(homes: Homes) -> None:
             pass
         await gp.wait_for_state(id, "delivered")
     assert [one.text for one in homes.open("nurse").messages()] == [*TEXTS, "trois"]
+
+
+async def come_back(homes: Homes, point: str) -> None:
+    """End the server under two connected clients, which nobody tells."""
+    await homes.server.kill()
+    homes.server.crashing = ("--at", point)
+    await homes.server.start()
+    ending = homes.server.process
+    gp, nurse = homes.open("gp"), homes.open("nurse")
+    assert ending is not None
+
+    async def start_again() -> None:
+        assert await ending.wait() == CRASHED
+        homes.server.crashing = ()
+        await homes.server.start()
+
+    starting = asyncio.create_task(start_again())
+    async with gp, nurse:
+        await gp.send([nurse.account], "trois")
+        for message in gp.messages():
+            await gp.wait_for_state(message.id, "delivered")  # type: ignore[arg-type]  # an id
+        await starting
+        await gp.connected()
+    texts = [one.text for one in homes.open("nurse").messages()]
+    assert texts == [one.text for one in homes.open("gp").messages()] == [*TEXTS, "trois"]
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,10 @@ class Party(Device):
         while not done():
             self._changed.clear()
             change = asyncio.create_task(self._changed.wait())
-            await asyncio.wait({change, self._listening}, return_when=asyncio.FIRST_COMPLETED)
-            change.cancel()
+            try:
+                await asyncio.wait({change, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                change.cancel()
             if self._listening.done() and not done():
                 self._listening.result()
 
@@ -138,6 +140,9 @@ class Party(Device):
                 assert known == reply, "a send was answered in two ways"
                 self.outbox.pop(reply.sn, None)
             case events.StatusChanged(status):
+                for one in status.devices:
+                    signed = one.state in ("delivered", "read")
+                    assert bool(one.signature) == signed, "a receipt came without its signature"
                 states = self.statuses.setdefault(status.id, {})
                 states |= {one.device: one.state for one in status.devices}
                 await line.put(f.Ack(tick=status.tick))

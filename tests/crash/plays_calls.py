@@ -126,6 +126,44 @@ class PrekeyClaim(Play):
         assert count.count == 0
 
 
+class Restore(Play):
+    """A database that was put back: noticed as it starts, told to the phone, prekeys made anew."""
+
+    async def prepare(self, stage: Stage) -> None:
+        async with stage.phone.live():
+            pass
+        await stage.server.stop()
+        backup = stage.server.database.read_bytes()
+        await stage.start()
+        stage.memory["old"] = {await claim(stage) for _ in range(2)}
+        assert await stage.server.stop() == 0  # the log is empty now
+        stage.server.database.write_bytes(backup)
+
+    async def act(self, stage: Stage) -> None:
+        phone, memory = stage.phone, stage.memory
+        async with phone.line() as line:
+            welcome = await line.log_in()
+            if "told" not in memory:
+                assert isinstance(welcome.restored, int)
+                assert isinstance(welcome.digest, bytes)
+                phone.position, phone.digest = welcome.acked, welcome.digest
+                memory["told"] = True
+        if "new" not in memory:
+            endpoint = phone.person.devices[0]
+            keys = endpoint.new_prekeys(3, now_ms=now_ms())
+            keys.append(endpoint.new_last_resort(now_ms=now_ms()))
+            memory["new"] = tuple(key.encode() for key in keys)
+        upload = api.PrekeysUploaded(memory["new"])
+        await phone.result("POST", "/v1/prekeys", upload, api.PrekeyCount)
+
+    async def check(self, stage: Stage) -> None:
+        claimed = [await claim(stage) for _ in range(5)]
+        assert set(claimed) == set(stage.memory["new"])
+        assert not set(claimed) & stage.memory["old"], "a prekey was handed out twice"
+        async with stage.phone.live():
+            pass
+
+
 class Charter(Play):
     """A device signs the charter again."""
 

@@ -1,4 +1,5 @@
-"""The reference client ends at each of its own points, hard, and starts again on the same store.
+"""The reference client ends at each of its own points, hard, and starts again on the same store;
+and the server ends under it.
 
     pytest 'tests/crash/test_clients.py::test_a_client_may_end_anywhere[receive-came deliver-1]'
 
@@ -13,7 +14,24 @@ import pytest
 
 from tests.crash.client_points import BESIDE, POINTS, cases
 from tests.crash.homes import Homes
-from tests.crash.killers import die_and_go_on, restore_and_go_on
+from tests.crash.killers import come_back, die_and_go_on, restore_and_go_on
+
+ENDS = (
+    "commit.after begin_session",
+    "reply.before welcome",
+    "taken send",
+    "commit.before submit",
+    "commit.after submit",
+    "ring.before",
+    "reply.before sent",
+    "delivery.before deliver",
+    "delivery.after deliver",
+    "taken ack",
+    "commit.after acknowledge",
+    "reply.before acked",
+    "delivery.before status",
+)
+"""Where the server ends under clients that are connected."""
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -34,6 +52,11 @@ async def test_the_client_passes_the_points_of_the_table(
 @pytest.mark.parametrize(("program", "point", "nth"), cases())
 async def test_a_client_may_end_anywhere(homes: Homes, program: str, point: str, nth: int) -> None:
     await die_and_go_on(homes, program, point, nth)
+
+
+@pytest.mark.parametrize("point", ENDS)
+async def test_clients_come_back_by_themselves(homes: Homes, point: str) -> None:
+    await come_back(homes, point)
 
 
 async def test_a_restored_server_gets_again_what_it_called_sent(homes: Homes) -> None:
