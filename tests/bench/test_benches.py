@@ -30,6 +30,12 @@ def test_throughput_on_a_slow_disk() -> None:
     assert wall.value < 10 / DELAY_SECONDS
 
 
+def test_profile() -> None:
+    table = throughput.profile(throughput.CASES[1], 0.3, connections=10)
+    assert "miss-writer" in table
+    assert "MainThread" in table
+
+
 def test_connections() -> None:
     [memory, wall, per_cpu] = connections.figures(runs=1, connections=30)
     assert memory.unit == "KiB"

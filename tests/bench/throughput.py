@@ -7,8 +7,10 @@ default settings on a real file; envelopes are opaque, everything else is real.
 import argparse
 import asyncio
 import gc
+import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ from tests.support.server import ServerProcess
 CONNECTIONS = 200
 FASTEST = 20_000
 """Messages a second for which scripts are made: above this, a run ends early."""
+PROFILE_LINES = 40
 WALL, PER_CPU = Bar(6_000), Bar(8_000)
 
 
@@ -93,19 +96,25 @@ def sends_each(seconds: float, connections: int) -> int:
     return int(seconds * FASTEST / connections)
 
 
-async def measure(load: Load, case: Case, seconds: float) -> list[Figure]:
+async def measure(
+    load: Load, case: Case, seconds: float, profile: Path | None = None
+) -> list[Figure]:
     """One run of one case on a fresh copy of the database.
 
     The time runs from the first send until the last message that was sent is done: a server that
-    takes sends more quickly than it delivers them gains nothing by that.
+    takes sends more quickly than it delivers them gains nothing by that. With `profile`, the server
+    writes there where its time went, on the normal disk, and needs some per cent more.
     """
     database = load.folder / "miss.sqlite"
     for left in load.folder.glob("miss.sqlite*"):
         left.unlink()
     shutil.copy(load.template, database)
     os.sync()  # else the server's first fsyncs would wait for the copy
-    module = "tests.bench.slow_disk" if case.slow_disk else "miss_server"
-    server = ServerProcess(database, load.folder / "log", module=module)
+    server = ServerProcess(database, load.folder / "log")
+    if profile is not None:
+        server.module, server.settings = "tests.bench.profiled", {"BENCH_PROFILE": str(profile)}
+    elif case.slow_disk:
+        server.module = "tests.bench.slow_disk"
     await server.start()
     assert server.process is not None
     try:
@@ -165,13 +174,40 @@ def figures(
     return [figure for case in cases for figure in medians(measured[case])]
 
 
+def profile(case: Case, seconds: float, *, connections: int = CONNECTIONS) -> str:
+    """Where the server's CPU time goes in one run: by thread, and the dearest functions."""
+    with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
+        load = prepare(Path(folder), [case], seconds, connections)
+        path = Path(folder) / "profile.json"
+        try:
+            uvloop.run(measure(load, case, seconds, path))
+        finally:
+            gc.unfreeze()
+        rows = json.loads(path.read_text())
+    total = sum(own for *_, own, _ in rows)
+    threads: dict[str, float] = {}
+    for thread, _, _, own, _ in rows:
+        threads[thread] = threads.get(thread, 0.0) + own
+    shares = ", ".join(f"{thread} {own / total:.0%}" for thread, own in threads.items())
+    lines = [f"{case.name}: {shares}", "  itself  with what it calls"]
+    for thread, file, function, own, below in sorted(rows, key=lambda row: -row[3])[:PROFILE_LINES]:
+        lines.append(f"{own / total:8.1%} {below / total:8.1%}  {thread:<14} {file}: {function}")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Durable messages a second.")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--profile", action="store_true", help="show where the server's time goes")
     chosen = parser.parse_args()
+    if chosen.profile:
+        for case in CASES:
+            if chosen.only in case.name:
+                sys.stdout.write(profile(case, chosen.seconds))
+        return
     found = figures(runs=chosen.runs, seconds=chosen.seconds, only=chosen.only)
     say(found)
     save(found, Path("bench.json"))
