@@ -71,6 +71,8 @@ class ServerProcess:
     settings: dict[str, str] = field(default_factory=dict)
     module: str = "miss_server"
     """What `python -m` runs: the server, or a module that changes its surroundings first."""
+    under: Sequence[str] = ()
+    """A command that runs the server as its own process: `ip netns exec`, `strace -D`."""
     port: int = 0
     url: str = ""
     process: Process | None = None
@@ -90,7 +92,7 @@ class ServerProcess:
         """Start `miss-server` with these words, its output in the log."""
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self.module, *words),
+                *(*self.under, sys.executable, "-m", self.module, *words),
                 stdout=log,
                 stderr=log,
                 env=environment() | self.settings,

@@ -1,0 +1,380 @@
+"""One device of the crowd: it speaks the protocol as the specification asks, over a real socket.
+
+Opaque envelopes, real signatures. What a phone's store would hold is in attributes and outlives
+every connection: position, digest, epoch, `sn`, the outbox and the receipts that are owed.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import UNSET
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.typing import Subprotocol
+
+from miss_protocol import client_session as events
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.codec import client_codec
+from miss_protocol.digest import envelope_hash
+from miss_protocol.errors import CloseCode, Malformed, Untrusted
+from miss_protocol.identity.certificate import DeviceCertificate
+from miss_protocol.identity.receipts import Receipt, ReceiptState, verify_receipt
+from miss_protocol.ids import DeviceId, MessageId
+from tests.load.history import History, Letter
+from tests.support.wire import Device
+
+BACK_OFF_FIRST = 0.1
+BACK_OFF_MAX = 1.0
+"""A tenth and a sixtieth of the specification's: the shape counts, a run should not wait."""
+ENCRYPTED_ANEW = frozenset({"unconfirmed", "stale_roster"})
+"""Refusals after which a client encrypts the message anew, under the next number."""
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a phone uses its connection."""
+
+    ping_every: float = 5.0
+    """Seconds of silence before it asks whether the server is there (the specification: 300)."""
+    patience: float = 10.0
+    """Seconds that it waits for the pong, or for a write to leave."""
+    narrow: bool = False
+    """It takes next to nothing from the socket that nobody reads."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A place in the outbox, kept until the recipient's last state (spec 03-session §6)."""
+
+    send: f.Send
+    recipient: DeviceCertificate
+    settled: bool = False
+
+
+class Phone:
+    """A device; `run` keeps it connected until it is cancelled.
+
+    Args:
+        url: asked at each connection: the WebSocket's address, or a bad proxy's.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        device: Device,
+        history: History,
+        url: Callable[[], str],
+        seed: int,
+        manners: Manners,
+    ) -> None:
+        self.number = number
+        self.device = device
+        self.history = history
+        self.url = url
+        self.manners = manners
+        self.certificate = device.person.device.certificate
+        self.timed = True
+        self.welcomed = False
+        self.stopped_by: int | None = None
+        self.reading = asyncio.Event()
+        """Cleared, the phone stops reading its socket."""
+        self.reading.set()
+        self._chance = random.Random(seed)
+        self._known: set[bytes] = set()
+        self._outbox: dict[int, _Entry] = {}
+        self._number_of: dict[bytes, int] = {}
+        self._drafts: deque[_Entry] = deque()
+        self._queue: list[int] = []
+        self._hold_until = 0.0
+        self._settled = 0
+        self._owed: dict[bytes, Receipt] = {}
+        self._refs: dict[int, list[bytes]] = {}
+        self._last_ref = 0
+        self._wake = asyncio.Event()
+        self._come_back_after = 0.0
+        self._session: events.ClientSession | None = None
+
+    # --- its user -----------------------------------------------------------------------------------
+
+    def write(self, other: "Phone", due: float) -> None:
+        """Send a message: numbered and handed in as soon as the connection allows."""
+        send = self.device.send(other.device.person, sn=1)
+        self.history.wrote(send.id, Letter(self.number, other.number, due, other.timed))
+        self._drafts.append(_Entry(send, other.certificate))
+        self._wake.set()
+
+    # --- its connection -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and again after each end, doubling the wait (spec 03-session §10)."""
+        wait = BACK_OFF_FIRST
+        while self.stopped_by is None:
+            self._come_back_after = 0.0
+            logins = self.history.logins
+            try:
+                await self._connect()
+            except ConnectionClosed as end:
+                self._closed(end.rcvd.code if end.rcvd is not None else None)
+            except (OSError, EOFError, TimeoutError, WebSocketException):
+                pass  # the line broke: that is what these runs are about
+            finally:
+                self.welcomed = False
+                self._session = None
+            wait = BACK_OFF_FIRST if self.history.logins > logins else min(2 * wait, BACK_OFF_MAX)
+            longest = self._come_back_after + wait
+            await asyncio.sleep(self._chance.uniform(self._come_back_after, longest))
+
+    def _closed(self, code: int | None) -> None:
+        if code is None or events.close_reason(code)[0]:
+            return
+        self.stopped_by = code
+        self.history.broken.append(f"a device was turned away with {code}")
+        self.history.note()
+
+    async def _connect(self) -> None:
+        async with connect(
+            self.url(),
+            subprotocols=[Subprotocol(f.MSGPACK)],
+            compression=None,
+            ping_interval=None,
+            proxy=None,
+            open_timeout=self.manners.patience,
+            close_timeout=0.5,
+            max_size=limits.TRANSPORT_MAX,
+            max_queue=1 if self.manners.narrow else 64,
+        ) as socket:
+            self._session = events.ClientSession(
+                client_codec(), position=self.device.position, digest=self.device.digest
+            )
+            self._refs.clear()
+            tasks = [
+                asyncio.create_task(self._read(socket, self._session)),
+                asyncio.create_task(self._write(socket, self._session)),
+            ]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            faults = [one for one in results if isinstance(one, Exception)]
+            # A write that fails says less than the close code that the reader found.
+            faults.sort(key=lambda one: not isinstance(one, ConnectionClosed))
+            if faults:
+                raise faults[0]
+
+    async def _read(self, socket: ClientConnection, session: events.ClientSession) -> None:
+        asked = 0
+        while True:
+            await self.reading.wait()
+            wait = self.manners.patience if asked else self.manners.ping_every
+            try:
+                async with asyncio.timeout(wait):
+                    data = await socket.recv()
+            except TimeoutError:
+                if asked:
+                    raise
+                asked = 1
+                session.ping(asked)
+                self._wake.set()
+                continue
+            asked = 0
+            assert isinstance(data, bytes)
+            try:
+                happened = session.receive(data)
+            except Malformed as error:
+                self.history.broken.append(f"skipped: {error}")
+                await socket.close(CloseCode.PROTOCOL)
+                raise ConnectionError("the server does not count as it should") from error
+            self._take(happened, session)
+            self._wake.set()
+
+    async def _write(self, socket: ClientConnection, session: events.ClientSession) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self.welcomed:
+                self._hand_in(session)
+            for message in session.data_to_send():
+                async with asyncio.timeout(self.manners.patience):
+                    await socket.send(message)
+
+    # --- sending ------------------------------------------------------------------------------------
+
+    def _hand_in(self, session: events.ClientSession) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._hold_until:
+            return
+        while session.may_send and self._queue:
+            entry = self._outbox.get(heapq.heappop(self._queue))
+            if entry is not None:  # else its recipient had it before the answer came
+                session.send(entry.send)
+        while session.may_send and self._drafts:
+            session.send(self._number(self._drafts.popleft()).send)
+
+    def _number(self, entry: _Entry) -> _Entry:
+        self.device.sn += 1
+        entry.send = msgspec.structs.replace(entry.send, sn=self.device.sn)
+        self._outbox[self.device.sn] = entry
+        self._number_of[entry.send.id] = self.device.sn
+        return entry
+
+    def _hold(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._hold_until = max(self._hold_until, loop.time() + seconds)
+        loop.call_later(self._hold_until - loop.time() + 0.001, self._wake.set)
+
+    def _answered(self, reply: f.Sent | f.Refused) -> None:
+        self._settled = max(self._settled, reply.sn)
+        entry = self._outbox.get(reply.sn)
+        if entry is None or entry.settled:
+            return
+        if isinstance(reply, f.Sent):
+            entry.settled = True
+            self.history.acknowledged(entry.send.id, asyncio.get_running_loop().time())
+            return
+        del self._outbox[reply.sn]
+        del self._number_of[entry.send.id]
+        if reply.code in ENCRYPTED_ANEW:
+            self._drafts.append(entry)
+            self._hold(min(reply.retry_after if reply.retry_after is not UNSET else 0.1, 1.0))
+        else:
+            self.history.ended(entry.send.id, reply.code)
+
+    def _stands(self, status: f.Status) -> None:
+        number = self._number_of.get(status.id)
+        if number is None:
+            return
+        entry = self._outbox[number]
+        for state in status.devices:
+            if state.device == entry.recipient.device and state.state != "waiting":
+                if state.state == "delivered" and not self._proven(entry, state):
+                    self.history.broken.append("a delivery without its receipt")
+                del self._outbox[number], self._number_of[status.id]
+                self.history.ended(status.id, state.state)
+
+    def _proven(self, entry: _Entry, state: f.DeviceState) -> bool:
+        receipt = Receipt(
+            MessageId(entry.send.id),
+            self.device.id,
+            DeviceId(state.device),
+            ReceiptState(state.state),
+            state.at,
+            state.signature,
+        )
+        try:
+            verify_receipt(receipt, entry.recipient)
+        except Untrusted:
+            return False
+        return True
+
+    # --- receiving ----------------------------------------------------------------------------------
+
+    def _take(self, happened: list[events.Event], session: events.ClientSession) -> None:
+        position: int | None = None
+        tick: int | None = None
+        receipts: list[Receipt] = []
+        for event in happened:
+            match event:
+                case events.Challenged(challenge):
+                    self._greet(challenge, session)
+                case events.Welcomed(welcome):
+                    self._welcome(welcome, session)
+                case events.Delivered(row, digest):
+                    position = row.position
+                    receipts.append(self._keep(row, digest))
+                case events.GapSeen(gap, digest):
+                    position = gap.last
+                    self.device.position, self.device.digest = gap.last, digest
+                    self.history.missed += gap.count
+                case events.Settled(reply):
+                    self._answered(reply)
+                case events.RetryWanted(reply):
+                    self.history.retries += 1
+                    heapq.heappush(self._queue, reply.sn)
+                    self._hold(reply.retry_after)
+                case events.StatusChanged(status):
+                    tick = status.tick
+                    self._stands(status)
+                case events.AckStored(ref):
+                    for id in self._refs.pop(ref, []):
+                        self._owed.pop(id, None)
+                case events.ErrorTold(error):
+                    self._refused(error, session)
+                case events.Leaving(bye):
+                    self._come_back_after = bye.retry_after
+                case events.CaughtUp():
+                    pass
+        if position is not None or tick is not None:
+            self._acknowledge(session, position, tick, receipts)
+
+    def _greet(self, challenge: f.Challenge, session: events.ClientSession) -> None:
+        session.hello(self.device.hello(challenge, settled=self._settled))
+
+    def _welcome(self, welcome: f.Welcome, session: events.ClientSession) -> None:
+        device = self.device
+        device.epoch = welcome.epoch
+        if welcome.restored is not UNSET:
+            self.history.restores += 1
+            device.position, device.digest = session.position, session.digest
+            entries = [self._outbox[number] for number in sorted(self._outbox)]
+            self._outbox.clear()
+            for entry in entries:
+                entry.settled = False
+                self._number(entry)
+        elif welcome.sn > device.sn:
+            self.history.broken.append("the server counts more sends than there were")
+        self._queue = sorted(sn for sn, entry in self._outbox.items() if not entry.settled)
+        self._hold_until = 0.0
+        self.welcomed = True
+        self.history.logins += 1
+        self.history.note()
+        self._acknowledge(session, device.position, None, list(self._owed.values()))
+
+    def _keep(self, row: f.Deliver, digest: bytes) -> Receipt:
+        self.device.position, self.device.digest = row.position, digest
+        row_hash = envelope_hash(row.account, row.device, row.id, row.body, row.wrap)
+        if row_hash not in self._known:
+            self._known.add(row_hash)
+            self.history.shown(row.id, self.number, asyncio.get_running_loop().time())
+        receipt = self._owed[row.id] = self.device.receipt(row)
+        return receipt
+
+    def _acknowledge(
+        self,
+        session: events.ClientSession,
+        position: int | None,
+        tick: int | None,
+        receipts: list[Receipt],
+    ) -> None:
+        # No receipt may come behind the ack that covers its row (spec 03-session §7).
+        most = limits.RECEIPTS_PER_ACK_MAX
+        chunks = [receipts[start : start + most] for start in range(0, len(receipts), most)]
+        for last, some in [(some is chunks[-1], some) for some in chunks] or [(True, [])]:
+            ack = f.Ack(receipts=tuple(some))
+            if last:
+                ack.position = UNSET if position is None else position
+                ack.tick = UNSET if tick is None else tick
+            if some:
+                self._last_ref += 1
+                self._refs[self._last_ref] = [one.message for one in some]
+                ack.ref = self._last_ref
+            session.ack(ack)
+
+    def _refused(self, error: f.Error, session: events.ClientSession) -> None:
+        if error.code == "receipt_unknown" and error.ref is not UNSET:
+            # A restored server does not know what it delivered: one by one, the others count.
+            ids = self._refs.pop(error.ref, [])
+            if len(ids) == 1:
+                self._owed.pop(ids[0], None)
+            else:
+                for id in ids:
+                    self._acknowledge(session, None, None, [self._owed[id]])
+        elif error.code != "busy":
+            self.history.broken.append(f"error {error.code} about {error.about}")
