@@ -1,7 +1,7 @@
 """Named faults in delivery and storage: what somebody could get wrong, and which world finds it.
 
 Each fault wraps real functions for the length of a `with` block; nothing in the product knows of
-them. Two are of the model device, because what they break is the client's duty (spec 03 §3).
+them. Three are of the model device, because what they break is the client's duty (spec 03 §3).
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ from miss_server.storage.sqlite import acks, epochs, mailboxes, sends, sessions
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.sends import _Batch
 from miss_server.storage.sqlite.writer import Writer, _Job
+from tests.simulation.letters import Letter
 from tests.simulation.phone import Dies, Phone
 
 
@@ -357,9 +358,14 @@ def restore_without_resubmission(stack: ExitStack) -> None:
     stack.enter_context(patch.object(Phone, "_note_epoch", note))
 
 
+def copies_not_recognised(stack: ExitStack) -> None:
+    """A device keeps messages by the id under which they came (the model's)."""
+    stack.enter_context(patch.object(Letter, "known_as", property(lambda letter: letter.id)))
+
+
 ALL = (
     Fault(sent_before_commit, (0, 3), ("I1",)),
-    Fault(failed_commit_called_done, (10, 20), ("I1",)),
+    Fault(failed_commit_called_done, (17, 20), ("I1",)),
     Fault(stale_roster_check, (0, 2), ("C1",)),
     Fault(delete_on_send, (0, 3), ("I2",)),
     Fault(no_sweep, (1, 5), ("I8",)),
@@ -378,5 +384,6 @@ ALL = (
     Fault(positions_unchecked, (0, 3), ("position",)),
     Fault(ack_before_save, (4, 7), ("I2",)),
     Fault(restore_without_resubmission, (4, 13), ("I13",)),
+    Fault(copies_not_recognised, (37, 52), ("I4",)),
 )
 """Every fault, with worlds that find it and how what they say begins."""

@@ -24,6 +24,9 @@ class Draft:
     tries: int = 0
     not_before_ms: int = 0
     poison: bool = False
+    """One device cannot open what is encrypted for all."""
+    poison_again: bool = False
+    """The same, but only once the server refused it: the device may have shown it by then."""
     large: bool = False
     wire: bytes = b""
     """The id under which it was refused; it stays."""
@@ -86,10 +89,14 @@ class Disk:
     wires: dict[bytes, int] = field(default_factory=dict)
     seen: dict[bytes, Seen] = field(default_factory=dict)
     """By the hash of the row."""
-    ids: set[tuple[bytes, bytes]] = field(default_factory=set)
-    """(sender device, signed id) of what was shown."""
+    first_ids: dict[int, bytes] = field(default_factory=dict)
+    """By message: the id under which it was first sent."""
+    ids: dict[tuple[bytes, bytes], bytes] = field(default_factory=dict)
+    """The id under which it came last, by sender device and first id, of what was shown."""
+    read: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """(sender device, first id) of what the user read aloud."""
     shown: list[tuple[bytes, bytes, int]] = field(default_factory=list)
-    """(sender device, signed id, message), as the user saw them come."""
+    """(sender device, first id, message), as the user saw them come."""
     gaps: list[tuple[str, int, int]] = field(default_factory=list)
     """(reason, first, last), as the user was told."""
     unopened: set[tuple[bytes, bytes]] = field(default_factory=set)

@@ -47,8 +47,7 @@ class Profile:
 
     small_mailbox: bool = False
     restores: bool = False
-    """The database may be put back to an older copy. Every envelope can be opened then: one that
-    could not, was encrypted anew under another id, and is submitted again, is shown twice."""
+    """The database may be put back to an older copy."""
     old_phones: bool = False
     """A device may be put back to an older copy."""
     clock_steps: bool = False

@@ -30,7 +30,8 @@ class Happenings(Ground):
                 to,
                 self._phone_time(),
                 TTLS[(b // 3) % 4],
-                poison=(b // 12) % 6 == 0 and not self.profile.restores,
+                poison=(b // 12) % 6 == 0,
+                poison_again=(b // 12) % 6 in (1, 2) and self.profile.restores,
                 large=(b // 72) % 4 == 0,
             )
         )

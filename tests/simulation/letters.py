@@ -16,6 +16,13 @@ class Letter(msgspec.Struct, array_like=True, frozen=True):
     sender: bytes
     message: int
     """The user's message; the same after it was encrypted anew. 0 for a session ack."""
+    original: bytes = b""
+    """The id of its first sending, if it got another one."""
+
+    @property
+    def known_as(self) -> bytes:
+        """The id by which its readers keep it."""
+        return self.original or self.id
 
 
 class _Wrap(msgspec.Struct, array_like=True):

@@ -55,10 +55,13 @@ class Receiving(Device):
         disk.seen[row_hash] = Seen(letter.id, letter.sender, letter.message)
         if not letter.message:
             return
-        if (letter.sender, letter.id) not in disk.ids:
-            disk.ids.add((letter.sender, letter.id))
+        name = letter.sender, letter.known_as
+        if name not in disk.ids:
             self.on_shown(letter.sender, letter.id)
-            disk.shown.append((letter.sender, letter.id, letter.message))
+            disk.shown.append((*name, letter.message))
+        elif name in disk.read:
+            self._owe(letter.id, letter.sender, ReceiptState.READ)
+        disk.ids[name] = letter.id
         self._owe(letter.id, letter.sender, ReceiptState.DELIVERED)
         if letter.sender not in disk.met:
             disk.met.add(letter.sender)
@@ -80,9 +83,10 @@ class Receiving(Device):
 
     def read_aloud(self, place: int) -> None:
         """The user looks at a message, and the sender may know."""
-        sender, id, _ = self.disk.shown[place]
+        sender, first_id, _ = self.disk.shown[place]
         if self._cast.member(sender).account != self.account:
-            self._owe(id, sender, ReceiptState.READ)
+            self.disk.read.add((sender, first_id))
+            self._owe(self.disk.ids[sender, first_id], sender, ReceiptState.READ)
 
     def _paid(self, receipts: Sequence[Receipt], nacks: Sequence[f.Nack]) -> None:
         for receipt in receipts:

@@ -75,7 +75,8 @@ class Writing(Device):
             return
         disk.sn += 1
         id = draft.wire or self._random.randbytes(16)
-        letter = Letter(id, self.id, draft.message)
+        first = disk.first_ids.setdefault(draft.message, id) if draft.message else id
+        letter = Letter(id, self.id, draft.message, first if first != id else b"")
         send = f.Send(
             sn=disk.sn,
             id=id,
@@ -102,8 +103,9 @@ class Writing(Device):
         disk.outcomes[draft.message] = outcomes
 
     def _poisoned(self, draft: Draft, device: bytes) -> bool:
-        """Whether the first encryption for the first device of that account fails there."""
-        return draft.poison and device == self._cast.members[device[0] % 3][0].id
+        """Whether this encryption for the first device of that account fails there."""
+        poison = draft.poison or (draft.poison_again and draft.tries > 0)
+        return poison and device == self._cast.members[device[0] % 3][0].id
 
     def push(self) -> None:
         """Send what is encrypted and not answered, oldest first."""
@@ -246,7 +248,13 @@ class Writing(Device):
         for _, entry in sorted(self.disk.entries.items()):
             if entry.draft.message == message:
                 again = replace(
-                    entry.draft, devices=(device,), tries=0, poison=False, wire=b"", frame=None
+                    entry.draft,
+                    devices=(device,),
+                    tries=0,
+                    poison=False,
+                    poison_again=False,
+                    wire=b"",
+                    frame=None,
                 )
                 self._queue(again)
                 return True
