@@ -1,12 +1,12 @@
 """The JSON subprotocol by hand: websockets and PyNaCl only, nothing of this project is imported.
 
-    python plain_json.py enrol http://127.0.0.1:8440 CODE a.json
-    python plain_json.py receive b.json                            # in a second terminal
+    python plain_enrol.py http://127.0.0.1:8440 CODE a.json        # for each of two people
     python plain_json.py send a.json b.json
+    python plain_json.py receive b.json
 
-It enrols a device, logs in, sends an opaque envelope to another such device, receives, acknowledges
-with a signed receipt. It does not encrypt: the envelope is random bytes of the right form, and its
-prekey is one that nobody can use. Numbers in brackets are sections of protocol/spec.
+It logs in, sends an opaque envelope to another such device, receives, acknowledges with a signed
+receipt. It does not encrypt: the envelope is random bytes of the right form. Numbers in brackets are
+sections of protocol/spec.
 """
 
 import hashlib
@@ -14,12 +14,10 @@ import json
 import os
 import sys
 import time
-import urllib.request
 from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
-from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -47,48 +45,6 @@ def pack(*fields: bytes) -> bytes:
 def sign(key: SigningKey, role: str, *fields: bytes) -> bytes:
     """Every signature names its purpose [04 §2]."""
     return key.sign(b"MiSS/1/" + role.encode() + b"\0" + pack(*fields)).signature
-
-
-def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(  # noqa: S310 - the URL is the user's own
-        url, json.dumps(body).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
-        return found
-
-
-def enrol(server: str, code: str, path: Path) -> None:
-    """Found an account with one device [04 §3]; then the account key is forgotten."""
-    preview = post(f"{server}/v1/enrolment/preview", {"code": code})
-    account, charter = preview["account"], preview["charter"]
-    key, account_key, device = SigningKey.generate(), SigningKey.generate(), os.urandom(16)
-    olm = bytes(PrivateKey.generate().public_key)
-    fields = (b"\1", account.encode(), device, bytes(key.verify_key), olm, u64(now()))
-    certificate = pack(*fields, sign(key, "device", *fields))
-    entry = pack(certificate, b"plain script", b"\1")
-    roster = (b"\1", account.encode(), bytes(account_key.verify_key), u64(1), bytes(32))
-    roster += (pack(entry), b"", u64(now()), b"")
-    half = bytes(PrivateKey.generate().public_key)  # a last resort of random bytes
-    prekey = (b"\1", device, u64(0), olm, os.urandom(1184) + half)
-    text = hashlib.sha256((charter["en"] + "\n" + charter["fr"]).encode()).digest()
-    at = now()
-    accepted = sign(
-        key, "charter", account.encode(), device, charter["version"].encode(), text, u64(at)
-    )
-    body = {
-        "code": code,
-        "roster": b64(pack(*roster, sign(account_key, "roster", *roster))),
-        "prekeys": [b64(pack(b"\1", *prekey, sign(key, "last-resort", *prekey)))],
-        "charter": {
-            "version": charter["version"], "hash": b64(text), "at": at, "signature": b64(accepted)
-        },
-        "app": {"name": "plain", "version": "1", "platform": "script"},
-    }  # fmt: skip
-    post(f"{server}/v1/enrolment", body)
-    state = {"server": server, "account": account, "device": b64(device), "key": b64(bytes(key))}
-    path.write_text(json.dumps(state | {"sn": 0, "acked": 0, "digest": b64(bytes(32))}))
-    path.chmod(0o600)
 
 
 def login(socket: ClientConnection, state: dict[str, Any]) -> None:
@@ -173,8 +129,6 @@ def receipt_for(state: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["enrol", server, code, keys]:
-            enrol(server.rstrip("/"), code, Path(keys))
         case ["send", keys, other]:
             run(Path(keys), Path(other))
         case ["receive", keys]:

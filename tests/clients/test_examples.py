@@ -40,12 +40,13 @@ async def test_the_first_example_of_the_readme_runs(world: World, tmp_path: Path
     assert said.strip() == "delivered"
 
 
-async def test_the_plain_script_enrols_sends_and_receives(world: World, tmp_path: Path) -> None:
-    script = str(CLIENTS / "examples" / "plain_json.py")
-    assert "miss_" not in Path(script).read_text()
+async def test_the_plain_scripts_enrol_send_and_receive(world: World, tmp_path: Path) -> None:
+    enrol, script = (str(CLIENTS / "examples" / f"plain_{name}.py") for name in ("enrol", "json"))
+    for path in (enrol, script):
+        assert "miss_" not in Path(path).read_text()
     for role in ("gp", "nurse"):
         code = world.server.code_for(world.person(role))
-        await run(tmp_path, script, "enrol", world.server.url, code, f"{role}.json")
+        await run(tmp_path, enrol, world.server.url, code, f"{role}.json")
     for _ in range(2):
         assert (await run(tmp_path, script, "send", "gp.json", "nurse.json")).split() == ["sent"]
         assert "received 297 bytes" in await run(tmp_path, script, "receive", "nurse.json")
