@@ -72,6 +72,10 @@ class Link(WSListener):
     # --- frames -----------------------------------------------------------------------------------
 
     def _take(self, frames: list[f.ServerFrame]) -> None:
+        pongs = [f.Pong(frame.n) for frame in frames if type(frame) is f.Ping]
+        if pongs:
+            self.say(pongs)
+            frames = [frame for frame in frames if type(frame) is not f.Ping]
         if self.live.done():
             if self.taken is not None:
                 self.say(self.taken(self, frames))
