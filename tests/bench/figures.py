@@ -12,17 +12,19 @@ from tests.bench.machine import commit, machine
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure must at least, or may at most, be."""
+    """What a figure must at least, or may at most, be; and what is hoped for."""
 
     limit: float
     at_most: bool = False
+    aim: float | None = None
 
     def met_by(self, value: float) -> bool:
         """Whether the value is on the right side."""
         return value <= self.limit if self.at_most else value >= self.limit
 
     def __str__(self) -> str:
-        return f"at {'most' if self.at_most else 'least'} {self.limit:,g}"
+        text = f"at {'most' if self.at_most else 'least'} {self.limit:,g}"
+        return text if self.aim is None else f"{text}, aim {self.aim:,g}"
 
 
 @dataclass(frozen=True)

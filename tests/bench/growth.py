@@ -44,9 +44,14 @@ class Scale:
 def figures(*, runs: int = 3, scale: Scale | None = None) -> list[Figure]:
     """Medians over `runs` for each point of each axis."""
     scale = scale or Scale()
-    allow_open_files(max(scale.connections) + 1_000)
+    allow_open_files(max(scale.connections, default=0) + 1_000)
     out: list[Figure] = []
-    for axis in (_accounts, _connections, _waiting):
+    axes = (
+        (_accounts, scale.accounts),
+        (_connections, scale.connections),
+        (_waiting, scale.waiting),
+    )
+    for axis in (axis for axis, points in axes if points):
         with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
             for name, load, case in axis(Path(folder), scale):
                 try:
