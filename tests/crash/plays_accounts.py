@@ -62,11 +62,10 @@ class Enrolment(Play):
 class Approval(Play):
     """A new device is invited, asks, and is let in by a roster."""
 
-    async def prepare(self, stage: Stage) -> None:
-        stage.memory["new"] = stage.gp.person.make_device()
-
     async def act(self, stage: Stage) -> None:
         gp, memory = stage.gp, stage.memory
+        if "new" not in memory:
+            memory["new"] = gp.person.make_device()
         certificate = memory["new"].certificate
         if "asked" not in memory:
             if "code" not in memory:

@@ -5,7 +5,9 @@ so a captured one is of no use.
 """
 
 import base64
+import functools
 import os
+import ssl
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TypeVar
@@ -54,6 +56,19 @@ def check_url(server: str) -> None:
         raise ClientError(Trouble.INSECURE_SERVER, host)
 
 
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()
+
+
+def _trust(server: str) -> ssl.SSLContext:
+    """Whose certificates to believe. Reading the machine's takes a tenth of a second: it is done
+    once, and not at all for a server that is spoken to without TLS."""
+    if urlsplit(server).scheme == "https":
+        return _authorities()
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # believes nobody
+
+
 class Calls:
     """A server's HTTP interface.
 
@@ -67,7 +82,7 @@ class Calls:
 
     def __init__(self, server: str, vault: Vault | None = None) -> None:
         check_url(server)
-        self._http = httpx2.AsyncClient(base_url=server, timeout=TIMEOUT)
+        self._http = httpx2.AsyncClient(base_url=server, timeout=TIMEOUT, verify=_trust(server))
         self._vault = vault
         self._signer = HTTPMessageSigner(signature_algorithm=algorithms.ED25519)
 
