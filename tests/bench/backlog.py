@@ -48,8 +48,8 @@ def figures(
 
 
 def _compare(light: Load, heavy: Load, seconds: float, rows: int) -> list[Figure]:
-    wall_without, cpu_without, _ = uvloop.run(measure(light, CASE, seconds))
-    wall_with, cpu_with, _ = uvloop.run(measure(heavy, CASE, seconds))
+    wall_without, cpu_without, *_ = uvloop.run(measure(light, CASE, seconds))
+    wall_with, cpu_with, *_ = uvloop.run(measure(heavy, CASE, seconds))
     name = f"with {rows:,} rows waiting"
     return [
         Figure(f"{name}: wall", wall_with.value, "msg/s"),

@@ -64,7 +64,7 @@ def figures(*, runs: int = 3, scale: Scale | None = None) -> list[Figure]:
 
 
 def _cost(name: str, load: Load, case: Case, seconds: float) -> list[Figure]:
-    _, per_cpu, _ = uvloop.run(measure(load, case, seconds))
+    _, per_cpu, *_ = uvloop.run(measure(load, case, seconds))
     return [Figure(name, 1e6 / per_cpu.value, UNIT)]
 
 

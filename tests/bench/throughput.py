@@ -130,11 +130,12 @@ async def measure(
         )
         failed = exchange.failed()
         begun, cpu = time.perf_counter(), cpu_seconds(server.process.pid)
+        own = time.process_time()
         exchange.start()
         await _pass(seconds, exchange, failed)
         await exchange.finish()
         wall, cpu = time.perf_counter() - begun, cpu_seconds(server.process.pid) - cpu
-        count = exchange.completed
+        own, count = time.process_time() - own, exchange.completed
         await close_all([*links, *idle])
         await failed
     finally:
@@ -144,6 +145,7 @@ async def measure(
         Figure(f"{case.name}: wall", count / wall, "msg/s", wall_bar),
         Figure(f"{case.name}: per server CPU-second", count / cpu, "msg/cpu-s", cpu_bar),
         Figure(f"{case.name}: server CPU used", cpu / wall, "cores"),
+        Figure(f"{case.name}: generator CPU used", own / wall, "cores"),
     ]
 
 
