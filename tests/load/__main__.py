@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.load.faults import FAULTS
+from tests.load.catalogue import FAULTS
 from tests.load.ledger import Verdict, together
 from tests.load.stage import Fault, run
 

@@ -35,7 +35,8 @@ class Crowd:
     """Phones and who writes to whom, by one seed.
 
     Args:
-        url: what each phone connects to, by its number.
+        url: asked at each connection: what a phone connects to.
+        away: how many of them are away until the fault is over.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class Crowd:
         server: ServerProcess,
         people: Sequence[Person],
         seed: int,
-        url: Callable[[int], str],
+        url: Callable[[], str],
         manners: Manners,
+        *,
+        away: int,
     ) -> None:
         self.history = History()
         self.chance = random.Random(seed)
@@ -53,14 +56,14 @@ class Crowd:
                 number,
                 Device(server, person),
                 self.history,
-                lambda number=number: url(number),  # type: ignore[misc]  # mypy #15459
+                url,
                 seed * 10_007 + number,
                 manners,
             )
             for number, person in enumerate(people)
         ]
-        half = (len(self.phones) + 1) // 2
-        self.online, self.away = self.phones[:half], self.phones[half:]
+        online = len(people) - away
+        self.online, self.away = self.phones[:online], self.phones[online:]
         for phone in self.away:
             phone.timed = False
         self._tasks: list[asyncio.Task[None]] = []

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.load.crowd import Crowd, enrol_people
@@ -100,17 +100,18 @@ class Fault:
     Attributes:
         name: as the table has it.
         play: what goes wrong while the crowd talks; over when it returns.
-        people: devices, half of them away.
+        people: devices.
+        away: of these, who is away until the fault is over; half if not given.
         rate: messages a second.
         talk: seconds of talk, longer if the play takes longer: (full, short).
         weather: of the bad proxy that all phones go through, if any.
-        only: the phones that go through it, by number; None for all.
         ends: exit statuses of the server that the fault may cause.
     """
 
     name: str
     play: Play
     people: int = 40
+    away: int | None = None
     rate: float = 150.0
     talk: tuple[float, float] = (8.0, 3.0)
     ground: GroundMaker = plain
@@ -135,14 +136,15 @@ async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: 
         database, folder / "server.log", options=ground.options, under=ground.under
     )
     await server.start()
-    proxy = BadProxy(server.port, fault.weather) if fault.weather is not None else None
+    proxy = BadProxy(server.port, replace(fault.weather)) if fault.weather is not None else None
     if proxy is not None:
         await proxy.start()
 
-    def url(_: int) -> str:
+    def url() -> str:
         return server.socket_url if proxy is None else proxy.url + "/v1/ws"
 
-    crowd = Crowd(server, people, seed, url, fault.manners)
+    away = fault.people // 2 if fault.away is None else fault.away
+    crowd = Crowd(server, people, seed, url, fault.manners, away=away)
     supervisor = Supervisor(server)
     watching = asyncio.create_task(supervisor.watch())
     stage = Stage(ground, server, supervisor, crowd, random.Random(seed + 1), short, proxy)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load.faults import FAULTS
+from tests.load.catalogue import FAULTS
 from tests.load.stage import Fault, run
 
 

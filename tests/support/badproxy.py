@@ -15,7 +15,8 @@ class Weather:
         piece: most bytes that are passed on at once: 1 lets every frame come in drips.
         cut_after: bytes after which a connection is broken off, each chosen up to twice that; 0
             never.
-        silent: take everything, pass nothing on, and close nothing: a half-open connection.
+        silent: take everything, pass nothing on, and close nothing, also afterwards:
+            a half-open connection. New ones work as soon as it is false.
     """
 
     delay: float = 0.0
@@ -84,12 +85,14 @@ class BadProxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         weather, carried = self.weather, 0
         end = self._chance.randrange(1, 2 * weather.cut_after) if weather.cut_after else 0
+        silent = False
         while data := await reader.read(weather.piece):
             if weather.delay:
                 await asyncio.sleep(weather.delay)
             if weather.bytes_per_second:
                 await asyncio.sleep(len(data) / weather.bytes_per_second)
-            if weather.silent:
+            silent = silent or weather.silent  # what it swallowed makes the rest unreadable
+            if silent:
                 continue
             carried += len(data)
             if end and carried >= end:
