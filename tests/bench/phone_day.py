@@ -11,8 +11,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from miss_client import Client, Store
-from miss_client import client as clients
+from miss_client import Client, Store, new_device
 from miss_client.transport import Timing
 from miss_protocol.ids import new_address
 from miss_protocol.limits import CLIENT_PING_EVERY
@@ -178,7 +177,7 @@ def _codes(database: Path) -> list[str]:
 
 
 async def _enrol(url: str, code: str, path: Path) -> Client:
-    return await clients.enrol(
+    return await new_device.enrol(
         url, code, Store.create(path), device_name="phone", accept_charter=True
     )
 

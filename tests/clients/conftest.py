@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from miss_client import Client, Store
-from miss_client import client as clients
+from miss_client import Client, Store, new_device
 from miss_client.events import Event
 from miss_client.transport import Timing
 from miss_server.importers.generate import DEMO_PEOPLE
@@ -55,7 +54,7 @@ class World:
 
     async def enrol(self, role: str, device: str = "phone", timing: Timing = QUICK) -> Client:
         """A person of the directory with a first device, not yet connected."""
-        client = await clients.enrol(
+        client = await new_device.enrol(
             self.server.url,
             self.server.code_for(self.person(role)),
             self.store(f"{role}-{device}"),
@@ -69,7 +68,7 @@ class World:
     async def second(self, first: Client, device: str = "tablet", timing: Timing = QUICK) -> Client:
         """A further device of the same person, approved by the first."""
         invitation = await first.invite_device()
-        joining = await clients.join_account(
+        joining = await new_device.join_account(
             self.server.url,
             invitation.code,
             self.store(f"{first.account[:8]}-{device}"),

@@ -157,12 +157,12 @@ async def test_an_unknown_recipient_fails_visibly_and_blocks_nobody(world: World
 
 
 async def test_codes_are_used_once_and_only_with_consent(world: World) -> None:
-    from miss_client import client as clients
+    from miss_client import new_device
 
     code = world.server.code_for(world.person("gp"))
     store = world.store("declined")
     with pytest.raises(ClientError) as told:
-        await clients.enrol(
+        await new_device.enrol(
             world.server.url, code, store, device_name="x", accept_charter=lambda preview: False
         )
     assert told.value.trouble is Trouble.CHARTER_DECLINED
@@ -172,16 +172,16 @@ async def test_codes_are_used_once_and_only_with_consent(world: World) -> None:
         shown.append(getattr(preview, "name", ""))
         return True
 
-    client = await clients.enrol(
+    client = await new_device.enrol(
         world.server.url, code, store, device_name="x", accept_charter=accept
     )
     world.clients.append(client)
     assert "Vandrelle" in shown[0]
     with pytest.raises(ClientError) as twice:
-        await clients.enrol(world.server.url, code, store, device_name="x", accept_charter=True)
+        await new_device.enrol(world.server.url, code, store, device_name="x", accept_charter=True)
     assert twice.value.trouble is Trouble.STORE_EXISTS
     with pytest.raises(RefusedByServer) as used:
-        await clients.enrol(
+        await new_device.enrol(
             world.server.url, code, world.store("again"), device_name="x", accept_charter=True
         )
     assert used.value.code is Code.CODE_USED

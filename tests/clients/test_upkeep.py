@@ -5,9 +5,17 @@ import asyncio
 import msgspec
 import pytest
 
-from miss_client import Client, ClientError, RefusedByServer, ServerError, Trouble, Unreachable
-from miss_client import client as clients
+from miss_client import (
+    Client,
+    ClientError,
+    RefusedByServer,
+    ServerError,
+    Trouble,
+    Unreachable,
+    new_device,
+)
 from miss_client.calls import Calls, Nothing
+from miss_client.client import this_app
 from miss_client.enrolment import begin_enrolment, check_name, preview_code
 from miss_client.errors import explain
 from miss_client.events import CharterChanged, Restored
@@ -26,18 +34,16 @@ async def test_an_enrolment_whose_reply_was_lost_goes_on_with_the_same_call(worl
     store = world.store("gp")
     vault, calls = Vault(store), Calls(world.server.url)
     preview = await preview_code(calls, code, join=False)
-    begin_enrolment(
-        vault, world.server.url, code, preview, device_name="phone", app=clients.this_app()
-    )
+    begin_enrolment(vault, world.server.url, code, preview, device_name="phone", app=this_app())
     with pytest.raises(ClientError) as told:
         Client.open(store)
     assert told.value.trouble is Trouble.NOT_READY
     await calls.post_open("/v1/enrolment", vault.info.call, Nothing)  # carried out, reply lost
     await world.server.kill()
     with pytest.raises(Unreachable):
-        await clients.enrol(world.server.url, code, store, device_name="x", accept_charter=True)
+        await new_device.enrol(world.server.url, code, store, device_name="x", accept_charter=True)
     await world.server.start()
-    client = await clients.enrol(
+    client = await new_device.enrol(
         world.server.url, code, store, device_name="x", accept_charter=True, timing=QUICK
     )
     world.clients.append(client)
@@ -52,8 +58,8 @@ async def test_a_device_that_joins_goes_on_after_an_interruption(world: World) -
     invitation = await gp.invite_device()
     store = world.store("tablet")
     words = (world.server.url, invitation.code, store)
-    first = await clients.join_account(*words, device_name="tablet")
-    again = await clients.join_account(*words, device_name="tablet", timing=QUICK)
+    first = await new_device.join_account(*words, device_name="tablet")
+    again = await new_device.join_account(*words, device_name="tablet", timing=QUICK)
     assert first.approval_code == again.approval_code
     await first.close()
     waiting = asyncio.create_task(again.approved())
@@ -63,10 +69,10 @@ async def test_a_device_that_joins_goes_on_after_an_interruption(world: World) -
     world.clients.append(tablet)
     assert [entry.name for entry in tablet.own_devices()].count("tablet") == 1
     with pytest.raises(ClientError) as told:
-        await clients.join_account(*words, device_name="tablet")
+        await new_device.join_account(*words, device_name="tablet")
     assert told.value.trouble is Trouble.STORE_EXISTS
     with pytest.raises(RefusedByServer) as unknown:
-        await clients.join_account(
+        await new_device.join_account(
             world.server.url,
             "AAAAA-AAAAA-" + "AAAA-AAAA-AAAA-AAAA",
             world.store("x"),
@@ -80,7 +86,7 @@ async def test_a_device_that_joins_a_restored_server_hears_of_it_and_leaves_new_
 ) -> None:
     gp = await world.enrol("gp")
     invitation = await gp.invite_device()
-    joining = await clients.join_account(
+    joining = await new_device.join_account(
         world.server.url, invitation.code, world.store("tablet"), device_name="t", timing=QUICK
     )
     await world.server.stop()

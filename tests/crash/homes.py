@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from miss_client import Client, Store
-from miss_client import client as clients
+from miss_client import Client, Store, new_device
 from miss_client.vault import Vault
 from tests.clients.conftest import QUICK
 from tests.support.forks import CLIENT, ForkedServer, Forks
@@ -23,7 +22,7 @@ async def make_homes(folder: Path, forks: Forks) -> Path:
     await homes.server.start()
     for name in NAMES:
         _, code = await new_account(homes.server)
-        client = await clients.enrol(
+        client = await new_device.enrol(
             homes.server.url,
             code,
             Store.create(homes.store(name)),

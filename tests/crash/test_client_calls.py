@@ -11,11 +11,10 @@ from typing import TypeVar
 
 import pytest
 
-from miss_client import Client, ClientError, Store, Trouble
-from miss_client import client as clients
-from miss_client.client import JoiningAccount
+from miss_client import Client, ClientError, Store, Trouble, new_device
 from miss_client.errors import Unreachable
 from miss_client.events import MessageReceived
+from miss_client.new_device import JoiningAccount
 from tests.clients.conftest import QUICK, until
 from tests.crash.stage import Stage
 from tests.support.points import CRASHED
@@ -72,7 +71,7 @@ class Story:
         store = Store.create(self.folder / f"{name}.miss")
         client = await self.call(
             name,
-            lambda: clients.enrol(
+            lambda: new_device.enrol(
                 self.stage.server.url,
                 code,
                 store,
@@ -118,7 +117,7 @@ async def test_a_lost_answer_costs_nothing(story: Story) -> None:
     store = Store.create(story.folder / "tablet.miss")
 
     async def join() -> JoiningAccount:
-        return await clients.join_account(
+        return await new_device.join_account(
             story.stage.server.url, invitation.code, store, device_name="tablet", timing=QUICK
         )
 

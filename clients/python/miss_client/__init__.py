@@ -3,8 +3,9 @@
 Start at `client.Client`; `clients/README.md` has an example and the order in which things are saved.
 """
 
-from miss_client.client import Client, JoiningAccount, conversation_of, enrol, join_account
+from miss_client.client import Client, conversation_of
 from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
+from miss_client.new_device import JoiningAccount, enrol, join_account
 from miss_client.store import Store
 
 __all__ = [

@@ -18,16 +18,16 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from miss_client import enrolment, fetching
+from miss_client import fetching
 from miss_client.calls import Calls
 from miss_client.contacts import Contacts
 from miss_client.devices import Devices, Pending
-from miss_client.enrolment import Accept, Joining
-from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
+from miss_client.drafts import check_size
+from miss_client.errors import ClientError, ServerError, Trouble, Unreachable
 from miss_client.events import Connection, ConnectionChanged, Event
 from miss_client.hub import Hub
 from miss_client.inbox import Inbox
-from miss_client.outbox import Outbox, check_size
+from miss_client.outbox import Outbox
 from miss_client.records import Contact, Message, State
 from miss_client.store import Store
 from miss_client.transport import Stopped, Timing, Transport
@@ -41,7 +41,6 @@ from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.encoding import pack_all
 from miss_protocol.errors import Code, Refused
 from miss_protocol.frames import App, Urgency
-from miss_protocol.identity import link
 from miss_protocol.identity.roster import RosterEntry
 from miss_protocol.ids import AccountAddress, DeviceId, MessageId, parse_address
 
@@ -54,7 +53,7 @@ def this_app() -> App:
 
 
 class Client:
-    """One device of one account. Make it with `enrol`, `join_account` or `Client.open`."""
+    """One device of one account. Make it with `enrol` or `join_account` (`new_device`), or `Client.open`."""
 
     def __init__(self, vault: Vault, *, timing: Timing | None = None) -> None:
         info = vault.info
@@ -398,118 +397,3 @@ def conversation_of(accounts: Sequence[str]) -> bytes:
         digest_size=16,
         person=b"MiSS1 conv",
     ).digest()
-
-
-async def enrol(
-    server_url: str,
-    code: str,
-    store: Store,
-    *,
-    device_name: str,
-    accept_charter: Accept | bool,
-    timing: Timing | None = None,
-) -> Client:
-    """Enrol this device as an account's first.
-
-    Repeat it with the same store after `Unreachable`: it goes on where it was.
-
-    Args:
-        accept_charter: shown whose account the code is of and the charter; True if the user
-            accepted already.
-
-    Raises:
-        RefusedByServer: code_unknown, code_used, code_expired, already_enrolled.
-        ClientError: charter_declined, store_exists.
-    """
-    vault = Vault(store)
-    calls = Calls(server_url)
-    try:
-        if vault.is_empty:
-            preview = await enrolment.preview_code(calls, code, join=False)
-            enrolment.ask(preview, accept_charter)
-            enrolment.begin_enrolment(
-                vault, server_url, code, preview, device_name=device_name, app=this_app()
-            )
-        elif vault.info.stage != "enrolling":
-            raise ClientError(Trouble.STORE_EXISTS)
-        await enrolment.finish_enrolment(vault, calls)
-    finally:
-        await calls.close()
-    return Client(vault, timing=timing)
-
-
-class JoiningAccount:
-    """A new device on its way into an account: show `approval_code`, then await `approved`."""
-
-    def __init__(self, joining: Joining, vault: Vault, calls: Calls, timing: Timing | None) -> None:
-        self._joining = joining
-        self._vault = vault
-        self._calls = calls
-        self._timing = timing
-
-    @property
-    def approval_code(self) -> str:
-        """What a device of the account must be told, by the person who holds both."""
-        return self._joining.approval_code
-
-    async def approved(self) -> Client:
-        """Wait for the approval; then this is a client like any other."""
-        try:
-            await self._joining.approved()
-        finally:
-            await self._calls.close()
-        return Client(self._vault, timing=self._timing)
-
-    async def close(self) -> None:
-        """Give up for now; `join_account` with the same store goes on."""
-        await self._calls.close()
-
-
-async def join_account(
-    server_url: str,
-    invitation_code: str,
-    store: Store,
-    *,
-    device_name: str,
-    timing: Timing | None = None,
-) -> JoiningAccount:
-    """Ask to become a further device of the account that an invitation names.
-
-    Repeat it with the same store after a failure: keys and approval code stay the same.
-
-    Raises:
-        RefusedByServer: code_unknown, code_expired.
-        Malformed: not an invitation as `invite_device` makes it.
-    """
-    vault = Vault(store)
-    calls = Calls(server_url, vault)
-    try:
-        if vault.is_empty:
-            code, genesis_code = link.read_invitation(invitation_code)
-            preview = await enrolment.preview_code(calls, code, join=True)
-            enrolment.begin_joining(
-                vault,
-                server_url,
-                code,
-                preview,
-                genesis_code=genesis_code,
-                device_name=device_name,
-            )
-        elif vault.info.stage != "joining":
-            raise ClientError(Trouble.STORE_EXISTS)
-        joining = Joining(vault, calls, enrolment.wait)
-        await joining.asked()
-    except BaseException:
-        await calls.close()
-        raise
-    return JoiningAccount(joining, vault, calls, timing)
-
-
-__all__ = [
-    "Client",
-    "JoiningAccount",
-    "RefusedByServer",
-    "conversation_of",
-    "enrol",
-    "join_account",
-]

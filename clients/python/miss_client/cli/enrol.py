@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from miss_client import client as clients
+from miss_client import new_device
 from miss_client.cli.common import (
     StoreOption,
     clean,
@@ -98,7 +98,7 @@ def enrol(
             if join:
                 client = await _join(server, code, opened, device)
             else:
-                client = await clients.enrol(
+                client = await new_device.enrol(
                     server, code, opened, device_name=device, accept_charter=accept or _confirm
                 )
             _welcome(client, path)
@@ -152,7 +152,7 @@ def _confirm(preview: EnrolmentPreview) -> bool:
 
 
 async def _join(server: str, code: str, store: Store, device: str) -> Client:
-    joining = await clients.join_account(server, code, store, device_name=device)
+    joining = await new_device.join_account(server, code, store, device_name=device)
     approval = joining.approval_code
     show_code(approval)
     out.print(

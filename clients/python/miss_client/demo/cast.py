@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from miss_client.client import Client, enrol, join_account
+from miss_client.client import Client
 from miss_client.demo.narrator import StoryBroken
 from miss_client.events import Event, MessageReceived
+from miss_client.new_device import enrol, join_account
 from miss_client.records import Message, State
 from miss_client.store import Store
 from miss_client.transport import Timing

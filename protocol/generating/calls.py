@@ -1,0 +1,206 @@
+"""The HTTP calls: what each takes, answers and may be refused with. Spec: 02-wire §5."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from generating.schemas import DIALECT, Json, schemas
+from miss_protocol import api, directory, limits
+from miss_protocol import frames as f
+from miss_protocol.errors import Code
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One HTTP call. `reply` is a type, or a union of types; `codes` what it may be refused with
+    beside what every call may be."""
+
+    method: str
+    path: str
+    summary: str
+    reply: Any
+    body: Any = None
+    codes: tuple[Code, ...] = ()
+    status: int = 200
+    signed: bool = True
+    query: tuple[tuple[str, Json, str], ...] = field(default=())
+
+
+WORD: Json = {"type": "string"}
+_CODES = (Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED, Code.RATE_LIMITED)
+_INVITED = (Code.CODE_UNKNOWN, Code.CODE_EXPIRED, Code.RATE_LIMITED)
+
+OPERATIONS = (
+    Operation(
+        "get",
+        "/v1/server",
+        "Whose server this is and what it asks for",
+        api.ServerInfo,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/enrolment/preview",
+        "Whom an enrolment code would enrol",
+        api.EnrolmentPreview,
+        api.CodeGiven,
+        _CODES,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/enrolment",
+        "Enrol an account's first device",
+        api.Enrolled,
+        api.Enrol,
+        (*_CODES, Code.ALREADY_ENROLLED, Code.UNTRUSTED, Code.CHARTER_REQUIRED),
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/links/preview",
+        "Which account an invitation joins",
+        api.EnrolmentPreview,
+        api.CodeGiven,
+        _INVITED,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/links",
+        "A new device asks to be approved",
+        api.LinkStatus,
+        api.LinkRequest,
+        (*_INVITED, Code.CODE_USED, Code.UNTRUSTED),
+        status=202,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/links/status",
+        "Whether the new device is approved",
+        api.LinkStatus,
+        api.LinkRequest,
+        (*_INVITED, Code.UNTRUSTED),
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/links/invitations",
+        "Invite a new device to this account",
+        api.LinkInvitation,
+        status=201,
+    ),
+    Operation("get", "/v1/links", "Devices that wait for approval", api.PendingLinks),
+    Operation(
+        "post",
+        "/v1/rosters",
+        "Add or revoke devices: the next version of the roster",
+        api.RosterAccepted,
+        api.RosterProposed,
+        (Code.UNTRUSTED, Code.ROSTER_CONFLICT),
+    ),
+    Operation(
+        "get",
+        "/v1/accounts/{address}/rosters",
+        "An account's rosters after a version",
+        api.Rosters,
+        codes=(Code.UNKNOWN_ACCOUNT,),
+        query=(
+            ("after", {"type": "integer", "minimum": 0, "default": 0}, "the version known already"),
+        ),
+    ),
+    Operation(
+        "post",
+        "/v1/charter",
+        "Accept a new version of the charter",
+        api.CharterAccepted,
+        api.CharterSigned,
+        (Code.CHARTER_REQUIRED, Code.UNTRUSTED),
+    ),
+    Operation(
+        "post",
+        "/v1/prekeys",
+        "Leave prekeys on the server",
+        api.PrekeyCount,
+        api.PrekeysUploaded,
+        (Code.PREKEYS_STALE, Code.UNTRUSTED),
+    ),
+    Operation("get", "/v1/prekeys", "How many prekeys are left", api.PrekeyCount),
+    Operation(
+        "post",
+        "/v1/prekeys/claim",
+        "Take one prekey for each device",
+        api.Prekeys,
+        api.PrekeysClaimed,
+        (Code.RATE_LIMITED,),
+    ),
+    Operation(
+        "get",
+        "/v1/directory",
+        "Search the directory",
+        directory.SearchPage,
+        codes=(Code.RATE_LIMITED,),
+        query=(
+            ("q", WORD, "words, each of which begins a word of the entry"),
+            (
+                "limit",
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": limits.PAGE_MAX,
+                    "default": limits.PAGE_DEFAULT,
+                },
+                "entries of one page",
+            ),
+            ("cursor", WORD, "`next` of the page before"),
+        ),
+    ),
+    Operation(
+        "get",
+        "/v1/directory/{person}",
+        "One entry of the directory",
+        directory.Entry,
+        codes=(Code.NOT_FOUND,),
+    ),
+    Operation(
+        "post",
+        "/v1/messages",
+        "Send a message: the twin of the frame",
+        f.Sent | f.Refused | f.RetrySend,
+        f.Send,
+    ),
+    Operation(
+        "post",
+        "/v1/mailbox",
+        "Acknowledge, then fetch what waits",
+        api.MailboxPage,
+        api.MailboxCall,
+        (Code.SN_REUSED, Code.ACK_BEYOND, Code.NACK_UNKNOWN, Code.UNTRUSTED),
+    ),
+)
+
+ALWAYS = (Code.MALFORMED, Code.TOO_LARGE, Code.NOT_DURABLE, Code.INTERNAL)
+SIGNED = (
+    Code.AUTH_FAILED,
+    Code.CLOCK_SKEW,
+    Code.REPLAYED,
+    Code.REVOKED,
+    Code.SUSPENDED,
+)
+
+
+def bodies() -> list[Any]:
+    """Every body of a call, the problem last."""
+    types = [t for one in OPERATIONS for t in (one.body, one.reply) if t is not None]
+    return [*types, api.Problem]
+
+
+def http_schema() -> Json:
+    """Every body of the HTTP calls."""
+    _, parts = schemas(bodies(), "#/$defs/{name}")
+    return {
+        "$schema": DIALECT,
+        "title": "Bodies of the HTTP calls",
+        "description": "Requests, replies and problems, each under its name.",
+        "$defs": parts,
+    }
