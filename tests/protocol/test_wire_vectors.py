@@ -14,7 +14,8 @@ from miss_protocol.identity.login import verify_login
 from miss_protocol.ids import DeviceId
 from miss_protocol.server_session import ServerSession
 from tests.support import wire_samples as w
-from tests.support.make_wire_vectors import ALL, FOLDER, bytes_of, plain, text
+from tests.support.make_wire_vectors import ALL, FOLDER, text
+from tests.support.wire_text import bytes_of, plain
 
 FRAMES: dict[str, Any] = json.loads((FOLDER / "frames.json").read_text("utf-8"))
 SESSIONS: dict[str, Any] = json.loads((FOLDER / "sessions.json").read_text("utf-8"))

@@ -24,7 +24,8 @@ from miss_server.storage.sqlite.engine import open_engine
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import Person
 from tests.support.hosted import Hosted, hosted
-from tests.support.wire import Signing, code_of, enrol_body, enrolled, new_account, open_call
+from tests.support.signing import Signing
+from tests.support.wire import code_of, enrol_body, enrolled, new_account, open_call
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -21,9 +21,9 @@ from miss_server import observe
 from tests.support.devices import Person
 from tests.support.mailing import opaque_body, opaque_wrap
 from tests.support.server import ServerProcess, environment
+from tests.support.signing import Signing
 from tests.support.wire import (
     Device,
-    Signing,
     charter_signed,
     enrol_body,
     enrolled,

@@ -14,21 +14,18 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-from http_message_signatures import HTTPMessageSigner, algorithms
-from http_message_signatures.httpx2 import adapt_message
 from nacl.signing import SigningKey
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from miss_protocol import api, http_signature
+from miss_protocol import api
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.codec import client_codec
@@ -40,6 +37,7 @@ from miss_protocol.ids import AccountAddress, DeviceId, MessageId, new_address
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.devices import Person
 from tests.support.mailing import opaque_body, opaque_wrap
+from tests.support.signing import Signing, sign
 
 PATIENCE = 60.0
 """Seconds after which a test stops waiting for an event: never reached by a passing one."""
@@ -104,40 +102,6 @@ def code_of(answer: httpx2.Response) -> str:
     problem = json_problem(answer)
     assert problem.status == answer.status_code
     return problem.code
-
-
-@dataclass
-class Signing:
-    """How a call is signed; the tests of signatures change one thing at a time."""
-
-    covered: Sequence[str] = http_signature.COVERED
-    created_s: int | None = None
-    nonce: str | None = None
-    tag: str | None = http_signature.TAG
-    key: SigningKey | None = None
-    key_id: str | None = None
-    label: str = http_signature.LABEL
-
-
-def sign(
-    request: httpx2.Request, body: bytes, device: DeviceId, key: SigningKey, how: Signing
-) -> None:
-    """Sign a request in place (RFC 9421)."""
-    signer = HTTPMessageSigner(signature_algorithm=algorithms.ED25519)
-    message = adapt_message(request)
-    created = now_ms() // 1000 if how.created_s is None else how.created_s
-    prepared = signer.prepare(
-        message,
-        key_id=how.key_id or http_signature.key_id(device),
-        created=datetime.fromtimestamp(created, UTC),
-        nonce=base64.urlsafe_b64encode(os.urandom(18)).decode() if how.nonce is None else how.nonce,
-        label=how.label,
-        tag=how.tag,
-        covered_component_ids=how.covered,
-        body=body if "content-digest" in how.covered else None,
-    )
-    signature = (how.key or key).sign(prepared.signature_base).signature
-    signer.apply(message, prepared, signature)
 
 
 @dataclass

@@ -17,9 +17,9 @@ from miss_server.http import throttle
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.hosted import hosted
 from tests.support.server import ServerProcess
+from tests.support.signing import Signing
 from tests.support.wire import (
     Device,
-    Signing,
     code_of,
     enrolled,
     exchange,

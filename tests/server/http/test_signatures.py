@@ -12,9 +12,9 @@ from miss_protocol import http_signature, limits
 from miss_protocol.api import PrekeysClaimed
 from tests.support.mailing import revoke
 from tests.support.server import ServerProcess
+from tests.support.signing import Signing
 from tests.support.wire import (
     Device,
-    Signing,
     code_of,
     encode,
     enrolled,
