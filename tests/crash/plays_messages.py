@@ -1,5 +1,7 @@
 """Plays around a message: a start, a login, sent, refused, delivered, acknowledged, read, expired."""
 
+import asyncio
+
 from miss_protocol import frames as f
 from tests.crash.stage import Play, Stage
 from tests.support.wire import server_info
@@ -97,6 +99,39 @@ class Waiting(Play):
         async with stage.gp.live() as gp:
             for send in stage.memory["sends"]:
                 await gp.until(lambda send=send: gp.states(send) == ["delivered"] * 2)  # type: ignore[misc]
+
+
+class Crowd(Play):
+    """Many sends of two devices at once, which share commits: each is whole or undone, in order."""
+
+    async def act(self, stage: Stage) -> None:
+        gp, phone = stage.gp, stage.phone
+        if "gp" not in stage.memory:
+            stage.memory["gp"] = [gp.write(phone.person).id for _ in range(4)]
+            stage.memory["phone"] = [phone.write(gp.person).id for _ in range(2)]
+        async with gp.live(), phone.live():
+            await asyncio.gather(gp.flush(), phone.flush())
+            await gp.settled()
+            await phone.settled()
+            await phone.until(lambda: phone.kept == stage.memory["gp"])
+            await gp.until(lambda: gp.kept == stage.memory["phone"])
+            await gp.settled()
+            await phone.settled()
+
+    async def check(self, stage: Stage) -> None:
+        async with stage.tablet.live() as tablet:  # the doctor's own messages come here, too
+            await tablet.settled()
+        for sent in (stage.memory["gp"], stage.memory["phone"]):
+            assert [id for id in tablet.kept if id in sent] == sent
+        assert len(tablet.kept) == 6
+        async with stage.gp.live() as gp, stage.phone.live() as phone:
+            await gp.until(
+                lambda: all(
+                    sorted(gp.statuses.get(id, {}).values()) == ["delivered"] * 2
+                    for id in stage.memory["gp"]
+                )
+            )
+            assert (gp.kept, phone.kept) == (stage.memory["phone"], stage.memory["gp"])
 
 
 class Refused(Play):
