@@ -107,6 +107,31 @@ async def test_a_device_that_joins_a_restored_server_hears_of_it_and_leaves_new_
     assert left.highest > limits.PREKEYS_UPLOADED + 1
 
 
+async def test_a_restore_that_is_told_over_http_voids_prekeys_until_the_next_connection(
+    world: World,
+) -> None:
+    gp = await world.enrol("gp")
+    async with gp:
+        await gp.drained()
+    await gp.close()
+    await world.server.stop()
+    world.server.database.with_name(world.server.database.name + ".witness").unlink()
+    await world.server.start()
+    gp = world.reopen(gp)
+    events = gp.events()
+    assert await gp.fetch_once() == 0
+    assert isinstance(await until(events, Restored), Restored)
+    assert gp.vault.cursor.last_resort_owed
+    assert (await gp.calls.get("/v1/prekeys", PrekeyCount)).count == 0
+    async with gp:
+        await gp.drained()
+        while gp.vault.cursor.last_resort_owed:
+            await gp.calls.get("/v1/prekeys", PrekeyCount)
+        left = await gp.calls.get("/v1/prekeys", PrekeyCount)
+    # As many again, and after them a last resort: ids grow over both kinds.
+    assert left == PrekeyCount(limits.PREKEYS_UPLOADED, 2 * limits.PREKEYS_UPLOADED + 2)
+
+
 async def test_two_devices_change_the_roster_at_once(world: World) -> None:
     phone = await world.enrol("gp")
     tablet = await world.second(phone)

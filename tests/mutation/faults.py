@@ -33,6 +33,7 @@ from miss_server.storage.sqlite import acks, epochs, mailboxes, sends, sessions
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.sends import _Batch
 from miss_server.storage.sqlite.writer import Writer, _Job
+from tests.mutation import prekeys
 from tests.simulation.letters import Letter
 from tests.simulation.phone import Dies, Phone
 
@@ -364,26 +365,32 @@ def copies_not_recognised(stack: ExitStack) -> None:
 
 
 ALL = (
-    Fault(sent_before_commit, (0, 3), ("I1",)),
-    Fault(failed_commit_called_done, (17, 20), ("I1",)),
-    Fault(stale_roster_check, (0, 2), ("C1",)),
-    Fault(delete_on_send, (0, 3), ("I2",)),
-    Fault(no_sweep, (1, 5), ("I8",)),
-    Fault(no_dedupe, (3, 4), ("I5",)),
-    Fault(global_positions, (0, 3), ("I3",)),
-    Fault(half_a_send, (1, 3), ("I14",)),
-    Fault(silent_expiry, (0, 6), ("I2", "I3")),
-    Fault(expiry_changes_hashes, (0, 6), ("I4",)),
-    Fault(silent_quota, (5, 9), ("C3",)),
-    Fault(restore_without_epoch, (34, 40), ("I2", "I13")),
+    Fault(sent_before_commit, (0, 1), ("I1 ",)),
+    Fault(failed_commit_called_done, (1, 9), ("I1 ", "I11")),
+    Fault(stale_roster_check, (0, 3), ("C1",)),
+    Fault(delete_on_send, (0, 1), ("I2",)),
+    Fault(no_sweep, (1, 3), ("I8",)),
+    Fault(no_dedupe, (0, 1), ("I5",)),
+    Fault(global_positions, (0, 1), ("I3",)),
+    Fault(half_a_send, (0, 1), ("I14",)),
+    Fault(silent_expiry, (0, 1), ("I2", "I3")),
+    Fault(expiry_changes_hashes, (0, 1), ("I4",)),
+    Fault(silent_quota, (1, 5), ("C3",)),
+    Fault(restore_without_epoch, (34, 37), ("I2", "I13")),
     Fault(statuses_beget_statuses, (0, 1), ("D5",)),
-    Fault(ack_past_the_unseen, (1, 3), ("I2",)),
-    Fault(unsigned_receipts, (0, 3), ("D4",)),
-    Fault(deaf_to_nacks, (0, 3), ("D3",)),
-    Fault(resume_from_pushed, (1, 3), ("broke the protocol",)),
-    Fault(positions_unchecked, (0, 3), ("position",)),
-    Fault(ack_before_save, (4, 7), ("I2",)),
-    Fault(restore_without_resubmission, (4, 13), ("I13",)),
-    Fault(copies_not_recognised, (37, 52), ("I4",)),
+    Fault(ack_past_the_unseen, (0, 1), ("I2",)),
+    Fault(unsigned_receipts, (0, 1), ("D4",)),
+    Fault(deaf_to_nacks, (0, 2), ("D3",)),
+    Fault(resume_from_pushed, (0, 1), ("broke the protocol",)),
+    Fault(positions_unchecked, (0, 1), ("position",)),
+    Fault(ack_before_save, (1, 12), ("I2",)),
+    Fault(restore_without_resubmission, (4, 22), ("I13",)),
+    Fault(copies_not_recognised, (22, 34), ("I4",)),
+    Fault(prekeys.witness_not_compared, (109, 169), ("I11",)),
+    Fault(prekeys.witness_written_before_the_commit, (9, 20), ("I12",)),
+    Fault(prekeys.one_time_prekeys_survive_an_epoch, (4, 37), ("I11",)),
+    Fault(prekeys.stale_prekeys_accepted, (40, 52), ("I11",)),
+    Fault(prekeys.one_prekey_for_two_claims, (0, 1), ("I11",)),
+    Fault(prekeys.prekey_ids_forgotten, (0, 1), ("I11",)),
 )
 """Every fault, with worlds that find it and how what they say begins."""

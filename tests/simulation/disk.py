@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field, replace
 
+from miss_protocol import api
 from miss_protocol import frames as f
 from miss_protocol.digest import EMPTY
 from miss_protocol.identity.receipts import Receipt
@@ -108,6 +109,13 @@ class Disk:
     dormant: dict[AccountAddress, tuple[bytes, ...]] = field(default_factory=dict)
     chain: dict[int, Roster] = field(default_factory=dict)
     """This account's own rosters by version."""
+    prekey_id: int = 0
+    """The highest id that was ever given."""
+    upload: api.PrekeysUploaded | None = None
+    """Made and not known to have arrived."""
+    latest: api.PrekeysUploaded | None = None
+    """The last upload, also after it arrived: a client may repeat it."""
+    last_resort_owed: bool = True
     restored: int = 0
     """How often the user was told that the server had lost its memory."""
 

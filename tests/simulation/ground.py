@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import msgspec
 import structlog
+from starlette.responses import Response
 
 from miss_protocol import api, limits
 from miss_protocol import frames as f
@@ -18,6 +19,7 @@ from miss_protocol.identity import roster as rosters
 from miss_protocol.ids import DeviceId
 from miss_server.http import devices as devices_http
 from miss_server.http import mailbox as mailbox_http
+from miss_server.http import prekeys as prekeys_http
 from miss_server.storage.sqlite import sessions
 from tests.simulation.cast import NOW, Member, cast, folder
 from tests.simulation.disk import Disk
@@ -25,19 +27,29 @@ from tests.simulation.ledger import Broken, Ledger
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.node import Call, Node, Socket, VirtualClock, signed
 from tests.simulation.phone import Dies, Phone
+from tests.simulation.prekeys import HandedOut
 from tests.simulation.storage import Fate
 
 SHRUNK = {
     "WINDOW_START": 1500,
     "WINDOW_MIN": 600,
     "SENDS_IN_FLIGHT_MAX": 3,
+    "PREKEYS_UPLOADED": 4,
+    "PREKEYS_REFILL_AT": 2,
 }
 """Limits made small, so that a few messages reach them."""
 SMALL_MAILBOX = {"MAILBOX_ROWS_MAX": 5}
 TTLS = (limits.TTL_MIN, 900, 3600, 24 * 3600)
 WAITS = (0.1, 0.5, 1.0, 3.0, 12.0, 70.0, 600.0, 3600.0)
 STEPS_OF_CLOCK = (0, 0, 200_000, -200_000, 3_600_000, -3_600_000)
-FATES = (*(Fate.WELL,) * 44, Fate.REFUSED, Fate.UNKNOWN, Fate.CRASH_INSIDE, Fate.CRASH_AFTER)
+FATES = (
+    *(Fate.WELL,) * 44,
+    Fate.REFUSED,
+    Fate.UNKNOWN,
+    Fate.CRASH_INSIDE,
+    Fate.CRASH_AFTER,
+    Fate.CRASH_BEFORE_WITNESS,
+)
 DEATHS = (*(Dies.NOT,) * 29, Dies.BEFORE_SAVING, Dies.BETWEEN, Dies.AFTER_SAVING)
 
 
@@ -73,6 +85,7 @@ class Pending:
     call: Call
     phone: Phone
     life: int
+    body: bytes
     told: Callable[[bytes], None]
     locks: bool = False
 
@@ -86,6 +99,7 @@ class Ground:
         self._folder = Path(tempfile.mkdtemp(prefix="miss-", dir=folder()))
         self._path = self._folder / "miss.sqlite"
         self._path.write_bytes(self.cast.database)
+        self._witness = self._path.with_name(self._path.name + ".witness")
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
         self.phones: dict[bytes, Phone] = {}
@@ -94,7 +108,9 @@ class Ground:
         self.ledger = Ledger(self.phones)
         self.messages = 0
         self.faults: list[str] = []
-        self._copies: list[bytes] = []
+        self.handed_out = HandedOut()
+        self._copies: list[tuple[bytes, bytes]] = []
+        """The database and its witness."""
         self._backups: dict[bytes, Disk] = {}
         self._shrunk = _shrunk(SHRUNK | (SMALL_MAILBOX if profile.small_mailbox else {}))
         self._quiet = _quiet(self.faults)
@@ -168,8 +184,9 @@ class Ground:
         locks: bool = False,
         **more: Any,
     ) -> None:
-        call = self.node.call(handler, phone.id, msgspec.json.encode(body), **more)
-        self.calls.append(Pending(call, phone, phone.life, told, locks))
+        sent = msgspec.json.encode(body)
+        call = self.node.call(handler, phone.id, sent, **more)
+        self.calls.append(Pending(call, phone, phone.life, sent, told, locks))
 
     def _propose(self, phone: Phone, roster: rosters.Roster) -> None:
         self._begin_call(
@@ -184,6 +201,15 @@ class Ground:
         known = phone.disk.rosters.get(roster.account)
         if known is None or known.version < roster.version:
             phone.learn(roster)
+
+    def _upload(self, phone: Phone, upload: api.PrekeysUploaded) -> None:
+        self._begin_call(prekeys_http.upload, phone, upload, lambda _: phone.uploaded(upload))
+
+    async def _claimed(self, request: Any) -> Response:
+        answer = await prekeys_http.claim(request)
+        claimed = msgspec.json.decode(bytes(answer.body), type=api.Prekeys)
+        self.faults.extend(self.handed_out.answered(claimed, self.node.store.eyes))
+        return answer
 
     def _ask_roster(self, phone: Phone) -> None:
         account = phone.wanted[0]
@@ -217,7 +243,7 @@ class Ground:
                 self.phones[device].server_lost_memory = self.ledger.restores > 0
                 self.phones[device].want(self.phones[device].account)
 
-    def _restart(self, database: bytes | None = None) -> None:
+    def _restart(self, database: bytes | None = None, witness: bytes | None = None) -> None:
         for socket in self.sockets:
             socket.dead = socket.server_gone = True
         self.node.die()
@@ -227,9 +253,11 @@ class Ground:
             phone.hang_up()
         self.sockets.clear()
         if database is not None:
-            for beside in self._folder.iterdir():
+            for beside in set(self._folder.iterdir()) - {self._witness}:
                 beside.unlink()
             self._path.write_bytes(database)
+        if witness is not None:
+            self._witness.write_bytes(witness)
         self.node = Node(self._path, self.loop, self.clock)
         if hasattr(self.node.keeper, "begin"):
             self.node.round("begin")
@@ -241,7 +269,7 @@ def _shrunk(values: dict[str, int]) -> Iterator[None]:
     with ExitStack() as changes:
         for name, value in values.items():
             changes.enter_context(patch.object(limits, name, value))
-        for module in (mailbox_http, devices_http):
+        for module in (mailbox_http, devices_http, prekeys_http):
             changes.enter_context(patch.object(module, "signed", signed))
         yield
 

@@ -51,6 +51,8 @@ class Happenings(Ground):
             self._propose(phone, phone.lost_rosters.pop(0))
         elif not busy and phone.wanted:
             self._ask_roster(phone)
+        elif not busy and phone.welcomed and phone.disk.upload is not None:
+            self._upload(phone, phone.disk.upload)
         while phone.encrypt():
             pass
         phone.push()
@@ -58,6 +60,27 @@ class Happenings(Ground):
         if phone.socket is not None:
             phone.socket.up.extend(written)
         return bool(written) or before != (len(self.calls), phone.disk.sn)
+
+    def _upload_again(self, a: int, b: int) -> bool:
+        """A device uploads its latest prekeys once more, connected or not."""
+        ready = [phone for phone in self._usable() if phone.disk.latest is not None]
+        if not ready:
+            return False
+        phone: Phone = self._pick(ready, a)
+        assert phone.disk.latest is not None
+        self._upload(phone, phone.disk.latest)
+        return True
+
+    def _claim(self, a: int, b: int) -> bool:
+        usable = self._usable()
+        if not usable:
+            return False
+        phone: Phone = self._pick(usable, a)
+        others = [one.id for one in self.phones.values() if one.account != phone.account]
+        first = b % len(others)
+        call = api.PrekeysClaimed(tuple(others[first : first + 1 + b // 16 % 2]))
+        self._begin_call(self._claimed, phone, call, lambda _: None)
+        return True
 
     def _look(self, a: int, b: int) -> bool:
         reading = [phone for phone in self._usable() if phone.disk.shown]
@@ -215,6 +238,8 @@ class Happenings(Ground):
         if isinstance(answer, RemoteError):
             if answer.code is Code.ROSTER_CONFLICT:
                 phone.want(phone.account)
+            elif answer.code is Code.PREKEYS_STALE:
+                phone.outdated(msgspec.json.decode(pending.body, type=api.PrekeysUploaded))
             elif self._is_revoked(phone):
                 phone.end("revoked")  # in the middle of the call: any refusal will do
             else:
@@ -233,6 +258,7 @@ class Happenings(Ground):
             self._loop_settled()
             self.ledger.committed(self.node.store.eyes)
             self._restart()
+            self.ledger.restarted(self.node.store.eyes)
             return True
         self._loop_settled()
         self.ledger.committed(self.node.store.eyes)
@@ -273,19 +299,25 @@ class Happenings(Ground):
         if b % 3:
             return False
         self._restart()
+        self.ledger.restarted(self.node.store.eyes)
         return True
 
     def _copy_database(self, a: int, b: int) -> bool:
         if not self.profile.restores or len(self._copies) >= 4:
             return False
-        self._copies.append(self.node.store.eyes.serialize())
+        self._copies.append((self.node.store.eyes.serialize(), self._witness.read_bytes()))
         return True
 
     def _restore_database(self, a: int, b: int) -> bool:
         if not self._copies or b % 2:
             return False
-        self._restart(self._pick(self._copies, a))
+        database, seen = self._pick(self._copies, a)
+        whole = b % 4 == 0
+        """Of the whole machine: the witness goes back too, and only a device can tell."""
+        self._restart(database, seen if whole else None)
         self.ledger.restored(self.node.store.eyes)
+        if whole:
+            self.handed_out.put_back(self.node.store.eyes)
         for phone in self.phones.values():
             phone.server_lost_memory = True
         return True

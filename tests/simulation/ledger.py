@@ -3,6 +3,23 @@
 The ledger sees everything: what the server writes to its sockets, what the database holds after
 each commit, and every device's disk. Each check is named after its invariant; rules B-D of the
 delivery rules say how they are meant.
+
+| | must hold | looked for by |
+|---|---|---|
+| I1 | what was called sent is durable, and what was called delivered is there | `said`, `_every_message_ended` |
+| I2 | a row leaves its mailbox by ack or becomes a gap | `_nothing_left_unseen` |
+| I3 | positions are contiguous and follow commits | `_mailboxes_add_up`; the devices' `ClientSession` |
+| I4 | one row at a position, one showing of a message | `_nothing_left_unseen`, `_shown_once` |
+| I5 | one answer to a send, however often it is asked | `said` |
+| I6 | no silent gap | `_promises_kept`, `_gaps_and_rows_tile` |
+| I7 | in order from a sender device to a recipient device | `shown` |
+| I8 | without rings the sweep finds everything | `quiet` |
+| I9 | push is decided by a missing ack | nothing: there is no push yet |
+| I10 | what cannot be opened holds up nothing | `_poison_blocks_nothing` |
+| I11 | a one-time prekey goes out at most once, ever | `prekeys.HandedOut.answered` |
+| I12 | a new epoch after a restore, and only then | `committed`, `restarted`; what is lost then by I6, I13 |
+| I13 | every message comes to an end that its sender sees | `_every_message_ended`, `World.heal` |
+| I14 | a send reaches all its devices or none | `_new_sends_are_whole` |
 """
 
 import sqlite3
@@ -113,6 +130,11 @@ class Ledger:
             raise Broken("I12 a new epoch without a restored database")
         self._rows, self._sends, self._epoch = rows, sends, epoch
 
+    def restarted(self, eyes: sqlite3.Connection) -> None:
+        """A process began on the database as the last one left it."""
+        if _epoch(eyes) != self._epoch and not self.restores:
+            raise Broken("I12 a new epoch at a start without a restored database")
+
     def _nothing_left_unseen(
         self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
     ) -> None:
@@ -191,12 +213,21 @@ class Ledger:
     def quiet(self, connected: Iterable[bytes], eyes: sqlite3.Connection) -> None:
         """Nothing moves any more, some sweeps later: what was rung for in vain is found (I8)."""
         for device in connected:
+            self._poison_blocks_nothing(device, eyes)
             rows = eyes.execute("SELECT 1 FROM envelopes WHERE device = ?", (device,)).fetchone()
             status = eyes.execute(
                 "SELECT 1 FROM sends WHERE device = ? AND tick IS NOT NULL", (device,)
             ).fetchone()
             if rows or status:
                 raise Broken(f"I8 a {'row' if rows else 'status'} waits for a connected device")
+
+    def _poison_blocks_nothing(self, device: bytes, eyes: sqlite3.Connection) -> None:
+        first = eyes.execute(
+            "SELECT sender_device, message FROM envelopes WHERE device = ? ORDER BY position LIMIT 1",
+            (device,),
+        ).fetchone()
+        if first is not None and first in self.phones[device].disk.unopened:
+            raise Broken("I10 an envelope that cannot be opened holds up what came after it")
 
     def closed(self, eyes: sqlite3.Connection) -> None:
         """The world has healed: everybody who may was connected, and nothing moves any more."""

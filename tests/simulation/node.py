@@ -154,6 +154,7 @@ class Node:
     def __init__(self, path: Path, loop: VirtualLoop, clock: VirtualClock) -> None:
         self._loop = loop
         self.store = SteppedStore(path, loop)
+        self.store.begin_life(now_ms=clock.now_ms())
         self.doorbell = Doorbell(loop)
         self.hub = Hub(self.store)
         self.doorbell.listen(self.hub.ring)

@@ -25,6 +25,7 @@ from tests.simulation.cast import DOMAIN
 from tests.simulation.device import ServerFault
 from tests.simulation.disk import Entry
 from tests.simulation.node import Socket
+from tests.simulation.prekeys import Keeping
 from tests.simulation.receiving import RECEIPTS_AT_ONCE, Receiving, hash_of
 from tests.simulation.writing import Writing
 
@@ -40,8 +41,8 @@ class Dies(Enum):
     """Everything is saved and nothing of it was told to the server."""
 
 
-class Phone(Receiving, Writing):
-    """A whole device: its connections and its HTTP calls over the two halves."""
+class Phone(Receiving, Writing, Keeping):
+    """A whole device: its connections and its HTTP calls over all that it does."""
 
     def dial(self, socket: Socket) -> None:
         """Begin a connection; an older one of this process is given up."""
@@ -173,6 +174,7 @@ class Phone(Receiving, Writing):
         self._note_epoch(welcome.epoch, restored=restored, acked=welcome.acked, digest=digest)
         self.welcomed = True
         self._agree_roster(welcome.roster)
+        self._refill(welcome.prekeys, restored=restored)
         self._ack(self.disk.position)
 
     def _note_epoch(self, epoch: bytes, *, restored: bool, acked: int, digest: bytes) -> None:
@@ -234,6 +236,8 @@ class Phone(Receiving, Writing):
             self.hang_up()  # the app's connection counts from where the server no longer stands
         if restored or page.epoch != self.disk.epoch:
             self._note_epoch(page.epoch, restored=restored, acked=page.acked, digest=digest)
+        if restored:
+            self._refill(page.prekeys, restored=True)
         if not restored:
             assert isinstance(call.ack, f.Ack)
             self._paid(call.ack.receipts, call.nacks)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.sqlite.witness import Testimony
 from miss_server.storage.sqlite.writer import Writer, _Job
 from tests.simulation.loop import VirtualLoop
 
@@ -35,6 +36,8 @@ class Fate(Enum):
     """The process dies in the transaction."""
     CRASH_AFTER = "crash after"
     """The process dies after the commit, before anybody heard of it."""
+    CRASH_BEFORE_WITNESS = "crash before witness"
+    """As before, and not even the witness heard of it."""
 
 
 class Died(BaseException):
@@ -88,6 +91,11 @@ class SteppedWriter(Writer):
             raise Died
         if self._fate is Fate.REFUSED:
             raise sqlite3.OperationalError("disk I/O error")
+
+    def _tell_witness(self, news: Testimony | None, jobs: Sequence[_Job]) -> None:
+        if self._fate is Fate.CRASH_BEFORE_WITNESS:
+            raise Died
+        super()._tell_witness(news, jobs)
 
     def close(self) -> None:
         """Let go of the file; an open transaction is undone, as by the end of the process."""

@@ -33,6 +33,8 @@ class World(Happenings):
         "write": (Happenings._write, 16),
         "work": (Happenings._work, 14),
         "bustle": (_bustle, 16),
+        "claim": (Happenings._claim, 6),
+        "upload again": (Happenings._upload_again, 4),
         "look": (Happenings._look, 3),
         "change roster": (Happenings._change_roster, 2),
         "dial": (Happenings._dial, 8),

@@ -43,7 +43,8 @@ class Cursor(Struct):
 
     `sn` is the highest serial number ever put on a send, `order` the highest place ever given to
     something that the user sent. `settled` is the highest number whose answer was saved: a server
-    that counts fewer has lost what it answered for.
+    that counts fewer has lost what it answered for. `last_resort_owed` is set by a restore, which
+    voids all prekeys, until the server has a new one.
     """
 
     position: int = 0
@@ -52,6 +53,7 @@ class Cursor(Struct):
     sn: int = 0
     order: int = 0
     settled: int = 0
+    last_resort_owed: bool = False
 
 
 class Contact(Struct):

@@ -1,7 +1,5 @@
 """What a device does for itself when it is connected: prekeys, its own roster, the charter."""
 
-from msgspec import UNSET
-
 from miss_client.calls import Calls, Nothing
 from miss_client.contacts import Contacts
 from miss_client.errors import RefusedByServer
@@ -48,6 +46,7 @@ class Upkeep:
             cursor.epoch = epoch
             if restored is not None:
                 cursor.position, cursor.digest = acked, digest
+                cursor.last_resort_owed = True
             self._vault.put_cursor(cursor)
             if restored is not None:
                 endpoint.void_prekeys()
@@ -64,8 +63,7 @@ class Upkeep:
         if charter.version != welcome.charter:
             self._hub.tell(CharterChanged(charter.version))
         await self.agree_roster(welcome.roster)
-        restored = welcome.restored is not UNSET
-        await self.refill_prekeys(welcome.prekeys, last_resort=restored)
+        await self.refill_prekeys(welcome.prekeys, last_resort=self._vault.cursor.last_resort_owed)
 
     async def agree_roster(self, theirs: int) -> None:
         """Make this account's roster the same on both sides: fetch newer ones, or give a restored
@@ -98,6 +96,11 @@ class Upkeep:
         # Saved first: a prekey whose private half is lost would make messages that nobody opens.
         upload = PrekeysUploaded(tuple(one.encode() for one in new), epoch)
         await self._calls.post("/v1/prekeys", upload, PrekeyCount)
+        cursor = self._vault.cursor
+        if last_resort and cursor.last_resort_owed and cursor.epoch == epoch:
+            cursor.last_resort_owed = False
+            with self._vault.store.transaction():
+                self._vault.put_cursor(cursor)
 
     async def after_drained(self) -> None:
         """Rotate the last-resort prekey weekly, once nothing that used the old one waits."""

@@ -1,0 +1,82 @@
+"""One-time prekeys in a world: devices leave them, others claim them, and none goes out twice (I11).
+
+Only the public halves matter here. What a server hands out counts when its answer leaves, whether or
+not it arrives: from then on somebody may use it.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from miss_protocol import api, limits
+from miss_protocol.identity import prekeys
+from miss_protocol.identity.prekeys import XWING_PUBLIC_BYTES
+from miss_protocol.ids import DeviceId
+from miss_server.storage.sqlite import witness
+from tests.simulation.device import Device
+
+
+class Keeping(Device):
+    """What `miss_client.upkeep` does for prekeys: saved, uploaded, uploaded again, made anew."""
+
+    def _refill(self, left: int, *, restored: bool) -> None:
+        """A welcome told how many are left. After a restore all of them are void."""
+        disk = self.disk
+        if restored:
+            disk.upload, disk.latest, disk.last_resort_owed = None, None, True
+        if disk.upload is None and (left < limits.PREKEYS_REFILL_AT or disk.last_resort_owed):
+            wanted = max(0, limits.PREKEYS_UPLOADED - left)
+            ids = range(disk.prekey_id + 1, disk.prekey_id + wanted + 1)
+            disk.prekey_id += wanted + 1
+            keys = [
+                *(self._key(number) for number in ids),
+                self._key(disk.prekey_id, last_resort=True),
+            ]
+            # Some clients do not name the epoch: then the server's own note must do.
+            named = disk.epoch if self.id[0] % 2 else b""
+            disk.upload = api.PrekeysUploaded(tuple(key.encode() for key in keys), named)
+            disk.latest = disk.upload
+
+    def _key(self, number: int, *, last_resort: bool = False) -> prekeys.SignedPrekey:
+        otk = blake2b(self.id + number.to_bytes(8, "big"), digest_size=31).digest() + b"\x01"
+        pq = otk * (XWING_PUBLIC_BYTES // len(otk))
+        return prekeys.issue(self.member.key, self.id, number, otk, pq, last_resort=last_resort)
+
+    def uploaded(self, upload: api.PrekeysUploaded) -> None:
+        """The server has them."""
+        if self.disk.upload == upload:
+            self.disk.upload, self.disk.last_resort_owed = None, False
+
+    def outdated(self, upload: api.PrekeysUploaded) -> None:
+        """The server refuses them; the next welcome tells how many are left."""
+        if self.disk.upload == upload:
+            self.disk.upload = None
+
+
+@dataclass
+class HandedOut:
+    """Every prekey that ever left a server, over all restores."""
+
+    once: set[tuple[bytes, int]] = field(default_factory=set)
+    """(device, id) of one-time prekeys."""
+    unwitnessed: bool = False
+    """The witness was put back with the database: until a new epoch nobody can know (spec 07 §2)."""
+    _epoch: bytes = b""
+
+    def put_back(self, eyes: sqlite3.Connection) -> None:
+        """Database and witness are an older copy, both."""
+        self.unwitnessed, self._epoch = True, witness.stands(eyes).epoch
+
+    def answered(self, claimed: api.Prekeys, eyes: sqlite3.Connection) -> Iterable[str]:
+        """A claim's answer leaves; yields what is wrong with it."""
+        if self.unwitnessed and witness.stands(eyes).epoch != self._epoch:
+            self.unwitnessed = False
+        for one in claimed.prekeys:
+            key = prekeys.decode(one.prekey)
+            if key.last_resort:
+                continue
+            name = (DeviceId(one.device), key.id)
+            if name in self.once and not self.unwitnessed:
+                yield f"I11 prekey {key.id} of a device was handed out twice"
+            self.once.add(name)
