@@ -36,11 +36,12 @@ _ROWS: dict[str, tuple[str, ...]] = {
 }
 POINTS = {name: expanded(row) for name, row in _ROWS.items()}
 
-BESIDE = {
-    "receive": {"call.before GET /v1/server", "call.after GET /v1/server"},
-    "send": {"call.before GET /v1/server", "call.after GET /v1/server", "came deliver"},
+_CHORES = {
+    *(f"call.{side} GET /v1/server" for side in ("before", "after")),
+    *("came ping", "write.before pong", "write.after pong"),
 }
-"""A chore of each connection, the session's answer: they may come too late to be seen."""
+BESIDE = {"receive": _CHORES, "send": _CHORES | {"came deliver"}}
+"""Chores of each connection, the session's answer: they may come too late to be seen."""
 
 
 def cases() -> list[Any]:

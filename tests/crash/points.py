@@ -54,6 +54,8 @@ BY_THE_CLOCK = (
     " note_seen",
     " other",
     " bye",
+    " ping",
+    " pong",
     "witness.before",
     "witness.after",
 )
