@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test check bench growth soak fuzz coverage simulate schema clean
+.PHONY: demo test test-system faults check bench growth soak fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -19,6 +19,13 @@ else
 test: .venv/done          ## every test that needs neither root nor npm
 	$(BIN)/pytest -n auto
 endif
+
+test-system: .venv/done   ## what needs root: loop devices, network namespaces, a traced server
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest tests/system -n 2
+
+SEEDS ?= 1,2,3
+faults: .venv/done        ## each fault under load in full, as root; writes the table of tests/README.md
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.load --seeds $(SEEDS) --write
 
 check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

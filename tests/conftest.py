@@ -40,8 +40,19 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     assert await process.stop() == 0, process.log_text()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What found each fault of the mutation gate."""
+_SYSTEM = Path(__file__).with_name("system")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests that need root are run by `make test-system` only: by name, never by the way."""
+    named = any("system" in str(word) for word in config.args)
+    return True if collection_path == _SYSTEM and not named else None
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """What found each fault of the mutation gate; what a whole run left to root."""
     lines = [
         str(value)
         for report in terminalreporter.getreports("passed")
@@ -52,3 +63,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("faults, and what found them")
         for line in sorted(lines):
             terminalreporter.write_line(line)
+    if config.args == config.getini("testpaths"):
+        from tests.load.catalogue import ROOT_FAULTS
+
+        names = "; ".join(fault.name for fault in ROOT_FAULTS)
+        terminalreporter.write_line(f"left to `make test-system`, which needs root: {names}")

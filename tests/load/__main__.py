@@ -1,7 +1,7 @@
 """Faults under load: `python -m tests.load [--seeds 1,2,3] [--only NAME] [--short] [--write]`.
 
-Ends with 1 if anything was lost, doubled or passed over in silence. Without root, the faults that
-need it are a failure unless `--only` leaves them out.
+Ends with 1 if anything was lost, doubled or passed over in silence. Some faults need root; without
+it they end the run with an error.
 """
 
 import argparse
@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.load.catalogue import FAULTS
+from tests.load import table
+from tests.load.catalogue import FAULTS, ROOT_FAULTS
 from tests.load.ledger import Verdict, together
 from tests.load.stage import Fault, run
 
@@ -21,7 +22,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", default="1,2,3", help="one run of each fault a seed")
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--short", action="store_true", help="seconds a run, as in the tests")
-    return parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="rewrite the table of tests/README.md")
+    chosen = parser.parse_args()
+    if chosen.write and (chosen.only or chosen.short):
+        parser.error("the table is written by a whole run only")
+    return chosen
 
 
 def _run(fault: Fault, seeds: list[int], *, short: bool) -> Verdict:
@@ -44,11 +49,16 @@ def main() -> int:
     """Run, print, and write the table if asked."""
     chosen = _arguments()
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
-    faults = [fault for fault in FAULTS if chosen.only.lower() in fault.name.lower()]
+    faults = [
+        fault for fault in (*FAULTS, *ROOT_FAULTS) if chosen.only.lower() in fault.name.lower()
+    ]
     begun = time.perf_counter()
-    results = [(fault, _run(fault, seeds, short=chosen.short)) for fault in faults]
-    broken = [fault.name for fault, verdict in results if not verdict.holds]
-    _say(f"{len(results)} faults in {time.perf_counter() - begun:.0f} s")
+    results = [(fault.name, len(seeds), _run(fault, seeds, short=chosen.short)) for fault in faults]
+    broken = [name for name, _, verdict in results if not verdict.holds]
+    seconds = time.perf_counter() - begun
+    _say(f"{len(results)} faults, {len(seeds)} runs each, in {seconds:.0f} s")
+    if chosen.write:
+        table.write(results, f"make faults SEEDS={chosen.seeds}", seconds)
     if broken:
         _say(f"not kept: {', '.join(broken)}")
     return 1 if broken or not results else 0

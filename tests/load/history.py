@@ -40,7 +40,7 @@ class History:
     """How often a device learned that the server is an older copy."""
     logins: int = 0
     retries: int = 0
-    """Answers that said: outcome unknown, repeat."""
+    """Answers and closes that said: not now, repeat."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wrote(self, id: bytes, letter: Letter) -> None:
@@ -68,6 +68,11 @@ class History:
         self.letters[id].end = end
         self._changed.set()
 
+    def repeat(self) -> None:
+        """The server could not store now and said so."""
+        self.retries += 1
+        self._changed.set()
+
     def note(self) -> None:
         """Something else changed that `until` may wait for."""
         self._changed.set()
@@ -82,6 +87,10 @@ class History:
         except TimeoutError:
             return False
         return True
+
+    async def came_back(self, logins: int, seconds: float) -> bool:
+        """Wait until there were so many logins in all."""
+        return await self.until(lambda: self.logins >= logins, seconds)
 
     async def until_over(self, seconds: float) -> bool:
         """Wait until each sender heard the last word of each message."""

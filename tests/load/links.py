@@ -10,17 +10,14 @@ from tests.support.badproxy import Weather
 async def go_silent(stage: Stage) -> None:
     """Every connection stays open and carries nothing any more; new ones work after a while."""
     assert stage.proxy is not None
+    history = stage.crowd.history
     for _ in range(1 if stage.short else 3):
         await stage.pause(0.5, 1.0)
-        logins = stage.crowd.history.logins
+        everybody = history.logins + len(stage.crowd.online)
         stage.proxy.weather.silent = True
         await asyncio.sleep(stage.seconds(4.0, 1.0))
         stage.proxy.weather.silent = False
-        everybody = logins + len(stage.crowd.online)
-        if not await stage.crowd.history.until(
-            lambda everybody=everybody: stage.crowd.history.logins >= everybody,  # type: ignore[misc]
-            60.0,
-        ):
+        if not await history.came_back(everybody, 60.0):
             stage.faults.append("a device did not notice that its connection was dead")
 
 

@@ -131,6 +131,8 @@ class Phone:
             await asyncio.sleep(self._chance.uniform(self._come_back_after, longest))
 
     def _closed(self, code: int | None) -> None:
+        if code == CloseCode.TRY_LATER:
+            self.history.repeat()
         if code is None or events.close_reason(code)[0]:
             return
         self.stopped_by = code
@@ -296,7 +298,7 @@ class Phone:
                 case events.Settled(reply):
                     self._answered(reply)
                 case events.RetryWanted(reply):
-                    self.history.retries += 1
+                    self.history.repeat()
                     heapq.heappush(self._queue, reply.sn)
                     self._hold(reply.retry_after)
                 case events.StatusChanged(status):

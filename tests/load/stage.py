@@ -118,9 +118,10 @@ class Fault:
     weather: Weather | None = None
     manners: Manners = field(default_factory=Manners)
     ends: frozenset[int] = frozenset()
+    dead_disk: bool = False
+    """The server may log that it cannot read any more."""
     restores: bool = False
     """Devices may find that the server is an older copy."""
-    root: bool = False
 
 
 async def run(fault: Fault, seed: int, folder: Path, *, short: bool = False) -> Verdict:
@@ -184,6 +185,6 @@ def _verdict(fault: Fault, stage: Stage) -> Verdict:
         verdict.faults.append(f"the server ended with {unexpected}")
     if stage.crowd.history.restores and not fault.restores:
         verdict.faults.append("the server was taken for an older copy")
-    if "Traceback" in stage.server.log_text():
+    if not fault.dead_disk and "Traceback" in stage.server.log_text():
         verdict.faults.append("a traceback in the server's log")
     return verdict

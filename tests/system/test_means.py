@@ -1,0 +1,20 @@
+"""What these tests need is there: a machine without it fails, nothing is left out in silence."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+def test_root() -> None:
+    assert os.geteuid() == 0, "make test-system needs root"
+
+
+@pytest.mark.parametrize("name", ["ip", "mkfs.ext4", "mount", "nft", "strace", "umount"])
+def test_command(name: str) -> None:
+    assert shutil.which(name), "apt install e2fsprogs iproute2 mount nftables strace"
+
+
+def test_loop_devices() -> None:
+    assert Path("/dev/loop-control").exists(), "this machine gives no loop devices"
