@@ -126,6 +126,10 @@ async def test_devices_and_contacts(world: World, miss: Miss) -> None:
     nurse = await world.enrol("nurse")
     exit_code, said = await miss("gp", "devices", "invite")
     invitation = said.split("miss enrol ")[1].split()[0]
+    exit_code, refusal = await miss(
+        "tablet", "enrol", "K7PQR-2MWXY", "--join", "--server", world.server.url
+    )
+    assert (exit_code, "no invitation" in refusal) == (1, True)
     joining = await process("tablet", "enrol", invitation, "--join", "--name", "tab", world=world)
     while "asks to join: tab" not in said:
         exit_code, said = await miss("gp", "devices", "list")

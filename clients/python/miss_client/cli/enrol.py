@@ -16,6 +16,7 @@ from miss_client.cli.common import (
     passphrase,
     run,
     show_code,
+    stop,
     store_path,
 )
 from miss_client.client import Client
@@ -23,18 +24,19 @@ from miss_client.errors import ClientError, Trouble
 from miss_client.store import Store, key_file_of
 from miss_client.words import LANGUAGE, tr
 from miss_protocol.api import EnrolmentPreview
+from miss_protocol.errors import Malformed
 
 HELP = tr(
     "Enrol this device with the code from your operator, or join your account from another "
     "device of yours.\n\n"
     "Examples:\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
-    "miss enrol K7PQR-2MWXY --join --server https://miss.example.org",
+    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
     "Inscrire cet appareil avec le code de votre opérateur, ou l'ajouter à votre compte depuis un "
     "autre de vos appareils.\n\n"
     "Exemples :\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
-    "miss enrol K7PQR-2MWXY --join --server https://miss.example.org",
+    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
 )
 
 
@@ -152,7 +154,15 @@ def _confirm(preview: EnrolmentPreview) -> bool:
 
 
 async def _join(server: str, code: str, store: Store, device: str) -> Client:
-    joining = await new_device.join_account(server, code, store, device_name=device)
+    try:
+        joining = await new_device.join_account(server, code, store, device_name=device)
+    except Malformed:
+        stop(
+            tr(
+                "This is no invitation. Give the whole code that `miss devices invite` shows.",
+                "Ce n'est pas une invitation. Donnez tout le code que `miss devices invite` montre.",
+            )
+        )
     approval = joining.approval_code
     show_code(approval)
     out.print(
