@@ -187,7 +187,8 @@ class Rosters(Struct):
 class PrekeysUploaded(Struct):
     """`POST /v1/prekeys`: one-time prekeys with rising ids, and perhaps a new last resort.
 
-    `epoch` is the mailbox epoch in which they were made, empty if the device knew none.
+    `epoch` is the mailbox epoch in which they were made, empty if the device knew none. After a
+    restore only those of the epoch in force are kept.
     """
 
     prekeys: Annotated[tuple[PrekeyBytes, ...], Meta(max_length=limits.PREKEYS_UPLOADED + 1)]

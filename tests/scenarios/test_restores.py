@@ -45,7 +45,7 @@ async def claim(device: Device, *targets: Device) -> dict[bytes, prekeys.SignedP
 def fresh(device: Device, count: int) -> api.PrekeysUploaded:
     """New prekeys of a device."""
     keys = device.person.devices[device.index].new_prekeys(count, now_ms=now_ms())
-    return api.PrekeysUploaded(tuple(key.encode() for key in keys))
+    return api.PrekeysUploaded(tuple(key.encode() for key in keys), device.epoch)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])

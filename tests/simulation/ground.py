@@ -206,9 +206,10 @@ class Ground:
         self._begin_call(prekeys_http.upload, phone, upload, lambda _: phone.uploaded(upload))
 
     async def _claimed(self, request: Any) -> Response:
+        doubtful = self.handed_out.is_doubtful(self.node.store.eyes)
         answer = await prekeys_http.claim(request)
         claimed = msgspec.json.decode(bytes(answer.body), type=api.Prekeys)
-        self.faults.extend(self.handed_out.answered(claimed, self.node.store.eyes))
+        self.faults.extend(self.handed_out.answered(claimed, doubtful=doubtful))
         return answer
 
     def _ask_roster(self, phone: Phone) -> None:

@@ -305,6 +305,7 @@ class Happenings(Ground):
     def _copy_database(self, a: int, b: int) -> bool:
         if not self.profile.restores or len(self._copies) >= 4:
             return False
+        self.handed_out.copied(self.node.store.eyes)
         self._copies.append((self.node.store.eyes.serialize(), self._witness.read_bytes()))
         return True
 
@@ -317,7 +318,7 @@ class Happenings(Ground):
         self._restart(database, seen if whole else None)
         self.ledger.restored(self.node.store.eyes)
         if whole:
-            self.handed_out.put_back(self.node.store.eyes)
+            self.handed_out.unwitnessed = True
         for phone in self.phones.values():
             phone.server_lost_memory = True
         return True

@@ -33,9 +33,7 @@ class Keeping(Device):
                 *(self._key(number) for number in ids),
                 self._key(disk.prekey_id, last_resort=True),
             ]
-            # Some clients do not name the epoch: then the server's own note must do.
-            named = disk.epoch if self.id[0] % 2 else b""
-            disk.upload = api.PrekeysUploaded(tuple(key.encode() for key in keys), named)
+            disk.upload = api.PrekeysUploaded(tuple(key.encode() for key in keys), disk.epoch)
             disk.latest = disk.upload
 
     def _key(self, number: int, *, last_resort: bool = False) -> prekeys.SignedPrekey:
@@ -62,21 +60,26 @@ class HandedOut:
     """(device, id) of one-time prekeys."""
     unwitnessed: bool = False
     """The witness was put back with the database: until a new epoch nobody can know (spec 07 §2)."""
-    _epoch: bytes = b""
+    _copied: set[bytes] = field(default_factory=set)
+    """Epochs of copies: a database in one of these may be a copy that an older witness let pass."""
 
-    def put_back(self, eyes: sqlite3.Connection) -> None:
-        """Database and witness are an older copy, both."""
-        self.unwitnessed, self._epoch = True, witness.stands(eyes).epoch
+    def copied(self, eyes: sqlite3.Connection) -> None:
+        """A copy of the database was made."""
+        self.is_doubtful(eyes)
+        self._copied.add(witness.stands(eyes).epoch)
 
-    def answered(self, claimed: api.Prekeys, eyes: sqlite3.Connection) -> Iterable[str]:
+    def is_doubtful(self, eyes: sqlite3.Connection) -> bool:
+        """Whether a claim that begins now may be given what was given before."""
+        self.unwitnessed = self.unwitnessed and witness.stands(eyes).epoch in self._copied
+        return self.unwitnessed
+
+    def answered(self, claimed: api.Prekeys, *, doubtful: bool) -> Iterable[str]:
         """A claim's answer leaves; yields what is wrong with it."""
-        if self.unwitnessed and witness.stands(eyes).epoch != self._epoch:
-            self.unwitnessed = False
         for one in claimed.prekeys:
             key = prekeys.decode(one.prekey)
             if key.last_resort:
                 continue
             name = (DeviceId(one.device), key.id)
-            if name in self.once and not self.unwitnessed:
+            if name in self.once and not doubtful:
                 yield f"I11 prekey {key.id} of a device was handed out twice"
             self.once.add(name)

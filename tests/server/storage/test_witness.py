@@ -219,9 +219,10 @@ async def test_a_device_that_has_not_heard_of_the_epoch_cannot_bring_keys_back(p
         phone = Phone(store, doctor.certificate, doctor.person)
         assert (await phone.connect()).restored_since == LATER
         # Nor by a request that was on its way while it was told.
-        with pytest.raises(Refused) as refused:
-            await store.add_prekeys(doctor.id, lost, epoch=before, now_ms=NOW)
-        assert refused.value.code is Code.PREKEYS_STALE
+        for named in (before, b""):
+            with pytest.raises(Refused) as refused:
+                await store.add_prekeys(doctor.id, lost, epoch=named, now_ms=NOW)
+            assert refused.value.code is Code.PREKEYS_STALE
         fresh = endpoint.new_prekeys(1, now_ms=NOW)
         epoch = await store.epoch()
         assert (await store.add_prekeys(doctor.id, fresh, epoch=epoch, now_ms=NOW))[0] == 1
@@ -258,9 +259,11 @@ async def test_devices_that_a_restore_undid_and_that_are_listed_again(path: Path
         new = person.add_device(now_ms=later)
         await store.change_roster(person.roster, now_ms=later)
         fresh = new.new_prekeys(1, now_ms=later)
-        assert (await store.add_prekeys(new.certificate.device, fresh, now_ms=later))[0] == 1
         phone = Phone(store, new.certificate, person)
-        assert (await phone.connect(later)).restored_since is None
+        begun = await phone.connect(later)
+        assert begun.restored_since is None
+        added = await store.add_prekeys(phone.id, fresh, epoch=begun.epoch, now_ms=later)
+        assert added[0] == 1
 
 
 @pytest.mark.parametrize(

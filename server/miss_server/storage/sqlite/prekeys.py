@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from miss_protocol.errors import Code, Refused
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import DeviceId
-from miss_server.storage.sqlite import witness
+from miss_server.storage.sqlite import epochs, witness
 
 ID_MAX = 2**53 - 1
 """What JSON readers hold exactly; a higher id could never be followed by another."""
@@ -15,12 +15,14 @@ ID_MAX = 2**53 - 1
 def add(
     db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey], epoch: bytes
 ) -> tuple[int, int]:
-    """Keep prekeys that a device made in the epoch in force, and said so or was told of it."""
+    """Keep prekeys that a device made in the epoch in force, and says so."""
     noted = db.execute("SELECT epoch FROM devices WHERE id = ?", (device,)).fetchone()[0]
     now = witness.stands(db).epoch
-    if prekeys and (noted != now or epoch not in (b"", now)):
+    untouched = not epoch and epochs.number(now) == epochs.FIRST
+    if prekeys and (noted != now or not (epoch == now or untouched)):
         # These may be keys that were handed out in the time that a restore undid, under ids that
-        # this older database does not remember.
+        # this older database does not remember. That the device was told by now is not enough:
+        # the upload may have been on its way meanwhile.
         raise Refused(Code.PREKEYS_STALE, "made before the epoch in force")
     return keep(db, device, prekeys)
 
