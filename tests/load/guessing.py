@@ -1,6 +1,7 @@
 """Bots: `python -m tests.load.guessing URL RATE SECONDS`. Wrong logins and guessed codes, in turn.
 
-A process of its own, so that it takes no time from the clinicians' event loop. Prints `begun`, then
+A process of its own, and a nice one: bots have machines of their own, so what they compute must take
+no time from the server and the clinicians. Prints `begun`, then
 how often the server gave which answer.
 """
 
@@ -92,6 +93,7 @@ async def flood(url: str, rate: float, seconds: float) -> Counter[str]:
 def main() -> None:
     """Flood, then tell."""
     url, rate, seconds = sys.argv[1:]
+    os.nice(19)
     sys.stdout.write("begun\n")
     sys.stdout.flush()
     sys.stdout.write(json.dumps(asyncio.run(flood(url, float(rate), float(seconds)))) + "\n")

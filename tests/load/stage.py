@@ -155,12 +155,16 @@ async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: 
         await _talk_while(fault.play(stage), crowd, fault, short=short)
         crowd.connect(crowd.away)
         await crowd.history.until_over(SETTLE_SECONDS)
+    except TimeoutError as error:
+        stage.faults.append(f"waited in vain {error}")
     finally:
         await crowd.leave()
         if proxy is not None:
             await proxy.stop()
         watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        [ended] = await asyncio.gather(watching, return_exceptions=True)
+        if isinstance(ended, Exception):
+            stage.faults.append(f"the supervisor could not start the server: {ended}")
         if server.process is not None and server.process.returncode is None:
             await server.stop()
     return _verdict(fault, stage)
@@ -169,11 +173,13 @@ async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: 
 async def _talk_while(play: Awaitable[None], crowd: Crowd, fault: Fault, *, short: bool) -> None:
     """Talk for the fault's time, and on until it is over."""
     playing = asyncio.ensure_future(play)
-    least = fault.talk[1] if short else fault.talk[0]
-    await crowd.talk(fault.rate, least)
-    while not playing.done():
-        await crowd.talk(fault.rate, 0.5)
-    await playing
+    try:
+        await crowd.talk(fault.rate, fault.talk[1] if short else fault.talk[0])
+        while not playing.done():
+            await crowd.talk(fault.rate, 0.5)
+        await playing
+    finally:
+        playing.cancel()
 
 
 def _verdict(fault: Fault, stage: Stage) -> Verdict:

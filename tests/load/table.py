@@ -19,7 +19,11 @@ def rows(results: Sequence[tuple[str, int, Verdict]]) -> list[str]:
     lines = list(_HEAD)
     for name, runs, verdict in results:
         p50, p99, longest = verdict.percentiles()
-        remarks = "<br>".join([*verdict.notes, *(f"**{fault}**" for fault in verdict.faults)])
+        wrong = [
+            *verdict.faults,
+            *([f"{verdict.told} not delivered, told"] if verdict.told else []),
+        ]
+        remarks = "<br>".join([*verdict.notes, *(f"**{fault}**" for fault in wrong)])
         lines.append(
             f"| {name} | {runs} | {verdict.messages} | {verdict.lost} | {verdict.doubled}"
             f" | {verdict.silent} | {p50:.0f} | {p99:.0f} | {longest:.0f} | {remarks} |"
