@@ -1,6 +1,7 @@
 """Puts the parts together: the only place that picks implementations."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -13,7 +14,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from miss_protocol import limits
 from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
@@ -28,6 +28,7 @@ from miss_server.http.problems import (
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
+from miss_server.http.websocket import WebSocket
 from miss_server.relay.clock import Clock, SystemClock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
@@ -59,17 +60,17 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         directory=store,
         doorbell=doorbell,
         hub=hub,
-        delivery=Delivery(store, doorbell, clock),
+        delivery=Delivery(store, hub, doorbell, clock),
         login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
         throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
         clock=clock,
     )
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
         await keeper.begin()
         rounds = asyncio.create_task(keeper.run())
-        yield
+        yield {"services": services}
         rounds.cancel()
         with suppress(asyncio.CancelledError):
             await rounds
@@ -126,10 +127,7 @@ def server_of(app: Starlette, settings: Settings) -> Server:
     """The server of an application from `build`; `run(sockets=[...])` it."""
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
-        ws_max_size=limits.TRANSPORT_MAX,
-        ws_per_message_deflate=False,
-        ws_ping_interval=None,
+        ws=WebSocket,
         loop="uvloop",
         http="httptools",
         access_log=False,
@@ -161,6 +159,8 @@ def serve(settings: Settings) -> None:
         store = SqliteStore(settings.database)
         store.begin_life(now_ms=clock.now_ms())
         store.open()
+        gc.set_threshold(20_000, 20, 100)
+        gc.freeze()
         server_of(build(settings, store, clock), settings).run(sockets=[listening])
     finally:
         lock.release()

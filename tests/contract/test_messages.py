@@ -26,16 +26,19 @@ async def test_a_message_waits_for_its_device_and_leaves_only_by_ack(store: Stor
     send = gp.send(cardiologist.person)
     settled = await gp.submit(send)
     assert settled.reply == f.Sent(1, send.id, NOW)
-    assert list(settled.ring) == [cardiologist.id]
+    assert [(device, row.position) for device, row in settled.rows] == [(cardiologist.id, 1)]
+    assert not settled.ring
     for _ in range(2):
         found = await phone(store, cardiologist.person).fetch()
         assert [row.message for row in found.rows] == [send.id]
     [row] = (await cardiologist.fetch()).rows
+    assert row == settled.rows[0][1]
     assert (row.body, row.wrap) == (send.body, send.wraps[0].wrap)
     acknowledged = await cardiologist.ack(1, [cardiologist.receipt(row)])
-    assert list(acknowledged.ring) == [gp.id]
+    assert [device for device, _ in acknowledged.statuses] == [gp.id]
     assert not (await phone(store, cardiologist.person).fetch()).rows
     [status] = (await gp.fetch()).statuses
+    assert status == acknowledged.statuses[0][1]
     assert [(s.device, s.state) for s in status.devices] == [(cardiologist.id, "delivered")]
     assert status.devices[0].signature == cardiologist.receipt(row).signature
 

@@ -83,7 +83,7 @@ _ROWS: dict[str, tuple[str, ...]] = {
     "live": (
         "taken send",
         "commit submit",
-        "ring x2",
+        "ring",
         "reply sent",
         "delivery deliver",
         "taken ack x2",

@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
+
 from miss_protocol import client_session as s
 from miss_protocol import frames as f
 from miss_protocol.client_session import ClientSession
@@ -23,6 +25,7 @@ from miss_server.storage.messages import (
     Fetched,
     Greeting,
     NotDurable,
+    Row,
     SessionRefused,
     SessionStart,
     Settled,
@@ -63,7 +66,7 @@ def sent_before_commit(stack: ExitStack) -> None:
     """Answers leave before the transaction is durable."""
     real = Writer._settle
 
-    def early(self: Writer, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    def early(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
         real(self, db, jobs)
         self._answer(jobs)
 
@@ -154,12 +157,12 @@ def global_positions(stack: ExitStack) -> None:
     """Positions come from one sequence for all mailboxes."""
     real = _Batch._put
 
-    def put(self: _Batch, submission: Submission, *rest: Any) -> None:
+    def put(self: _Batch, submission: Submission, *rest: Any) -> Row:
         (last,) = self.db.execute("SELECT max(head) FROM mailboxes").fetchone()
         device = rest[0].device
         heads = [box.head for box in self.mailboxes.values()]
         self.mailboxes[device].head = max(last, *heads)
-        real(self, submission, *rest)
+        return real(self, submission, *rest)
 
     stack.enter_context(patch.object(_Batch, "_put", put))
 
@@ -265,7 +268,7 @@ def ack_past_the_unseen(stack: ExitStack) -> None:
             (
                 ack
                 if ack.position is None or ack.device not in heads
-                else dataclasses.replace(ack, position=heads[ack.device][0]),
+                else msgspec.structs.replace(ack, position=heads[ack.device][0]),
                 now_ms,
             )
             for ack, now_ms in batch
@@ -290,7 +293,7 @@ def deaf_to_nacks(stack: ExitStack) -> None:
     real = acks._told_by
 
     def told(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> Any:
-        return real(db, dataclasses.replace(ack, nacks=()), now_ms)
+        return real(db, msgspec.structs.replace(ack, nacks=()), now_ms)
 
     stack.enter_context(patch.object(acks, "_told_by", told))
 

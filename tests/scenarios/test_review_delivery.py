@@ -158,10 +158,10 @@ async def test_a_receipt_after_its_ack_still_reaches_the_sender(store: SqliteSto
     [row] = (await nurse.fetch()).rows
     await nurse.ack(1)
     receipt = nurse.receipt(row)
-    assert list((await nurse.ack(receipts=[receipt])).ring) == [gp.id]
+    assert [to for to, _ in (await nurse.ack(receipts=[receipt])).statuses] == [gp.id]
     [status] = (await gp.fetch()).statuses
     assert status.devices[0].signature == receipt.signature
-    assert not (await nurse.ack(receipts=[receipt])).ring  # once
+    assert not (await nurse.ack(receipts=[receipt])).statuses  # once
 
 
 async def test_an_ack_that_was_not_stored_is_not_called_durable(tmp_path: Path) -> None:

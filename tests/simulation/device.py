@@ -11,7 +11,7 @@ from miss_protocol.identity.roster import Roster
 from miss_protocol.ids import AccountAddress, DeviceId
 from tests.simulation.cast import Cast, Member
 from tests.simulation.disk import Disk
-from tests.simulation.node import Socket
+from tests.simulation.node import Wire
 
 
 class ServerFault(AssertionError):
@@ -47,7 +47,7 @@ class Device:
     def wake(self) -> None:
         """The process starts: everything but the disk is gone."""
         self.life += 1
-        self.socket: Socket | None = None
+        self.socket: Wire | None = None
         self.session = ClientSession(client_codec(), position=0, digest=bytes(32))
         self.welcomed = False
         self._greeted_sn = 0

@@ -25,7 +25,7 @@ from tests.simulation.cast import NOW, Member, cast, folder
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Broken, Ledger
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.node import Call, Node, Socket, VirtualClock, signed
+from tests.simulation.node import Call, Node, VirtualClock, Wire, signed
 from tests.simulation.phone import Dies, Phone
 from tests.simulation.prekeys import HandedOut
 from tests.simulation.storage import Fate
@@ -65,6 +65,8 @@ class Profile:
     clock_steps: bool = False
     deaf: bool = False
     """No ring is ever heard, also while it heals: only the sweep finds what waits."""
+    hands_over: bool = False
+    """A connection takes what this node has just committed; else it is as if another node had."""
 
     @classmethod
     def of(cls, seed: int) -> "Profile":
@@ -75,6 +77,7 @@ class Profile:
             old_phones=seed % 3 == 2,
             clock_steps=seed % 5 == 1,
             deaf=seed % 2 == 1,
+            hands_over=seed % 4 < 2,
         )
 
 
@@ -103,7 +106,7 @@ class Ground:
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
         self.phones: dict[bytes, Phone] = {}
-        self.sockets: list[Socket] = []
+        self.sockets: list[Wire] = []
         self.calls: list[Pending] = []
         self.ledger = Ledger(self.phones)
         self.messages = 0
@@ -114,7 +117,7 @@ class Ground:
         self._backups: dict[bytes, Disk] = {}
         self._shrunk = _shrunk(SHRUNK | (SMALL_MAILBOX if profile.small_mailbox else {}))
         self._quiet = _quiet(self.faults)
-        self.node = Node(self._path, self.loop, self.clock)
+        self.node = Node(self._path, self.loop, self.clock, hands_over=profile.hands_over)
 
     def __enter__(self) -> Self:
         self._shrunk.__enter__()
@@ -162,7 +165,7 @@ class Ground:
 
     def _connect(self, phone: Phone) -> None:
         phone.admitted = True
-        socket = Socket(phone.id)
+        socket = Wire(phone.id)
         socket.on_word = self._said
         phone.dial(socket)
         self.sockets = [s for s in self.sockets if not (s.server_gone and s.client_gone)]
@@ -259,7 +262,7 @@ class Ground:
             self._path.write_bytes(database)
         if witness is not None:
             self._witness.write_bytes(witness)
-        self.node = Node(self._path, self.loop, self.clock)
+        self.node = Node(self._path, self.loop, self.clock, hands_over=self.profile.hands_over)
         if hasattr(self.node.keeper, "begin"):
             self.node.round("begin")
 

@@ -6,8 +6,9 @@ from then on its word is given.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, MutableMapping
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +22,13 @@ from miss_server.config import Settings
 from miss_server.doorbell.interface import Listener
 from miss_server.http.services import Services
 from miss_server.http.signatures import Caller
-from miss_server.http.socket import SocketEndpoint
+from miss_server.http.socket import Socket
 from miss_server.http.throttle import Throttle
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
-from miss_server.storage.messages import NotDurable
+from miss_server.storage.messages import NotDurable, Row
 from tests.simulation.cast import DOMAIN, NOW
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.storage import SteppedStore
@@ -69,8 +70,10 @@ class Doorbell:
             self._loop.call_soon(listener, devices)
 
 
-class Socket:
+class Wire:
     """One connection: what is on its way each way, and what each end knows of its end."""
+
+    full = False
 
     def __init__(self, device: DeviceId) -> None:
         self.device = device
@@ -81,35 +84,52 @@ class Socket:
         self.dead = False
         """The server's process is gone, and this end with it."""
         self.on_word: Callable[[DeviceId, f.ServerFrame], None] = lambda device, frame: None
-        self._inbound: asyncio.Queue[MutableMapping[str, Any]] = asyncio.Queue()
-        self._inbound.put_nowait({"type": "websocket.connect"})
+        self.server: Socket | None = None
+        self.loop: VirtualLoop
+        self._reads = True
         self._codec = client_codec()
 
-    async def receive(self) -> MutableMapping[str, Any]:
-        """ASGI: the next thing that the server hears."""
-        return await self._inbound.get()
+    # --- what the server's socket asks ------------------------------------------------------------
 
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        """ASGI: what the server says."""
+    def write(self, message: bytes) -> None:
+        """What the server says."""
         if self.dead:
             return
-        if message["type"] == "websocket.send":
-            for raw in self._codec.split(message["bytes"]):
-                self.on_word(self.device, self._codec.decode_frame(raw))
-            if not self.client_gone:
-                self.down.append(message["bytes"])
-        elif message["type"] == "websocket.close":
-            self.server_gone = True
-            if not self.client_gone:
-                self.down.append(CloseCode(message["code"]))
+        for raw in self._codec.split(message):
+            self.on_word(self.device, self._codec.decode_frame(raw))
+        if not self.client_gone:
+            self.down.append(message)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """The server says that it ends."""
+        if self.dead:
+            return
+        self.server_gone = True
+        if not self.client_gone:
+            self.down.append(code)
+
+    def abort(self) -> None:
+        """The server lets go."""
+        self.server_gone = True
+
+    def pause_reading(self) -> None:
+        """The server reads nothing more for now."""
+        self._reads = False
+
+    def resume_reading(self) -> None:
+        """It goes on."""
+        self._reads = True
+
+    # --- what the world does ----------------------------------------------------------------------
 
     def hear(self) -> None:
         """Let the server read the next message, or find that there will be none."""
-        if self.up:
-            self._inbound.put_nowait({"type": "websocket.receive", "bytes": self.up.popleft()})
+        assert self.server is not None
+        if self.up and self._reads:
+            self.loop.call_soon(partial(self.server.take, self.up.popleft(), text=False))
         elif self.client_gone and not self.server_gone:
             self.server_gone = True
-            self._inbound.put_nowait({"type": "websocket.disconnect"})
+            self.loop.call_soon(self.server.lost)
 
 
 class Call:
@@ -148,10 +168,22 @@ async def signed(request: Any) -> Caller:
     return Caller(record, request.body)
 
 
+class Elsewhere(Hub):
+    """Stands for a node without the connections: it can only ring."""
+
+    def hand_over(self, rows: Sequence[tuple[DeviceId, Row]]) -> list[DeviceId]:
+        return [device for device, _ in rows]
+
+    def hand_over_statuses(self, statuses: Sequence[tuple[DeviceId, f.Status]]) -> list[DeviceId]:
+        return [device for device, _ in statuses]
+
+
 class Node:
     """A running process."""
 
-    def __init__(self, path: Path, loop: VirtualLoop, clock: VirtualClock) -> None:
+    def __init__(
+        self, path: Path, loop: VirtualLoop, clock: VirtualClock, *, hands_over: bool
+    ) -> None:
         self._loop = loop
         self.store = SteppedStore(path, loop)
         self.store.begin_life(now_ms=clock.now_ms())
@@ -167,19 +199,25 @@ class Node:
             directory=self.store,
             doorbell=self.doorbell,
             hub=self.hub,
-            delivery=Delivery(self.store, self.doorbell, clock),
+            delivery=Delivery(
+                self.store,
+                self.hub if hands_over else Elsewhere(self.store),
+                self.doorbell,
+                clock,
+            ),
             login=Login(self.store, clock, domain=DOMAIN, minimum_app={}),
             throttle=Throttle(enrolment_tries_per_hour=20),
             clock=clock,
         )
+        self._services = services
         self._app = SimpleNamespace(state=SimpleNamespace(services=services))
-        self._endpoint = SocketEndpoint()
         self._tasks: list[asyncio.Task[Any]] = []
 
-    def open(self, socket: Socket) -> None:
+    def open(self, wire: Wire) -> None:
         """A client connects."""
-        scope = {"app": self._app, "subprotocols": [f.MSGPACK]}
-        self._run(self._endpoint(scope, socket.receive, socket.send))
+        wire.loop = self._loop
+        wire.server = Socket(self._services, f.MSGPACK, wire)
+        self._loop.call_soon(wire.server.open)
 
     def call(
         self, handler: Callable[[Any], Any], device: DeviceId, body: bytes = b"", **more: Any

@@ -24,7 +24,7 @@ from miss_protocol.ids import AccountAddress
 from tests.simulation.cast import DOMAIN
 from tests.simulation.device import ServerFault
 from tests.simulation.disk import Entry
-from tests.simulation.node import Socket
+from tests.simulation.node import Wire
 from tests.simulation.prekeys import Keeping
 from tests.simulation.receiving import RECEIPTS_AT_ONCE, Receiving, hash_of
 from tests.simulation.writing import Writing
@@ -44,7 +44,7 @@ class Dies(Enum):
 class Phone(Receiving, Writing, Keeping):
     """A whole device: its connections and its HTTP calls over all that it does."""
 
-    def dial(self, socket: Socket) -> None:
+    def dial(self, socket: Wire) -> None:
         """Begin a connection; an older one of this process is given up."""
         self.hang_up()
         self.socket = socket

@@ -7,7 +7,7 @@ inside or after any transaction.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ class SteppedWriter(Writer):
     def __init__(self, engine: Engine, loop: VirtualLoop) -> None:
         super().__init__(engine)
         self._loop = loop
-        self._connection = engine.connect()
+        self._stepped = engine.connect()
         self._fate = Fate.WELL
         self.dead = False
 
@@ -59,10 +59,13 @@ class SteppedWriter(Writer):
         """Jobs that were handed in and not committed."""
         return len(self._jobs)
 
-    def _hand_in(self, work: Any, now_ms: int) -> asyncio.Future[Any]:
+    def _hand_in(self, work: Any, now_ms: int, long: bool = False) -> asyncio.Future[Any]:
         if self.dead:
             raise NotDurable("the process is gone")
-        return super()._hand_in(work, now_ms)
+        return super()._hand_in(work, now_ms, long)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing: the simulation says when."""
 
     def commit(self, most: int, fate: Fate) -> None:
         """Write up to `most` jobs as one transaction and answer them.
@@ -73,7 +76,7 @@ class SteppedWriter(Writer):
         jobs, self._jobs = self._jobs[:most], self._jobs[most:]
         self._fate = fate
         try:
-            self._commit(self._connection, jobs)
+            self._commit(self._stepped, jobs)
         finally:
             self._fate = Fate.WELL
         if fate is Fate.CRASH_AFTER:
@@ -83,7 +86,7 @@ class SteppedWriter(Writer):
                 job.error = NotDurable("the answer of the disk was lost")
         self._answer(jobs)
 
-    def _settle(self, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    def _settle(self, db: sqlite3.Connection, jobs: list[_Job]) -> None:
         super()._settle(db, jobs)
         # What the event loop's thread would do meanwhile; before a commit that is nothing.
         self._loop.settle()
@@ -100,10 +103,10 @@ class SteppedWriter(Writer):
     def close(self) -> None:
         """Let go of the file; an open transaction is undone, as by the end of the process."""
         self.dead = True
-        db = driver(self._connection)
+        db = driver(self._stepped)
         if db.in_transaction:
             db.execute("ROLLBACK")
-        self._connection.close()
+        self._stepped.close()
 
 
 class SteppedStore(SqliteStore):

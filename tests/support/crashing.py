@@ -5,7 +5,7 @@
 
 It runs the real command line in this process and wraps its interfaces: the SQLite driver, the
 store's methods (they name what a commit is about), the witness, the doorbell, the filling of a
-directory, and what passes between uvicorn and the application. The product knows nothing of it.
+directory, and what passes between the transport and the application. The product knows nothing of it.
 
 The points; `nth` counts each by itself:
 
@@ -23,6 +23,7 @@ The points; `nth` counts each by itself:
 import argparse
 import asyncio
 import functools
+import inspect
 import sqlite3
 import sys
 import threading
@@ -37,6 +38,8 @@ import uvicorn
 from miss_server import app as server_app
 from miss_server import cli
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.http.socket import Socket
+from miss_server.http.websocket import WebSocket
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.messages import Messages
@@ -149,7 +152,7 @@ def wrap_store(operations: Operations) -> None:
     for interface in (Messages, Accounts):
         for name in vars(interface):
             real = getattr(SqliteStore, name, None)
-            if name not in READS and asyncio.iscoroutinefunction(real):
+            if name not in READS and inspect.isfunction(real) and not name.startswith("_"):
                 setattr(SqliteStore, name, _named(name, real, operations))
     for name in ("fill", "publish", "tidy"):
         filling = getattr(SqliteDirectoryFilling, name)
@@ -165,9 +168,9 @@ def _named(
     name: str, real: Callable[..., Awaitable[Any]], operations: Operations
 ) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(real)
-    async def call(*arguments: Any, **options: Any) -> Any:
+    def call(*arguments: Any, **options: Any) -> Awaitable[Any]:
         operations.asked(name)
-        return await real(*arguments, **options)
+        return real(*arguments, **options)
 
     return call
 
@@ -199,7 +202,7 @@ def wrap_witness(points: Points) -> None:
 
 
 def wrap_application(points: Points) -> None:
-    """What uvicorn hands in and is handed: requests, frames, answers, deliveries."""
+    """What uvicorn hands in and is handed: requests and answers."""
     real = uvicorn.Config.load
 
     def load(self: uvicorn.Config) -> None:
@@ -215,61 +218,53 @@ class _Application:
         self._points = points
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        match scope["type"]:
-            case "websocket":
-                await self._inner(scope, self._receiving(receive), self._writing(send))
-            case "http":
-                name = name_of_call(scope["method"], scope["path"])
-                self._points.passed(f"taken {name}")
-                await self._inner(scope, receive, self._answering(send, name))
-            case _:
-                await self._inner(scope, receive, send)
-
-    def _receiving(self, receive: Receive) -> Receive:
-        async def take() -> Message:
-            message = await receive()
-            for op in _ops(message):
-                self._points.passed(f"taken {op}")
-            return message
-
-        return take
-
-    def _writing(self, send: Send) -> Send:
-        async def write(message: Message) -> None:
-            kinds = [("delivery" if op in DELIVERIES else "reply", op) for op in _ops(message)]
-            await self._around(send, message, kinds, kinds)
-
-        return write
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        name = name_of_call(scope["method"], scope["path"])
+        self._points.passed(f"taken {name}")
+        await self._inner(scope, receive, self._answering(send, name))
 
     def _answering(self, send: Send, name: str) -> Send:
         async def answer(message: Message) -> None:
-            here = [("reply", name)]
-            begins = message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                self._points.passed(f"reply.before {name}")
+            await send(message)
             ends = message["type"] == "http.response.body" and not message.get("more_body")
-            await self._around(send, message, here if begins else (), here if ends else ())
+            if ends and self._points.reached(f"reply.after {name}"):
+                await _end_once_written()
 
         return answer
 
-    async def _around(
-        self,
-        send: Send,
-        message: Message,
-        before: Sequence[tuple[str, str]],
-        after: Sequence[tuple[str, str]],
-    ) -> None:
-        for kind, name in before:
-            self._points.passed(f"{kind}.before {name}")
-        await send(message)
-        reached = [self._points.reached(f"{kind}.after {name}") for kind, name in after]
+
+def wrap_socket(points: Points) -> None:
+    """What the WebSocket hands to its socket and is handed: frames, answers, deliveries."""
+    take, write = Socket.take, WebSocket.write
+
+    def taking(self: Socket, message: bytes, *, text: bool) -> None:
+        for op in ops_of(message.decode() if text else message):
+            points.passed(f"taken {op}")
+        take(self, message, text=text)
+
+    def writing(self: WebSocket, message: bytes) -> None:
+        ops = ops_of(message.decode() if message.startswith(b"[") else message)
+        kinds = [("delivery" if op in DELIVERIES else "reply", op) for op in ops]
+        for kind, name in kinds:
+            points.passed(f"{kind}.before {name}")
+        write(self, message)
+        reached = [points.reached(f"{kind}.after {name}") for kind, name in kinds]
         if any(reached):
-            for _ in range(ROUNDS):
-                await asyncio.sleep(0)
-            end()
+            ending.append(asyncio.get_running_loop().create_task(_end_once_written()))
+
+    ending: list[asyncio.Task[None]] = []
+    Socket.take = taking  # type: ignore[method-assign]  # what this module is for
+    WebSocket.write = writing  # type: ignore[method-assign]  # what this module is for
 
 
-def _ops(message: Message) -> list[str]:
-    """The frames of a WebSocket message of ASGI."""
-    return ops_of(message.get("bytes") or message.get("text") or "")
+async def _end_once_written() -> None:
+    for _ in range(ROUNDS):
+        await asyncio.sleep(0)
+    end()
 
 
 def turn_clock(seconds: float) -> None:
@@ -298,6 +293,7 @@ def main(words: Sequence[str]) -> None:
     wrap_doorbell(points)
     wrap_witness(points)
     wrap_application(points)
+    wrap_socket(points)
     if chosen.ahead:
         turn_clock(chosen.ahead)
     sys.argv = ["miss-server", *words[place + 1 :]]

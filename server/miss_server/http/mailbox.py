@@ -14,7 +14,7 @@ from miss_server.http.services import services
 from miss_server.http.signatures import signed
 from miss_server.observe import short
 from miss_server.relay.connection import STATUSES_IN_FLIGHT
-from miss_server.relay.hub import frames_of
+from miss_server.relay.rows import frames_of
 from miss_server.storage.messages import Greeting, SessionRefused, Wanted
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ async def send(request: Request) -> Response:
     """`POST /v1/messages` with a `send` frame: `sent`, `refused` or `retry`."""
     it = services(request)
     caller = await signed(request)
-    settled = await it.delivery.accept(caller.device.id, None, parse(caller.body, f.Send))
+    settled = await it.delivery.accepted(caller.device.id, None, parse(caller.body, f.Send))
     return reply(settled.reply)
 
 

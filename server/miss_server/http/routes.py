@@ -1,12 +1,11 @@
-"""Every path of the server."""
+"""Every path of the server but the socket's, which is `websocket.PATH`."""
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 
 from miss_server.http import devices, directory, enrolment, mailbox, prekeys
 from miss_server.http.bodies import reply
-from miss_server.http.socket import SocketEndpoint
 
 
 async def alive(request: Request) -> Response:
@@ -17,7 +16,6 @@ async def alive(request: Request) -> Response:
 def routes() -> list[BaseRoute]:
     """The routes, open ones first."""
     return [
-        WebSocketRoute("/v1/ws", SocketEndpoint()),
         Route("/health/live", alive),
         Route("/v1/server", enrolment.server_info),
         Route("/v1/enrolment/preview", enrolment.preview, methods=["POST"]),

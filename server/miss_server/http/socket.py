@@ -1,13 +1,15 @@
-"""The WebSocket at `/v1/ws`: plain ASGI around `ServerSession`, because it is the hot path.
+"""A device's socket: its frames, what they ask of the store, and the answers.
 
-One coroutine reads; answers are written by the connection's own task. What comes in one message is
-handed to the store in order, without waiting for each outcome: group commit settles them together.
+What comes in one message is handed to the store in order, without waiting for each outcome: group
+commit settles them together. Nothing here is a coroutine but the login, which happens once.
 """
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 import structlog
 from msgspec import UNSET
@@ -19,7 +21,6 @@ from miss_protocol.errors import CloseCode, Code, Refused
 from miss_protocol.ids import DeviceId
 from miss_protocol.server_session import (
     AckCame,
-    Event,
     HelloCame,
     NackCame,
     SendCame,
@@ -27,148 +28,133 @@ from miss_protocol.server_session import (
 )
 from miss_server.http.services import Services
 from miss_server.observe import short
-from miss_server.relay.connection import Connection
+from miss_server.relay import connection as relay
 from miss_server.relay.login import Turned
-from miss_server.storage.messages import Acknowledged, NotDurable, SessionStart
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from miss_server.storage.messages import Acknowledged, NotDurable, SessionStart, Settled
 
 JOBS_MAX = 256
 """Frames of one connection that the store has not settled yet; until some are, nothing more is
 read, so that a device that floods acknowledgements fills its own socket and not our memory."""
 
+_CODECS = {f.MSGPACK: server_codec(f.MSGPACK), f.JSON: server_codec(f.JSON)}
+
 log = structlog.get_logger()
 
 
-class SocketEndpoint:
-    """The ASGI application of the socket route."""
+class Wire(relay.Wire, Protocol):
+    """The transport, as a socket uses it."""
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        services: Services = scope["app"].state.services
-        await receive()  # websocket.connect
-        subprotocol = _choose(scope.get("subprotocols", []))
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
-        if subprotocol is None:
-            # Accepted first, so that a browser sees the code and not a bare failure.
-            await send(
-                {"type": "websocket.close", "code": CloseCode.PROTOCOL, "reason": "subprotocol"}
-            )
-            return
-        if services.hub.draining:
-            await send({"type": "websocket.close", "code": CloseCode.DRAINING})
-            return
-        await _Socket(services, subprotocol, receive, send).run()
+    def pause_reading(self) -> None:
+        """Read nothing more for now."""
+        ...
+
+    def resume_reading(self) -> None:
+        """Go on reading."""
+        ...
 
 
-def _choose(offered: list[str]) -> f.Subprotocol | None:
-    for name in offered:
-        if name == f.MSGPACK:
-            return f.MSGPACK
-        if name == f.JSON:
-            return f.JSON
-    return None
+class Socket:
+    """One WebSocket with a subprotocol of ours. Call `open`, then `take` and at last `lost`."""
 
+    __slots__ = (
+        "_held", "_login", "_nonce", "_paused", "_services", "_subprotocol", "_unsettled", "_wire",
+        "connection", "session",
+    )  # fmt: skip
 
-class _Socket:
-    def __init__(
-        self, services: Services, subprotocol: f.Subprotocol, receive: Receive, send: Send
-    ) -> None:
-        self.services = services
-        self.subprotocol = subprotocol
-        self._receive = receive
-        self._send = send
-        self._text = subprotocol == f.JSON
+    def __init__(self, services: Services, subprotocol: f.Subprotocol, wire: Wire) -> None:
+        self._services = services
+        self._subprotocol = subprotocol
+        self._wire = wire
         self._nonce = os.urandom(limits.NONCE_BYTES)
-        session = ServerSession(server_codec(subprotocol), now=services.clock.steady())
-        self.session = session
-        self.connection = Connection(session, self._write, self._close, services.clock)
-        self._jobs: set[asyncio.Task[None]] = set()
-        self._nacking = asyncio.Lock()
+        self.session = ServerSession(_CODECS[subprotocol], now=services.clock.steady())
+        self.connection = relay.Connection(self.session, wire, services.clock, self._left)
+        self._unsettled = 0
+        self._paused = False
+        self._held: deque[tuple[f.Ack | None, list[f.Nack]]] | None = None
+        """Acknowledgements that wait until one with nacks is stored; None when there is none."""
+        self._login: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        hub, clock = self.services.hub, self.services.clock
-        hub.strangers.add(self.connection)
-        self.session.challenge(
-            f.Challenge(self._nonce, self.services.settings.domain, clock.now_ms())
-        )
+    # --- what the transport tells -----------------------------------------------------------------
+
+    def open(self) -> None:
+        """The handshake is done."""
+        it = self._services
+        it.hub.strangers.add(self.connection)
+        self.session.challenge(f.Challenge(self._nonce, it.settings.domain, it.clock.now_ms()))
         self.connection.flush()
-        ended = asyncio.create_task(self.connection.ended.wait())
-        try:
-            while not ended.done():
-                reading = asyncio.ensure_future(self._receive())
-                await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
-                if not reading.done():
-                    reading.cancel()
-                    break
-                message = reading.result()
-                if message["type"] == "websocket.disconnect":
-                    break
-                self._take(message)
-                while len(self._jobs) >= JOBS_MAX and not ended.done():
-                    await asyncio.wait({*self._jobs, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            self.session.close(CloseCode.TRY_LATER)
-            hub.leave(self.connection)
-            self.connection.ended.set()
-            await self._say_goodbye()
 
-    def _take(self, message: Message) -> None:
+    def take(self, message: bytes, *, text: bool) -> None:
+        """A WebSocket message came."""
+        try:
+            self._take(message, text=text)
+        except Exception:
+            log.exception("message failed", device=short(self.connection.device or b""))
+            self._give_up()
+
+    def lost(self) -> None:
+        """The transport is gone."""
+        self.connection.over()
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def _take(self, message: bytes, *, text: bool) -> None:
         if self.session.close_code is not None:
             return  # it came while the close was on its way (rule 3 of `states`)
-        data = message.get("text") if self._text else message.get("bytes")
-        if data is None:
+        if text is not (self._subprotocol == f.JSON):
             self.session.error(Code.MALFORMED)
             self.connection.end(CloseCode.PROTOCOL)
             return
-        raw = data.encode() if isinstance(data, str) else data
         # Nacks go into one transaction with the ack that comes behind them: were only the ack
         # stored, the row would be gone and its sender never hear that it was not read.
         nacks: list[f.Nack] = []
-        for event in self.session.receive(raw, self.services.clock.steady()):
-            if isinstance(event, NackCame):
-                nacks.append(event.nack)
-            elif isinstance(event, AckCame):
-                self._act_on_ack(event.ack, nacks)
-                nacks = []
-            else:
-                self._act(event)
+        for event in self.session.receive(message, self._services.clock.steady()):
+            match event:
+                case SendCame(send):
+                    self._send(send)
+                case AckCame(ack):
+                    if ack.tick is not UNSET:
+                        self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
+                    self._acknowledge_in_order(ack, nacks)
+                    nacks = []
+                case NackCame(nack):
+                    nacks.append(nack)
+                case HelloCame(hello):
+                    self._login = asyncio.get_running_loop().create_task(self._greet(hello))
         if nacks:
-            self._spawn(self._acknowledge_in_order(None, nacks))
-        self.connection.flush()
+            self._acknowledge_in_order(None, nacks)
+        if self.session.has_data or self.session.close_code is not None:
+            self.connection.flush()
 
-    def _act(self, event: Event) -> None:
-        match event:
-            case HelloCame(hello):
-                self._spawn(self._login(hello))
-            case SendCame(send):
-                self._spawn(self._settle(send))
+    def _begun(self) -> None:
+        self._unsettled += 1
+        if self._unsettled >= JOBS_MAX and not self._paused:
+            self._paused = True
+            self._wire.pause_reading()
 
-    def _act_on_ack(self, ack: f.Ack, nacks: list[f.Nack]) -> None:
-        if ack.tick is not UNSET:
-            self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
-        self._spawn(self._acknowledge_in_order(ack, nacks))
+    def _done(self) -> None:
+        self._unsettled -= 1
+        if self._paused and self._unsettled < JOBS_MAX:
+            self._paused = False
+            self._wire.resume_reading()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(self._guarded(work))
-        self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
+    def _give_up(self) -> None:
+        # Nothing was answered, so nothing was promised: the device connects and asks again.
+        self.connection.end(CloseCode.TRY_LATER)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    # --- login ------------------------------------------------------------------------------------
+
+    async def _greet(self, hello: f.Hello) -> None:
         try:
-            await work
+            await self._let_in(hello)
         except Exception:
-            # Nothing was answered, so nothing was promised: the device connects and asks again.
-            log.exception("frame failed", device=short(self.connection.device or b""))
-            self.connection.end(CloseCode.TRY_LATER)
+            log.exception("login failed", device=short(hello.device))
+            self._give_up()
+        finally:
+            self._login = None
 
-    # --- what events ask for ----------------------------------------------------------------------
-
-    async def _login(self, hello: f.Hello) -> None:
-        it, connection = self.services, self.connection
-        start = await it.login.check(hello, nonce=self._nonce, subprotocol=self.subprotocol)
+    async def _let_in(self, hello: f.Hello) -> None:
+        it, connection = self._services, self.connection
+        start = await it.login.check(hello, nonce=self._nonce, subprotocol=self._subprotocol)
         if isinstance(start, SessionStart) and start.epoch_changed:
             # Before anything else, also if this device hung up meanwhile: nobody else would tell.
             log.warning(
@@ -195,49 +181,93 @@ class _Socket:
         connection.flush()
         log.info("connected", device=short(connection.device), position=start.resume_after)
 
-    async def _settle(self, send: f.Send) -> None:
-        connection = self.connection
-        assert connection.device is not None  # noqa: S101  # the session let a send through
-        settled = await self.services.delivery.accept(
-            connection.device, connection.generation, send
-        )
+    def _left(self) -> None:
+        """The connection has ended: note it, so that a later one is known to be newer."""
+        it, connection = self._services, self.connection
+        it.hub.leave(connection)
+        if connection.device is None:
+            return
+        try:
+            noting = it.messages.end_session(
+                connection.device,
+                connection.generation,
+                window=self.session.window,
+                now_ms=it.clock.now_ms(),
+            )
+        except NotDurable as error:
+            log.error("end of a session not noted", error=str(error))
+            return
+        noting.add_done_callback(_noted)
+
+    # --- sends ------------------------------------------------------------------------------------
+
+    def _send(self, send: f.Send) -> None:
+        device = self.connection.device
+        assert device is not None  # noqa: S101  # the session let a send through
+        self._begun()
+        self._services.delivery.accept(device, self.connection.generation, send, self._settled)
+
+    def _settled(self, settled: Settled) -> None:
+        self._done()
         if settled.reply is None:
             self._end_as_old()
-        elif connection.live:
+        elif self.connection.live:
             self.session.answer(settled.reply)
-            connection.flush()
+            self.connection.flush()
 
-    async def _acknowledge_in_order(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
+    # --- acknowledgements -------------------------------------------------------------------------
+
+    def _acknowledge_in_order(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
         # An ack that is stored although the nack before it was not deletes the row all the same.
-        # Receipts need no order: a late one still replaces the server's own word.
-        if not nacks and not self._nacking.locked():
-            await self._acknowledge(ack, nacks)
+        if self._held is not None:
+            self._begun()
+            self._held.append((ack, nacks))
             return
-        async with self._nacking:
-            if self.connection.live:
-                await self._acknowledge(ack, nacks)
+        if nacks:
+            self._held = deque()
+        self._begun()
+        self._acknowledge(ack, nacks)
 
-    async def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
-        connection = self.connection
-        assert connection.device is not None  # noqa: S101  # the session let an ack through
-        problems: list[Code] = []
-        stored = Acknowledged()
+    def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
+        device, generation = self.connection.device, self.connection.generation
+        assert device is not None  # noqa: S101  # the session let an ack through
         try:
-            stored = await self.services.delivery.acknowledge(
-                connection.device, connection.generation, ack, nacks
-            )
-            problems.extend(stored.problems)
+            storing = self._services.delivery.acknowledge(device, generation, ack, nacks)
         except Refused as refused:
-            problems.append(refused.code)
+            self._answer_ack(ack, (refused.code,))
             if nacks:
-                self._spawn(self._acknowledge(None, nacks))
+                self._acknowledge(None, nacks)
+            else:
+                self._acknowledged(nacks)
         except NotDurable:
-            # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
-            connection.end(CloseCode.TRY_LATER)
-            return
-        if stored.stale:
-            # Nothing was stored, so nothing may be called durable: the receipts would be lost.
-            self._end_as_old()
+            self._ack_not_durable(nacks)
+        else:
+            storing.add_done_callback(partial(self._stored, ack, nacks))
+
+    def _stored(
+        self, ack: f.Ack | None, nacks: list[f.Nack], storing: asyncio.Future[Acknowledged]
+    ) -> None:
+        try:
+            stored = storing.result()
+            if stored.stale:
+                # Nothing was stored, so nothing may be called durable: the receipts would be lost.
+                self._end_as_old()
+            self._answer_ack(ack, stored.problems)
+            self._acknowledged(nacks)
+        except NotDurable:
+            self._ack_not_durable(nacks)
+        except Exception:
+            log.exception("ack failed", device=short(self.connection.device or b""))
+            self._give_up()
+            self._acknowledged(nacks)
+
+    def _ack_not_durable(self, nacks: list[f.Nack]) -> None:
+        # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
+        self.connection.end(CloseCode.TRY_LATER)
+        self._acknowledged(nacks)
+
+    def _answer_ack(self, ack: f.Ack | None, problems: Sequence[Code]) -> None:
+        connection = self.connection
         if not connection.live:
             return
         ref = ack.ref if ack is not None and ack.ref is not UNSET else None
@@ -245,35 +275,28 @@ class _Socket:
             self.session.error(code, about="ack", ref=ref)
         if ref is not None and not problems:
             self.session.acked(ref)
-        self.services.hub.ring([connection.device])
+        self._services.hub.more_room(connection)
         connection.flush()
+
+    def _acknowledged(self, nacks: list[f.Nack]) -> None:
+        """An acknowledgement is out of the way; go on with those that waited for its nacks."""
+        self._done()
+        if not nacks or self._held is None:
+            return
+        held, self._held = self._held, None
+        for ack, more in held:
+            self._done()
+            if self.connection.live:
+                self._acknowledge_in_order(ack, more)
 
     def _end_as_old(self) -> None:
         """A newer session of this device has begun. Only if it lives on a connection does this
         client stop: else (the newer one broke off at once) it must come back."""
-        replaced = self.services.hub.replaced(self.connection)
+        replaced = self._services.hub.replaced(self.connection)
         self.connection.end(CloseCode.REPLACED if replaced else CloseCode.TRY_LATER)
 
-    # --- the socket -------------------------------------------------------------------------------
 
-    async def _write(self, message: bytes) -> None:
-        if self._text:
-            await self._send({"type": "websocket.send", "text": message.decode()})
-        else:
-            await self._send({"type": "websocket.send", "bytes": message})
-
-    async def _close(self, code: int, reason: str) -> None:
-        await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    async def _say_goodbye(self) -> None:
-        if self.connection.device is None:
-            return
-        try:
-            await self.services.messages.end_session(
-                self.connection.device,
-                self.connection.generation,
-                window=self.session.window,
-                now_ms=self.services.clock.now_ms(),
-            )
-        except NotDurable as error:
-            log.error("end of a session not noted", error=str(error))
+def _noted(noting: asyncio.Future[None]) -> None:
+    error = noting.exception()
+    if error is not None:
+        log.error("end of a session not noted", error=str(error))

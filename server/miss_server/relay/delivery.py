@@ -4,6 +4,9 @@ What can be told from the frame alone is decided here (limits, encryption); ever
 on stored state is decided by the store under its locks.
 """
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -17,6 +20,7 @@ from miss_protocol.suites import check_body, check_wrap
 from miss_server.doorbell.interface import Doorbell
 from miss_server.observe import short
 from miss_server.relay.clock import Clock
+from miss_server.relay.hub import Hub
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -60,39 +64,68 @@ def verdict(send: f.Send, now_ms: int) -> Code | None:
 class Delivery:
     """Sends and acknowledgements of any device, by socket or by HTTP."""
 
-    def __init__(self, messages: Messages, doorbell: Doorbell, clock: Clock) -> None:
+    def __init__(self, messages: Messages, hub: Hub, doorbell: Doorbell, clock: Clock) -> None:
         self._messages = messages
+        self._hub = hub
         self._doorbell = doorbell
         self._clock = clock
 
-    async def accept(self, device: DeviceId, generation: int | None, send: f.Send) -> Settled:
-        """Settle a send; `sent` is only ever said after the commit (rule 2 of the design)."""
+    def accept(
+        self,
+        device: DeviceId,
+        generation: int | None,
+        send: f.Send,
+        answer: Callable[[Settled], None],
+    ) -> None:
+        """Settle a send and call `answer`, once, with the outcome; never raises.
+
+        `sent` is only ever said after the commit (rule 2 of the design).
+        """
         now_ms = self._clock.now_ms()
         submission = Submission(device, generation, send, fingerprint(send), verdict(send, now_ms))
         try:
-            settled = await self._messages.submit(submission, now_ms=now_ms)
-        except NotDurable as error:
-            log.error("send not durable", device=short(device), error=str(error))
-            return Settled(f.RetrySend(send.sn, Code.NOT_DURABLE.wire, RETRY_NOT_DURABLE))
-        except Exception:
-            log.exception("send failed", device=short(device), sn=send.sn)
-            return Settled(f.RetrySend(send.sn, Code.INTERNAL.wire, RETRY_NOT_DURABLE))
-        self._doorbell.ring(settled.ring)
-        return settled
+            settling = self._messages.submit(submission, now_ms=now_ms)
+        except Exception as error:  # noqa: BLE001  # told to the sender like any other trouble
+            answer(_unsettled(submission, error))
+            return
+        settling.add_done_callback(partial(self._settled, submission, answer))
 
-    async def acknowledge(
+    def _settled(
+        self,
+        submission: Submission,
+        answer: Callable[[Settled], None],
+        settling: asyncio.Future[Settled],
+    ) -> None:
+        error = settling.exception()
+        if error is not None:
+            answer(_unsettled(submission, error))
+            return
+        settled = settling.result()
+        self._doorbell.ring([*self._hub.hand_over(settled.rows), *settled.ring])
+        answer(settled)
+
+    async def accepted(self, device: DeviceId, generation: int | None, send: f.Send) -> Settled:
+        """As `accept`, for who can wait."""
+        outcome: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        self.accept(
+            device, generation, send, lambda it: None if outcome.done() else outcome.set_result(it)
+        )
+        return await outcome
+
+    def acknowledge(
         self, device: DeviceId, generation: int | None, ack: f.Ack | None, nacks: list[f.Nack]
-    ) -> Acknowledged:
+    ) -> asyncio.Future[Acknowledged]:
         """Store an acknowledgement.
 
         Raises:
-            NotDurable: the outcome is unknown; the client repeats it after its next login.
+            NotDurable: the outcome is unknown; the client repeats it after its next login. At once,
+                or from the future.
             Refused: a receipt in the name of another device.
         """
         receipts = ack.receipts if ack is not None else ()
         if any(receipt.recipient_device != device for receipt in receipts):
             raise Refused(Code.UNTRUSTED, "a receipt of another device")
-        stored = await self._messages.acknowledge(
+        storing = self._messages.acknowledge(
             Acknowledgement(
                 device,
                 generation,
@@ -103,8 +136,23 @@ class Delivery:
             ),
             now_ms=self._clock.now_ms(),
         )
-        self._doorbell.ring(stored.ring)
-        return stored
+        storing.add_done_callback(self._acknowledged)
+        return storing
+
+    def _acknowledged(self, storing: asyncio.Future[Acknowledged]) -> None:
+        if not storing.cancelled() and storing.exception() is None:
+            self._doorbell.ring(self._hub.hand_over_statuses(storing.result().statuses))
+
+
+def _unsettled(submission: Submission, error: BaseException) -> Settled:
+    device, sn = short(submission.device), submission.send.sn
+    if isinstance(error, NotDurable):
+        log.error("send not durable", device=device, error=str(error))
+        code = Code.NOT_DURABLE
+    else:
+        log.error("send failed", device=device, sn=sn, exc_info=error)
+        code = Code.INTERNAL
+    return Settled(f.RetrySend(sn, code.wire, RETRY_NOT_DURABLE))
 
 
 def _optional(value: int | msgspec.UnsetType) -> int | None:

@@ -1,12 +1,13 @@
 """All live connections of this node, and the delivery of what waits for their devices.
 
-A ring only marks a connection; one round at a time then asks the store for everything that the
-marked connections have room for, in one read. So a busy node reads often for many, never once for
-each message, and rows go out in position order because only the round writes them.
+What was just committed is handed over: a connection that has everything before it writes it at
+once. For all else a ring marks the connection; one round at a time then asks the store for
+everything that the marked connections have room for, in one read. A connection that is marked or
+being read for takes nothing that is handed over, so rows go out in position order.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 
 import structlog
@@ -17,13 +18,11 @@ from miss_protocol.ids import DeviceId
 from miss_protocol.states import ServerState
 from miss_server.observe import short
 from miss_server.relay.connection import Connection
+from miss_server.relay.rows import deliver_of, frames_of
 from miss_server.storage.messages import Fetched, Messages, Row, Wanted
 
 ROUND_MAX = 64
 """Connections of one read, each up to its window: bounds memory when everybody comes back."""
-GAP_RANGE_MAX = 512
-"""Positions of one gap frame: each brings a hash of 32 bytes."""
-
 log = structlog.get_logger()
 
 
@@ -112,6 +111,52 @@ class Hub:
 
     # --- delivery ---------------------------------------------------------------------------------
 
+    def hand_over(self, rows: Sequence[tuple[DeviceId, Row]]) -> list[DeviceId]:
+        """Write rows that were just committed; returns the devices that must be rung for theirs."""
+        left: list[DeviceId] = []
+        for device, row in rows:
+            connection = self._connections.get(device)
+            if connection is None or not self._free(connection):
+                left.append(device)
+                continue
+            session = connection.session
+            connection.head = max(connection.head, row.position)
+            if row.position == session.delivered + 1 and session.room > 0:
+                session.deliver(deliver_of(row), row.size, connection.clock.steady())
+                connection.flush()
+            elif connection.behind:
+                left.append(device)
+        return left
+
+    def hand_over_statuses(self, statuses: Sequence[tuple[DeviceId, f.Status]]) -> list[DeviceId]:
+        """The same for statuses."""
+        left: list[DeviceId] = []
+        for device, status in statuses:
+            connection = self._connections.get(device)
+            if connection is None or not self._free(connection):
+                left.append(device)
+                continue
+            connection.status_head = max(connection.status_head, status.tick)
+            if status.tick == connection.session.ticked + 1 and connection.status_room:
+                connection.session.status(status)
+                connection.flush()
+            elif connection.behind:
+                left.append(device)
+        return left
+
+    def _free(self, connection: Connection) -> bool:
+        # Before it has caught up, only a read tells what `drained` may be said after.
+        return (
+            connection.session.state is ServerState.LIVE
+            and not connection.reading
+            and connection.device not in self._marked
+        )
+
+    def more_room(self, connection: Connection) -> None:
+        """Its device acknowledged: see whether something waited for room."""
+        if connection.device is not None and connection.behind:
+            self.ring([connection.device])
+
     def ring(self, devices: Collection[DeviceId]) -> None:
         """Look into these devices' mailboxes soon."""
         for device in devices:
@@ -126,12 +171,17 @@ class Hub:
             while self._marked:
                 marked = [self._marked.pop(d) for d in list(islice(self._marked, ROUND_MAX))]
                 wanted = [self._wanted(c) for c in marked]
+                for connection in marked:
+                    connection.reading = True
                 try:
                     fetched = await self._messages.fetch(wanted)
                 except Exception:
                     # The store is in trouble; what was marked is found again by the sweep.
                     log.exception("fetch failed", connections=len(marked))
                     return
+                finally:
+                    for connection in marked:
+                        connection.reading = False
                 for connection, asked, found in zip(marked, wanted, fetched, strict=True):
                     if connection.live:
                         self._write_or_end(connection, asked, found)
@@ -156,14 +206,14 @@ class Hub:
         try:
             if asked.max_bytes and asked.after < found.head and not found.rows:
                 raise LocalError(f"no rows after {asked.after} of {found.head}")
-            self._write(connection, found)
+            self._write(connection, asked, found)
         except LocalError as error:
             # The device acknowledged by HTTP what this socket had not been written yet. It must
             # count anew, and its neighbours of this round must not wait for that.
             log.info("counts differ", device=short(connection.device or b""), error=str(error))
             connection.end(CloseCode.TRY_LATER)
 
-    def _write(self, connection: Connection, found: Fetched) -> None:
+    def _write(self, connection: Connection, asked: Wanted, found: Fetched) -> None:
         session, now = connection.session, connection.clock.steady()
         for frame, size in frames_of(found.rows):
             session.deliver(frame, size, now)
@@ -173,46 +223,8 @@ class Hub:
             session.drained()
             log.info("caught up", device=short(connection.device or b""), position=found.head)
         connection.flush()
-        more_rows = session.delivered < found.head and session.room > 0
-        if more_rows or len(found.statuses) and connection.status_room:
-            self.ring([connection.device] if connection.device else [])
-
-
-def frames_of(rows: Collection[Row]) -> list[tuple[f.Deliver | f.Gap, int]]:
-    """Rows as frames with their sizes; neighbouring gaps of one reason become one (rule C5)."""
-    frames: list[tuple[f.Deliver | f.Gap, int]] = []
-    for row in rows:
-        if row.gap is None:
-            deliver = f.Deliver(
-                row.position,
-                row.sender_account,
-                row.sender_device,
-                row.message,
-                row.body,
-                row.wrap,
-                row.at_ms,
-                row.kind,
-                row.urgency,
-            )
-            frames.append((deliver, row.size))
-            continue
-        last = frames[-1] if frames else None
-        if (
-            last is not None
-            and isinstance(last[0], f.Gap)
-            and last[0].reason == row.gap
-            and len(last[0].hashes) < GAP_RANGE_MAX
-        ):
-            gap = last[0]
-            merged = f.Gap(
-                gap.first,
-                row.position,
-                gap.reason,
-                gap.count + row.count,
-                (*gap.hashes, row.row_hash),
-            )
-            frames[-1] = (merged, last[1] + row.size)
-        else:
-            gap = f.Gap(row.position, row.position, row.gap, row.count, (row.row_hash,))  # type: ignore[arg-type]  # the column holds only these
-            frames.append((gap, row.size))
-    return frames
+        connection.head = max(connection.head, found.head)
+        # As many statuses as were asked for: whether there are more, only another read will tell.
+        more = len(found.statuses) >= asked.max_statuses
+        connection.status_head = session.ticked + more
+        self.more_room(connection)

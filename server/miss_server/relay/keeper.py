@@ -73,9 +73,7 @@ class Keeper:
         """Look at every connection's deadline."""
         now = self._clock.steady()
         for connection in (*self._hub.connections(), *self._hub.strangers):
-            connection.session.tick(now)
-            if connection.session.has_data or connection.session.close_code is not None:
-                connection.flush()
+            connection.check(now)
 
     async def sweep(self) -> None:
         """Find what waits for connected devices although nobody rang, and devices that are gone."""

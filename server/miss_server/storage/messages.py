@@ -12,9 +12,12 @@ What holds for every implementation (the contract suite is `tests/contract/test_
   or with the whole device (revocation).
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
@@ -90,8 +93,7 @@ class SessionRefused:
     revoked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A send on its way into the store. `fingerprint` is a hash of the whole frame.
 
     `verdict` is a refusal that was found by looking at the frame alone: it uses up the `sn`, so it
@@ -105,19 +107,20 @@ class Submission:
     verdict: Code | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A send's answer, and the devices whose mailboxes grew by it (to be rung).
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """A send's answer, and what to do about the mailboxes that grew by it.
 
-    `reply` is None when the session that sent it is no longer the device's current one.
+    `reply` is None when the session that sent it is no longer the device's current one. `rows` are
+    the new rows by recipient device, so that a node whose connection has everything before them
+    need not read them back; `ring` are devices whose mailboxes changed in another way.
     """
 
     reply: f.Sent | f.Refused | f.RetrySend | None
+    rows: "Sequence[tuple[DeviceId, Row]]" = ()
     ring: Sequence[DeviceId] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
     """What a device stored: cumulative position and tick, receipts, and what it cannot open."""
 
     device: DeviceId
@@ -128,20 +131,18 @@ class Acknowledgement:
     nacks: Sequence[tuple[int, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The sender devices whose statuses changed (to be rung), and what was not accepted.
+class Acknowledged(msgspec.Struct, frozen=True, gc=False):
+    """The new statuses by sender device, and what was not accepted.
 
     `stale`: nothing was stored, because the session is no longer the device's current one.
     """
 
-    ring: Sequence[DeviceId] = ()
+    statuses: Sequence[tuple[DeviceId, f.Status]] = ()
     problems: Sequence[Code] = ()
     stale: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One position of a mailbox: a message, or a gap with the reason."""
 
     position: int
@@ -168,17 +169,15 @@ ROW_OVERHEAD = 160
 """Bytes of a row beside body and wrap, on the wire and in the quota."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True, gc=False):
     """Rows and statuses for one device."""
 
-    rows: Sequence[Row] = field(default_factory=tuple)
-    statuses: Sequence[f.Status] = field(default_factory=tuple)
+    rows: Sequence[Row] = ()
+    statuses: Sequence[f.Status] = ()
     head: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, gc=False):
     """What a connection has room for."""
 
     device: DeviceId
@@ -201,17 +200,21 @@ class Messages(Protocol):
         """Compare counts and digests (rule C6), bump the generation, note that it was seen."""
         ...
 
-    async def end_session(
+    def end_session(
         self, device: DeviceId, generation: int, *, window: int, now_ms: int
-    ) -> None:
+    ) -> asyncio.Future[None]:
         """Note when the device was last here and how wide its window had grown."""
         ...
 
-    async def submit(self, submission: Submission, *, now_ms: int) -> Settled:
-        """Settle a send: durable for all its recipients, or refused (rules B2, C1-C3)."""
+    def submit(self, submission: Submission, *, now_ms: int) -> asyncio.Future[Settled]:
+        """Settle a send: durable for all its recipients, or refused (rules B2, C1-C3).
+
+        A future, not a coroutine: a busy connection has many and needs no task for each. Futures
+        of one commit are resolved together, so that rows of a mailbox come in position order.
+        """
         ...
 
-    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
+    def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
         """Delete what is acknowledged, pass receipts and nacks on to the senders."""
         ...
 

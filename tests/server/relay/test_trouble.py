@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,57 +84,71 @@ async def test_a_full_mailbox_is_one_growing_gap(
 
 
 class Failing(SqliteStore):
-    """Fails once where it is told to."""
+    """Fails once where it is told to: at the call, or where it has a future, later by that."""
 
     fail_at = ""
     error: Exception = RuntimeError("a fault of ours")
+    at_once = True
 
-    def _maybe(self, name: str) -> None:
-        if self.fail_at == name:
+    def _due(self, name: str) -> bool:
+        due = self.fail_at == name
+        if due:
             self.fail_at = ""
-            raise self.error
+            if self.at_once:
+                raise self.error
+        return due
+
+    def _later(self) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_exception(self.error)
+        return future
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
-        self._maybe("device")
+        self._due("device")
         return await super().device(device)
 
-    async def submit(self, submission: Submission, *, now_ms: int) -> Settled:
-        self._maybe("submit")
-        return await super().submit(submission, now_ms=now_ms)
+    def submit(self, submission: Submission, *, now_ms: int) -> asyncio.Future[Settled]:
+        if self._due("submit"):
+            return self._later()
+        return super().submit(submission, now_ms=now_ms)
 
-    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
-        self._maybe("acknowledge")
-        return await super().acknowledge(ack, now_ms=now_ms)
+    def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
+        if self._due("acknowledge"):
+            return self._later()
+        return super().acknowledge(ack, now_ms=now_ms)
 
-    async def end_session(
+    def end_session(
         self, device: DeviceId, generation: int, *, window: int, now_ms: int
-    ) -> None:
-        self._maybe("end_session")
-        await super().end_session(device, generation, window=window, now_ms=now_ms)
+    ) -> asyncio.Future[None]:
+        if self._due("end_session"):
+            return self._later()
+        return super().end_session(device, generation, window=window, now_ms=now_ms)
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
-        self._maybe("expire")
+        self._due("expire")
         return await super().expire(protected=protected, now_ms=now_ms)
 
 
-def fail_once(server: Hosted, name: str, error: Exception) -> None:
+def fail_once(server: Hosted, name: str, error: Exception, *, at_once: bool = True) -> None:
     """Let the store fail at the next call of `name`."""
     assert isinstance(server.store, Failing)
-    server.store.fail_at, server.store.error = name, error
+    server.store.fail_at, server.store.error, server.store.at_once = name, error, at_once
 
 
 ERRORS = pytest.mark.parametrize("error", [RuntimeError("oops"), NotDurable("full")], ids=repr)
+WHEN = pytest.mark.parametrize("at_once", [True, False], ids=["at once", "later"])
 
 
 @ERRORS
+@WHEN
 async def test_a_send_that_meets_a_fault_is_to_be_repeated(
-    tmp_path: Path, error: Exception
+    tmp_path: Path, error: Exception, at_once: bool
 ) -> None:
     async with hosted(tmp_path, Failing) as server:
         gp, nurse = await enrolled(server), await enrolled(server)
         async with gp.online() as line:
             send = gp.send(nurse.person)
-            fail_once(server, "submit", error)
+            fail_once(server, "submit", error, at_once=at_once)
             reply = await line.settle(send)
             assert isinstance(reply, f.RetrySend)
             assert reply.code == ("internal" if isinstance(error, RuntimeError) else "not_durable")
@@ -141,15 +156,16 @@ async def test_a_send_that_meets_a_fault_is_to_be_repeated(
 
 
 @ERRORS
+@WHEN
 async def test_an_ack_that_meets_a_fault_ends_the_connection_and_loses_nothing(
-    tmp_path: Path, error: Exception
+    tmp_path: Path, error: Exception, at_once: bool
 ) -> None:
     async with hosted(tmp_path, Failing) as server:
         gp, nurse = await enrolled(server), await enrolled(server)
         await sent(gp, gp.send(nurse.person))
         async with nurse.online() as line:
             await line.deliveries(1)
-            fail_once(server, "acknowledge", error)
+            fail_once(server, "acknowledge", error, at_once=at_once)
             await line.put(f.Ack(position=1, ref=1))
             assert await line.closed() == CloseCode.TRY_LATER
         async with nurse.online() as line:
@@ -169,10 +185,11 @@ async def test_a_hello_that_meets_a_fault_may_come_again(tmp_path: Path, error: 
             await line.ping()
 
 
-async def test_an_end_that_cannot_be_noted_disturbs_nobody(tmp_path: Path) -> None:
+@WHEN
+async def test_an_end_that_cannot_be_noted_disturbs_nobody(tmp_path: Path, at_once: bool) -> None:
     async with hosted(tmp_path, Failing) as server:
         gp = await enrolled(server)
-        fail_once(server, "end_session", NotDurable("full"))
+        fail_once(server, "end_session", NotDurable("full"), at_once=at_once)
         async with gp.online() as line:
             await line.caught_up()
         async with gp.online() as line:
@@ -210,13 +227,15 @@ class Counting(SqliteStore):
 
     now, most = 0, 0
 
-    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
+    def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
         self.now += 1
         self.most = max(self.most, self.now)
-        try:
-            return await super().acknowledge(ack, now_ms=now_ms)
-        finally:
-            self.now -= 1
+        storing = super().acknowledge(ack, now_ms=now_ms)
+        storing.add_done_callback(self._stored)
+        return storing
+
+    def _stored(self, _: asyncio.Future[Acknowledged]) -> None:
+        self.now -= 1
 
 
 async def test_a_flood_of_acks_waits_in_its_own_socket(

@@ -161,48 +161,60 @@ async def test_the_sweep_finds_what_nobody_rang_for(server: ServerProcess) -> No
         assert row.id == send.id
 
 
-async def test_a_socket_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "WRITE_GRACE", 0.05)
-    monkeypatch.setattr(limits, "ACK_TIMEOUT", 0.05)
+class Slow:
+    """A socket that is full after each message."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.written: list[bytes] = []
+        self.closed: list[int] = []
+        self.aborted = False
+
+    def write(self, message: bytes) -> None:
+        self.written.append(message)
+        self.full = True
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self.closed.append(code)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_socket_that_takes_nothing_is_given_up() -> None:
     session = ServerSession(server_codec(f.MSGPACK), now=0.0)
-    never: asyncio.Future[None] = asyncio.Future()
-    closed: list[int] = []
-
-    async def write(_: bytes) -> None:
-        await never
-
-    async def close(code: int, _: str) -> None:
-        closed.append(code)
-
-    stuck = Connection(session, write, close, TurnedClock())
+    wire, clock, ends = Slow(), TurnedClock(), list[bool]()
+    stuck = Connection(session, wire, clock, lambda: ends.append(True))
     session.challenge(f.Challenge(bytes(32), "miss.example", 0))
     stuck.flush()
+    await asyncio.sleep(0)
+    stuck.end(CloseCode.DRAINING)  # that must wait for the socket as well
+    await asyncio.sleep(0)
+    stuck.check(clock.steady())
+    assert (wire.closed, wire.aborted, ends) == ([], False, [])
+    clock.ahead = session.patience + connections.WRITE_GRACE + 1
+    stuck.check(clock.steady())
     await asyncio.wait_for(stuck.ended.wait(), 10)
-    assert session.close_code == CloseCode.ACK_TIMEOUT
-    assert closed == []  # a close would block as well
+    assert wire.aborted
+    assert wire.closed == []  # a close would block as well
+    stuck.over()
+    assert ends == [True]
 
 
 async def test_what_becomes_due_while_a_write_waits_is_written_after_it() -> None:
     session = ServerSession(server_codec(f.MSGPACK), now=0.0)
-    gate, second = asyncio.Event(), asyncio.Event()
-    written: list[bytes] = []
-
-    async def write(message: bytes) -> None:
-        await gate.wait()
-        written.append(message)
-        if len(written) == 2:
-            second.set()
-
-    async def close(_: int, __: str) -> None:
-        raise AssertionError("nothing closes here")
-
-    slow = Connection(session, write, close, TurnedClock())
+    wire = Slow()
+    slow = Connection(session, wire, TurnedClock(), lambda: None)
     session.challenge(f.Challenge(bytes(32), "miss.example", 0))
     slow.flush()
-    await asyncio.sleep(0)  # the write has begun
+    await asyncio.sleep(0)
     session.receive(session.codec.encode([f.Ping(3)]), 1.0)
     slow.flush()
-    gate.set()
-    await asyncio.wait_for(second.wait(), 10)
+    await asyncio.sleep(0)
+    assert len(wire.written) == 1
+    wire.full = False
+    slow.resumed()
+    await asyncio.sleep(0)
+    assert len(wire.written) == 2
     assert not session.has_data
     assert session.close_code is None

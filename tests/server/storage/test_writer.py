@@ -89,7 +89,7 @@ async def test_a_fault_in_one_job_fails_none_of_its_neighbours(
 
 
 async def test_a_locked_database_is_not_durable_and_then_works(store: SqliteStore) -> None:
-    await store._write(lambda db: db.execute("PRAGMA busy_timeout = 10").fetchall())
+    store._writer.lock_patience_ms = 10
     with closing(sqlite3.connect(store.path, isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
         with pytest.raises(NotDurable, match="locked"):
@@ -192,7 +192,7 @@ async def main():
     path = Path(sys.argv[1])
     prepare(path, domain="miss.example", now_ms=1)
     store = SqliteStore(path)
-    writer.Writer._commit = failing
+    writer.Writer._finish = failing
     store.open()
     await store._write(lambda db: None)
     print("went on")

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.errors import Code
 from miss_protocol.identity.receipts import Receipt
@@ -20,6 +21,7 @@ from miss_server.storage.states import (
     State,
     decode_states,
     encode_states,
+    for_wire,
     still_open,
 )
 
@@ -40,16 +42,21 @@ class News:
 class _Send:
     rowid: int
     sender: bytes
+    sn: int
+    message: bytes
     kind: str
     states: list[RecipientState]
     changed: bool = False
+    changed_by: int = 0
+    """The first piece of news that changed it: ticks are given in that order."""
 
-    def advance(self, news: News) -> bool:
+    def advance(self, news: News, index: int) -> bool:
         """Take the news; False if that device was never sent this message."""
         for state in self.states:
             if state.device == news.recipient:
-                if state.advance(news.state, news.at_ms, news.signature):
-                    self.changed = self.changed or (self.kind == "message" and state.worth_telling)
+                told = state.advance(news.state, news.at_ms, news.signature)
+                if told and not self.changed and self.kind == "message" and state.worth_telling:
+                    self.changed, self.changed_by = True, index
                 return True
         return False
 
@@ -94,18 +101,19 @@ def settle(
     # Signed words and nacks first: they win over the plain fact that a row was acknowledged.
     news = [(index, item) for index, ack, now_ms in valid for item in _told_by(db, ack, now_ms)]
     news.extend(_delete_acknowledged(db, valid))
-    rung, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
-    ring: list[set[DeviceId]] = [set() for _ in batch]
-    problems: list[set[Code]] = [set() for _ in batch]
-    for place, (index, item) in enumerate(news):
-        if item.sender in rung:
-            ring[index].add(DeviceId(item.sender))
-        if place in unknown and item.signature:
-            problems[index].add(Code.RECEIPT_UNKNOWN)
+    told, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
+    statuses: list[list[tuple[DeviceId, f.Status]]] = [[] for _ in batch]
+    for place, sender, status in told:
+        statuses[news[place][0]].append((sender, status))
+    unknown_receipts = {news[place][0] for place in unknown if news[place][1].signature}
     stored = {index for index, _, _ in valid}
     return [
-        Acknowledged(sorted(devices), tuple(codes), stale=index not in stored)
-        for index, (devices, codes) in enumerate(zip(ring, problems, strict=True))
+        Acknowledged(
+            new,
+            (Code.RECEIPT_UNKNOWN,) if index in unknown_receipts else (),
+            stale=index not in stored,
+        )
+        for index, new in enumerate(statuses)
     ]
 
 
@@ -181,24 +189,24 @@ def _delete_acknowledged(
 
 def tell(
     db: sqlite3.Connection, news: Sequence[News], *, now_ms: int
-) -> tuple[set[bytes], set[int]]:
+) -> tuple[list[tuple[int, DeviceId, f.Status]], list[int]]:
     """Apply news to the sends they are about.
 
     Returns:
-        The sender devices that have a new pending status, and the indices of news about sends
-        that are not (or no longer) known here.
+        The new statuses, each with the index of the news that made it and its sender device; and
+        the indices of news about sends that are not (or no longer) known here.
     """
-    unknown: set[int] = set()
+    unknown: list[int] = []
     found = _find(db, {(item.sender, item.message) for item in news})
     for index, item in enumerate(news):
         # A message that was submitted again to a restored server, or encrypted anew for one device,
         # stands in several sends under one id. The news ends it in each, or it would wait for ever.
-        taken = [_apply(send, item) for send in found[item.sender, item.message]]
+        taken = [_apply(send, item, index) for send in found[item.sender, item.message]]
         if not any(taken):
-            unknown.add(index)
+            unknown.append(index)
     changed = sorted(
         (send for sends in found.values() for send in sends if send.changed),
-        key=lambda send: (send.sender, send.rowid),
+        key=lambda send: (send.sender, send.changed_by, send.rowid),
     )
     ticks = _new_ticks(db, changed)
     db.executemany(
@@ -214,16 +222,24 @@ def tell(
             for send, tick in zip(changed, ticks, strict=True)
         ],
     )
-    return {send.sender for send in changed}, unknown
+    told = [
+        (
+            send.changed_by,
+            DeviceId(send.sender),
+            f.Status(tick, send.message, send.sn, for_wire(send.states)),
+        )
+        for send, tick in zip(changed, ticks, strict=True)
+    ]
+    return told, unknown
 
 
-def _apply(send: _Send, item: News) -> bool:
+def _apply(send: _Send, item: News, index: int) -> bool:
     if item.state == "delivered" and not item.signature:
         # An ack without a receipt does not undo a nack that came with it.
         for state in send.states:
             if state.device == item.recipient and state.state != "waiting":
                 return True
-    return send.advance(item)
+    return send.advance(item, index)
 
 
 def _find(
@@ -231,15 +247,18 @@ def _find(
 ) -> dict[tuple[bytes, bytes], list[_Send]]:
     """The sends of each (sender device, message), the newest first."""
     found: dict[tuple[bytes, bytes], list[_Send]] = {key: [] for key in wanted}
-    for rowid, sender, message, kind, states in select_pairs(
+    for rowid, sender, sn, message, kind, states in select_pairs(
         db,
         # CROSS JOIN keeps the planner from walking all sends instead of looking each one up.
         "WITH wanted(device, message) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
-        " SELECT s.rowid_, s.device, s.message, s.kind, s.states FROM wanted CROSS JOIN sends s"
+        " SELECT s.rowid_, s.device, s.sn, s.message, s.kind, s.states"
+        " FROM wanted CROSS JOIN sends s"
         " ON s.device = wanted.device AND s.message = wanted.message",
         sorted(wanted),
     ):
-        found[sender, message].append(_Send(rowid, sender, kind, decode_states(states)))
+        found[sender, message].append(
+            _Send(rowid, sender, sn, message, kind, decode_states(states))
+        )
     for sends in found.values():
         sends.sort(key=lambda send: -send.rowid)
     return found

@@ -99,7 +99,7 @@ def expire(
         "UPDATE mailboxes SET bytes = bytes - ? WHERE device = ?",
         [(row[5] + ROW_OVERHEAD, row[1]) for row in due],
     )
-    senders, _ = tell(
+    told, _ = tell(
         db, [News(row[3], row[4], row[1], "expired", now_ms) for row in due], now_ms=now_ms
     )
-    return sorted({DeviceId(row[1]) for row in due} | {DeviceId(sender) for sender in senders})
+    return sorted({DeviceId(row[1]) for row in due} | {sender for _, sender, _ in told})

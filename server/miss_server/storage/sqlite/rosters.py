@@ -93,8 +93,8 @@ def _revoke(db: sqlite3.Connection, device: DeviceId, now_ms: int) -> set[bytes]
         (now_ms, device),
     )
     news = [News(r[0], r[1], device, "revoked", now_ms) for r in waiting if r[2] is None]
-    senders, _ = tell(db, news, now_ms=now_ms)
-    return senders
+    told, _ = tell(db, news, now_ms=now_ms)
+    return {sender for _, sender, _ in told}
 
 
 def invite(

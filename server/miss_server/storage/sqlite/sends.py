@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import astuple
 
 from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.digest import envelope_hash, gap_hash, roll
 from miss_protocol.errors import Code
-from miss_protocol.ids import DeviceId
-from miss_server.storage.messages import ROW_OVERHEAD, Settled, Submission
+from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.messages import ROW_OVERHEAD, Row, Settled, Submission
 from miss_server.storage.sqlite.rows import select_many
 from miss_server.storage.states import RecipientState, encode_states, still_open
 
@@ -272,6 +273,7 @@ class _Batch:
         send, sender = submission.send, self.senders[submission.device]
         states: list[RecipientState] = []
         refused = [f.DeviceRefused(device, Code.DORMANT.wire) for device in sorted(dormant)]
+        rows: list[tuple[DeviceId, Row]] = []
         ring: list[DeviceId] = []
         for wrap in sorted(send.wraps, key=lambda w: w.device):
             if wrap.device in dormant:
@@ -281,15 +283,16 @@ class _Batch:
                 self._put_quota_gap(wrap.device, now_ms)
                 refused.append(f.DeviceRefused(wrap.device, Code.MAILBOX_FULL.wire))
                 states.append(RecipientState(wrap.device, own, "refused", now_ms))
+                ring.append(DeviceId(wrap.device))
             else:
-                self._put(submission, wrap, sender.account, now_ms)
+                row = self._put(submission, wrap, sender.account, now_ms)
                 states.append(RecipientState(wrap.device, own, "waiting", now_ms))
-            ring.append(DeviceId(wrap.device))
+                rows.append((DeviceId(wrap.device), row))
         reply = f.Sent(send.sn, send.id, now_ms, tuple(refused))
         self._remember(submission, reply, states, now_ms)
-        return Settled(reply, tuple(ring))
+        return Settled(reply, rows, ring)
 
-    def _put(self, submission: Submission, wrap: f.DeviceWrap, account: str, now_ms: int) -> None:
+    def _put(self, submission: Submission, wrap: f.DeviceWrap, account: str, now_ms: int) -> Row:
         send, box = submission.send, self.mailboxes[wrap.device]
         row_hash = envelope_hash(account, submission.device, send.id, send.body, wrap.wrap)
         box.head += 1
@@ -298,24 +301,24 @@ class _Batch:
         box.bytes += len(send.body) + len(wrap.wrap) + ROW_OVERHEAD
         box.touched = True
         box.quota_gap = None
-        self.new_envelopes.append(
-            (
-                wrap.device,
-                box.head,
-                None,
-                row_hash,
-                box.digest,
-                account,
-                submission.device,
-                send.id,
-                send.body,
-                wrap.wrap,
-                send.kind,
-                send.urgency,
-                now_ms,
-                min(send.at, now_ms) + send.ttl * 1000,
-            )
+        row = Row(
+            box.head,
+            row_hash,
+            box.digest,
+            None,
+            1,
+            AccountAddress(account),
+            submission.device,
+            send.id,
+            send.body,
+            wrap.wrap,
+            send.kind,
+            send.urgency,
+            now_ms,
         )
+        expires_ms = min(send.at, now_ms) + send.ttl * 1000
+        self.new_envelopes.append((wrap.device, *astuple(row), expires_ms))
+        return row
 
     def _put_quota_gap(self, device: bytes, now_ms: int) -> None:
         box = self.mailboxes[device]
@@ -335,7 +338,7 @@ class _Batch:
         box.touched = True
         box.quota_gap = box.head
         self.new_envelopes.append(
-            (device, box.head, "quota", row_hash, box.digest, "", bytes(16), bytes(16))
+            (device, box.head, row_hash, box.digest, "quota", 1, "", bytes(16), bytes(16))
             + (b"", b"", "message", "normal", now_ms, None)
         )
 
@@ -377,9 +380,9 @@ class _Batch:
             ],
         )
         db.executemany(
-            "INSERT INTO envelopes (device, position, gap, row_hash, digest, sender_account,"
-            " sender_device, message, body, wrap, kind, urgency, at_ms, expires_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            'INSERT INTO envelopes (device, position, row_hash, digest, gap, "count",'
+            " sender_account, sender_device, message, body, wrap, kind, urgency, at_ms, expires_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self.new_envelopes,
         )
         db.executemany(

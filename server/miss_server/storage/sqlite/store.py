@@ -250,6 +250,9 @@ class SqliteStore:
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
         return await self._writer.run(lambda db: work(db, *args))
 
+    async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
+        return await self._writer.run(lambda db: work(db, *args), long=True)
+
     # --- Messages ---------------------------------------------------------------------------------
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
@@ -260,31 +263,31 @@ class SqliteStore:
     ) -> SessionStart | SessionRefused:
         return await self._write(sessions.begin, greeting, now_ms)
 
-    async def end_session(
+    def end_session(
         self, device: DeviceId, generation: int, *, window: int, now_ms: int
-    ) -> None:
-        await self._write(sessions.end, device, generation, window, now_ms)
+    ) -> asyncio.Future[None]:
+        return self._writer.run(lambda db: sessions.end(db, device, generation, window, now_ms))
 
-    async def submit(self, submission: Submission, *, now_ms: int) -> Settled:
-        return await self._writer.settle(submission, now_ms)
+    def submit(self, submission: Submission, *, now_ms: int) -> asyncio.Future[Settled]:
+        return self._writer.settle(submission, now_ms)
 
-    async def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> Acknowledged:
-        return await self._writer.acknowledge(ack, now_ms)
+    def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
+        return self._writer.acknowledge(ack, now_ms)
 
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
 
     async def note_seen(self, devices: Sequence[DeviceId], *, now_ms: int) -> None:
-        await self._write(sessions.note_seen, devices, now_ms)
+        await self._write_long(sessions.note_seen, devices, now_ms)
 
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
         return await self.read(lambda db: mailboxes.heads(db, devices))
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
-        return await self._write(mailboxes.expire, protected, now_ms)
+        return await self._write_long(mailboxes.expire, protected, now_ms)
 
     async def clean(self, *, now_ms: int) -> int:
-        return await self._write(accounts.clean, now_ms)
+        return await self._write_long(accounts.clean, now_ms)
 
     async def epoch(self) -> bytes:
         return (await self.read(sessions.current_epoch))[0]

@@ -1,8 +1,15 @@
-"""Group commit: one thread gathers what arrived while the last commit ran and writes it as one.
+"""Group commit: what arrived while the last commit ran is written as one transaction.
 
 A commit costs a wait for the disk, a message only some microseconds, so at any load the disk is
 asked once for many messages (rule C1). Sends and acknowledgements are settled as batches; other
 jobs run each in a savepoint of its own, so that one failing undoes nobody else's.
+
+The statements of a batch run in the event loop's thread and only its COMMIT, which waits for the
+disk, runs in a thread of its own: two threads that both run Python fight for the interpreter at
+every statement, which costs more than the statements do. A batch that may wait for something else
+runs whole in that thread: when another process holds the database, when a job of it is long, and
+when something in it failed. The connection is never used by both at once: the loop begins the next
+batch after the thread has told that the last one is done.
 """
 
 import asyncio
@@ -11,7 +18,8 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -26,7 +34,7 @@ from miss_server.storage.messages import (
     Submission,
 )
 from miss_server.storage.sqlite import acks, sends
-from miss_server.storage.sqlite.engine import driver
+from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver
 from miss_server.storage.sqlite.witness import FsyncFailed, Testimony, Witness, stands
 
 T = TypeVar("T")
@@ -50,88 +58,176 @@ _FAULTS = (
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+Work = Submission | Acknowledgement | Callable[[sqlite3.Connection], Any]
+
+
 class _Job:
-    work: Submission | Acknowledgement | Callable[[sqlite3.Connection], Any]
-    now_ms: int
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-    outcome: Any = None
-    error: BaseException | None = None
+    """One thing to write, and who waits for it."""
+
+    __slots__ = ("error", "future", "long", "now_ms", "outcome", "work")
+
+    def __init__(self, work: Work, now_ms: int, future: asyncio.Future[Any], long: bool) -> None:
+        self.work = work
+        self.now_ms = now_ms
+        self.future = future
+        self.long = long
+        self.outcome: Any = None
+        self.error: BaseException | None = None
 
 
 class Writer:
-    """The one thread that writes to the database in this process."""
+    """The one that writes to the database in this process."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.witness: Witness | None = None
         """Told of what a restore must not undo, before anybody else is; set it before `start`."""
+        self.lock_patience_ms = BUSY_TIMEOUT_MS
+        """How long a batch waits for another process that holds the database."""
         self._jobs: list[_Job] = []
-        self._wake = threading.Condition()
+        self._busy = False
+        """A batch has begun, or is about to."""
         self._stopping = False
+        self._idle: asyncio.Future[None] | None = None
+        self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="miss-writer", daemon=True)
+        self._connection: Connection | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Open the connection and start the thread."""
+        self._connection = self._engine.connect()
+        driver(self._connection).execute("PRAGMA busy_timeout = 0")
         self._thread.start()
 
     async def stop(self) -> None:
-        """Write what has been handed in, then end the thread."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        """Write what has been handed in, then end the thread and close the connection."""
+        self._stopping = True
+        if self._busy:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+        if self._connection is not None:
+            self._orders.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+            self._connection.close()
+            self._connection = None
 
-    async def settle(self, submission: Submission, now_ms: int) -> Settled:
+    def settle(self, submission: Submission, now_ms: int) -> asyncio.Future[Settled]:
         """Settle one send with the next batch."""
-        settled: Settled = await self._hand_in(submission, now_ms)
-        return settled
+        return self._hand_in(submission, now_ms)
 
-    async def acknowledge(self, ack: Acknowledgement, now_ms: int) -> Acknowledged:
+    def acknowledge(self, ack: Acknowledgement, now_ms: int) -> asyncio.Future[Acknowledged]:
         """Store one acknowledgement with the next batch."""
-        acknowledged: Acknowledged = await self._hand_in(ack, now_ms)
-        return acknowledged
+        return self._hand_in(ack, now_ms)
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `work` in a savepoint of the next batch. What it raises undoes it and is raised."""
-        result: T = await self._hand_in(work, 0)
-        return result
+    def run(
+        self, work: Callable[[sqlite3.Connection], T], *, long: bool = False
+    ) -> asyncio.Future[T]:
+        """Run `work` in a savepoint of the next batch. What it raises undoes it and is raised.
 
-    def _hand_in(self, work: Any, now_ms: int) -> asyncio.Future[Any]:
+        Args:
+            work: called with the driver's connection, inside a transaction.
+            long: it takes milliseconds, so its batch must not hold up the event loop.
+        """
+        return self._hand_in(work, 0, long)
+
+    def _hand_in(self, work: Work, now_ms: int, long: bool = False) -> asyncio.Future[Any]:
+        if self._stopping:
+            raise NotDurable("the store is closing")
         loop = asyncio.get_running_loop()
-        job = _Job(work, now_ms, loop.create_future(), loop)
-        with self._wake:
-            if self._stopping:
-                raise NotDurable("the store is closing")
-            self._jobs.append(job)
-            self._wake.notify()
+        job = _Job(work, now_ms, loop.create_future(), long)
+        self._jobs.append(job)
+        self._wake(loop)
         return job.future
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._busy:
+            self._busy = True
+            # Not at once: what comes with this very pass of the loop belongs to the same batch.
+            loop.call_soon(self._begin, loop)
+
+    # --- a batch ----------------------------------------------------------------------------------
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._connection is not None  # noqa: S101  # `start` was called
+        jobs, self._jobs = self._jobs[:BATCH_MAX], self._jobs[BATCH_MAX:]
+        try:
+            order = self._settle_now(self._connection, jobs, loop)
+        except BaseException as error:  # noqa: BLE001  # nobody above would handle it
+            _end_as_broken(error)
+        self._orders.put(order)
+
+    def _settle_now(
+        self, connection: Connection, jobs: list[_Job], loop: asyncio.AbstractEventLoop
+    ) -> Callable[[], None]:
+        """Run the statements of a batch; returns what is left for the thread to do."""
+        carefully = partial(self._carefully, connection, jobs, loop)
+        if any(job.long for job in jobs):
+            return carefully
+        db = driver(connection)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            self._settle(db, jobs)
+            news = self._news_for_the_witness(db, jobs)
+        except Exception as error:  # noqa: BLE001  # it comes again in the thread, seen to there
+            _end_if_the_disk_failed(error)
+            _roll_back(db)
+            for job in jobs:
+                job.error = job.outcome = None
+            return carefully
+        return partial(self._finish, connection, jobs, news, loop)
+
+    def _done(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
+        self._answer(jobs)
+        if self._jobs:
+            loop.call_soon(self._begin, loop)
+            return
+        self._busy = False
+        if self._idle is not None:
+            self._idle.set_result(None)
+            self._idle = None
 
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            self._write_until_stopped()
-        except BaseException as error:  # noqa: BLE001  # there is nobody above to handle it
-            # Without its writer the process would take what comes and answer nothing, for ever.
-            sys.stderr.write(f"miss-server: the writer failed ({error!r}); stopping at once\n")
-            sys.stderr.flush()
-            os._exit(EXIT_WRITER)
+            while (order := self._orders.get()) is not None:
+                order()
+        except BaseException as error:  # noqa: BLE001  # nobody above would handle it
+            _end_as_broken(error)
 
-    def _write_until_stopped(self) -> None:
-        with self._engine.connect() as connection:
-            while True:
-                with self._wake:
-                    while not self._jobs and not self._stopping:
-                        self._wake.wait()
-                    if not self._jobs:
-                        return
-                    jobs, self._jobs = self._jobs[:BATCH_MAX], self._jobs[BATCH_MAX:]
-                self._commit(connection, jobs)
-                self._answer(jobs)
+    def _finish(
+        self,
+        connection: Connection,
+        jobs: list[_Job],
+        news: Testimony | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Commit what the loop has settled."""
+        try:
+            driver(connection).execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(driver(connection), jobs, error)
+        else:
+            self._tell_witness(news, jobs)
+        self._tell(jobs, loop)
 
-    def _commit(self, connection: Connection, jobs: Sequence[_Job]) -> None:
+    def _carefully(
+        self, connection: Connection, jobs: list[_Job], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        """Write a batch from its start, waiting for what it has to wait for."""
+        db = driver(connection)
+        db.execute(f"PRAGMA busy_timeout = {self.lock_patience_ms}")
+        self._commit(connection, jobs)
+        db.execute("PRAGMA busy_timeout = 0")
+        self._tell(jobs, loop)
+
+    def _tell(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(self._done, jobs, loop)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            log.warning("answers without a listener", jobs=len(jobs))
+
+    def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         db = driver(connection)
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -142,12 +238,7 @@ class Writer:
             if isinstance(error, _FAULTS):
                 self._commit_each(connection, jobs, error)
                 return
-            if _fsync_failed(error):
-                _stop_for_the_disk(error)
-            _roll_back(db)
-            log.error("commit failed", error=str(error), jobs=len(jobs))
-            for job in jobs:
-                job.error = NotDurable(str(error))
+            self._fail(db, jobs, error)
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
             self._commit_each(connection, jobs, error)
         else:
@@ -176,9 +267,7 @@ class Writer:
             for job in jobs:
                 job.error = NotDurable(str(error))
 
-    def _commit_each(
-        self, connection: Connection, jobs: Sequence[_Job], error: BaseException
-    ) -> None:
+    def _commit_each(self, connection: Connection, jobs: list[_Job], error: BaseException) -> None:
         """A fault in one job must not fail its neighbours: each gets its own transaction."""
         _roll_back(driver(connection))
         if len(jobs) == 1:
@@ -188,7 +277,18 @@ class Writer:
             job.error = job.outcome = None
             self._commit(connection, [job])
 
-    def _settle(self, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    @staticmethod
+    def _fail(db: sqlite3.Connection, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
+        """The disk or another process is in the way: nobody's fault, and nobody's job is done."""
+        _end_if_the_disk_failed(error)
+        _roll_back(db)
+        log.error("commit failed", error=str(error), jobs=len(jobs))
+        for job in jobs:
+            job.error = NotDurable(str(error))
+
+    def _settle(self, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+        # Rows of one mailbox are then handed over in the order of their positions.
+        jobs.sort(key=_place)
         for job in jobs:
             if callable(job.work):
                 self._run_alone(db, job)
@@ -214,19 +314,32 @@ class Writer:
         db.execute("RELEASE job")
 
     def _answer(self, jobs: Sequence[_Job]) -> None:
-        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         for job in jobs:
-            by_loop.setdefault(job.loop, []).append(job)
-        for loop, group in by_loop.items():
-            try:
-                loop.call_soon_threadsafe(_resolve, group)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                log.warning("answers without a listener", jobs=len(group))
+            if job.future.done():
+                continue  # its caller was cancelled; what it asked for stands all the same
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.outcome)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _place(job: _Job) -> tuple[int, bytes, int]:
+    work = job.work
+    if isinstance(work, Submission):
+        return 2, work.device, work.send.sn
+    return (1 if isinstance(work, Acknowledgement) else 0), b"", 0
+
+
+def _end_if_the_disk_failed(error: Exception) -> None:
+    # A write that fails (no room, a quota) is rolled back and tried again; only after an fsync
+    # that failed may the kernel have dropped pages that it had promised to keep (rule C4).
+    if getattr(error, "sqlite_errorcode", 0) in _FSYNC_FAILED:
+        _stop_for_the_disk(error)
 
 
 def _stop_for_the_disk(error: Exception) -> NoReturn:
@@ -235,17 +348,8 @@ def _stop_for_the_disk(error: Exception) -> NoReturn:
     os._exit(EXIT_DISK)
 
 
-def _fsync_failed(error: sqlite3.Error) -> bool:
-    # A write that fails (no room, a quota) is rolled back and tried again; only after an fsync
-    # that failed may the kernel have dropped pages that it had promised to keep (rule C4).
-    return getattr(error, "sqlite_errorcode", 0) in _FSYNC_FAILED
-
-
-def _resolve(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        if job.future.done():
-            continue  # its caller was cancelled; what it asked for stands all the same
-        if job.error is not None:
-            job.future.set_exception(job.error)
-        else:
-            job.future.set_result(job.outcome)
+def _end_as_broken(error: BaseException) -> NoReturn:
+    # Without its writer the process would take what comes and answer nothing, for ever.
+    sys.stderr.write(f"miss-server: the writer failed ({error!r}); stopping at once\n")
+    sys.stderr.flush()
+    os._exit(EXIT_WRITER)

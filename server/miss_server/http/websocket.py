@@ -1,0 +1,213 @@
+"""The transport of a WebSocket: the sans-I/O core of `websockets` on an asyncio transport.
+
+uvicorn hands a connection over when its request asks for an upgrade (its setting `ws`). No ASGI
+stands between the bytes and `Socket`: a queue, a task and two coroutines for each message, and the
+frames of nine more for each idle connection, cost more than everything else that is done here.
+Rules: RFC 6455; close codes of spec 02 §4.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, cast
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import Event
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.errors import CloseCode
+from miss_server.http.services import Services
+from miss_server.http.socket import Socket
+
+PATH = "/v1/ws"
+CLOSE_TIMEOUT = 10.0
+"""Seconds that a peer has to answer a close frame before its socket is closed under it."""
+
+_quiet = logging.getLogger("miss_server.websocket")
+_quiet.setLevel(logging.ERROR)
+
+
+class WebSocket(asyncio.Protocol):
+    """One connection, from its upgrade request on. `app_state` holds the `services`."""
+
+    __slots__ = (
+        "_begun",
+        "_closing", "_socket", "_state", "_text", "_transport",
+        "_waiting", "_websocket", "full",
+        "services",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.services: Services = app_state["services"]
+        self.full = False
+        """The transport holds more than it wants to."""
+        self._state = server_state
+        self._websocket = ServerProtocol(
+            select_subprotocol=_choose, max_size=limits.TRANSPORT_MAX, logger=_quiet
+        )
+        self._transport: asyncio.Transport
+        self._socket: Socket | None = None
+        self._begun: bytearray | None = None
+        """A message whose last fragment has not come."""
+        self._text = False
+        self._waiting: list[Event] | None = None
+        """Read, but not to be taken before `resume_reading`; None while nothing holds it up."""
+        self._closing: asyncio.TimerHandle | None = None
+
+    # --- what the event loop tells ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._state.connections.add(cast(Any, self))
+
+    def data_received(self, data: bytes) -> None:
+        self._websocket.receive_data(data)
+        self._work(self._websocket.events_received())
+        self._write_out()
+
+    def pause_writing(self) -> None:
+        self.full = True
+
+    def resume_writing(self) -> None:
+        self.full = False
+        if self._socket is not None:
+            self._socket.connection.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._state.connections.discard(cast(Any, self))
+        if self._closing is not None:
+            self._closing.cancel()
+        if self._socket is not None:
+            self._socket.lost()
+
+    # --- what uvicorn asks ------------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """The server ends, and this peer did not leave when it was told to."""
+        if self._socket is not None:
+            self._socket.connection.over()
+        self._transport.abort()
+
+    # --- what the socket asks ---------------------------------------------------------------------
+
+    def write(self, message: bytes) -> None:
+        """Send one message, in the kind that the subprotocol speaks."""
+        if self._transport.is_closing():
+            return
+        if self._websocket.subprotocol == f.JSON:
+            self._websocket.send_text(message)
+        else:
+            self._websocket.send_binary(message)
+        self._write_out()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Send a close frame, and let go of who does not answer it."""
+        if self._transport.is_closing():
+            return
+        self._websocket.send_close(code, reason)
+        self._write_out()
+        loop = asyncio.get_running_loop()
+        self._closing = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def abort(self) -> None:
+        """Let go of the peer at once."""
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """Take nothing more for now, also of what was read already."""
+        self._waiting = []
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on, first with what was read already."""
+        waiting, self._waiting = self._waiting, None
+        if self._work(waiting or []) and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # --- frames -----------------------------------------------------------------------------------
+
+    def _work(self, events: Sequence[Event]) -> bool:
+        """Take events; False if some must wait."""
+        for place, event in enumerate(events):
+            if self._waiting is not None:
+                self._waiting.extend(events[place:])
+                return False
+            if isinstance(event, Frame):
+                self._take(event)
+            elif isinstance(event, Request):
+                self._greet(event)
+        return self._waiting is None
+
+    def _greet(self, request: Request) -> None:
+        if request.path.partition("?")[0] != PATH:
+            self._websocket.send_response(self._websocket.reject(404, "no such path\n"))
+            return
+        response = self._websocket.accept(request)
+        self._websocket.send_response(response)
+        if response.status_code != 101:
+            return
+        subprotocol = self._websocket.subprotocol
+        if subprotocol is None:
+            # Accepted first, so that a browser sees the code and not a bare failure.
+            self.close(CloseCode.PROTOCOL, "subprotocol")
+        elif self.services.hub.draining:
+            self.close(CloseCode.DRAINING, "draining")
+        else:
+            self._socket = Socket(self.services, cast(f.Subprotocol, subprotocol), self)
+            self._socket.open()
+
+    def _take(self, frame: Frame) -> None:
+        if self._socket is None or frame.opcode not in _DATA:
+            return  # pings and closes are answered by the protocol below
+        if frame.opcode is not Opcode.CONT:
+            self._text = frame.opcode is Opcode.TEXT
+        message = bytes(frame.data)
+        if not frame.fin or self._begun is not None:
+            self._begun = self._begun or bytearray()
+            self._begun += message
+            if not frame.fin:
+                return
+            message, self._begun = bytes(self._begun), None
+        if self._text and not _is_utf8(message):
+            self._websocket.fail(1007, "not UTF-8")
+            self._socket.lost()
+            return
+        self._socket.take(message, text=self._text)
+
+    def _write_out(self) -> None:
+        parts = self._websocket.data_to_send()
+        if not parts or self._transport.is_closing():
+            return
+        self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+        if not parts[-1]:  # SEND_EOF: the closing handshake is done, or the peer broke the rules
+            self._transport.close()
+
+
+_DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
+
+
+def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    for name in offered:
+        if name in (f.MSGPACK, f.JSON):
+            return name
+    return None
+
+
+def _is_utf8(message: bytes) -> bool:
+    try:
+        message.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
