@@ -12,7 +12,7 @@ from miss_protocol.errors import Malformed
 
 def pack(*fields: bytes) -> bytes:
     """Encode fields as length-prefixed bytes; `unpack` reads them back."""
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
 
 
 def pack_all(fields: Iterable[bytes]) -> bytes:

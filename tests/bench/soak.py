@@ -137,7 +137,8 @@ def _rows(database: Path) -> dict[str, int]:
         db = driver(connection)
         counts = {
             "mailbox rows": "SELECT count(*) FROM envelopes",
-            "pending statuses": "SELECT count(*) FROM sends WHERE tick IS NOT NULL",
+            "pending statuses": "SELECT count(*) FROM sends s JOIN devices d ON d.id = s.device"
+            " WHERE s.tick > d.tick_acked",
             "sends": "SELECT count(*) FROM sends",
         }
         found = {name: db.execute(count).fetchone()[0] for name, count in counts.items()}

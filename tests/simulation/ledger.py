@@ -216,7 +216,9 @@ class Ledger:
             self._poison_blocks_nothing(device, eyes)
             rows = eyes.execute("SELECT 1 FROM envelopes WHERE device = ?", (device,)).fetchone()
             status = eyes.execute(
-                "SELECT 1 FROM sends WHERE device = ? AND tick IS NOT NULL", (device,)
+                "SELECT 1 FROM sends s JOIN devices d ON d.id = s.device"
+                " WHERE d.id = ? AND s.tick > d.tick_acked",
+                (device,),
             ).fetchone()
             if rows or status:
                 raise Broken(f"I8 a {'row' if rows else 'status'} waits for a connected device")

@@ -124,7 +124,12 @@ sends = Table(
     Column("reply", LargeBinary, nullable=False, comment="the settled answer, for retries"),
     Column("states", LargeBinary, nullable=False, comment="state of each recipient device"),
     Column("kind", String, nullable=False),
-    Column("tick", BigInteger, nullable=True, comment="place among the pending statuses"),
+    Column(
+        "tick",
+        BigInteger,
+        nullable=True,
+        comment="place among the statuses; pending while above tick_acked",
+    ),
     Column("open", Integer, nullable=False, comment="recipient devices without a last state"),
     Column("kept_until_ms", _Ms, nullable=True, comment="set once nothing is open"),
     Index("sends_sn", "device", "sn", unique=True),

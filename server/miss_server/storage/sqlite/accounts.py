@@ -167,9 +167,10 @@ def clean(db: sqlite3.Connection, now_ms: int) -> int:
     removed = 0
     for statement in (
         """DELETE FROM sends WHERE rowid_ IN
-            (SELECT rowid_ FROM sends WHERE kept_until_ms <= ? AND (tick IS NULL
+            (SELECT s.rowid_ FROM sends s JOIN devices d ON d.id = s.device
                 -- A removed device comes for no status any more.
-                OR device IN (SELECT id FROM devices WHERE revoked_ms IS NOT NULL)) LIMIT 1000)""",
+                WHERE s.kept_until_ms <= ? AND (s.tick IS NULL OR s.tick <= d.tick_acked
+                OR d.revoked_ms IS NOT NULL) LIMIT 1000)""",
         "DELETE FROM nonces WHERE expires_ms <= ?",
         "DELETE FROM device_links WHERE expires_ms <= ?",
         # Codes are kept for a while after their end, so that "expired" and "used" can be told.

@@ -118,12 +118,11 @@ def settle(
 
 
 def _drop_ticks(db: sqlite3.Connection, acks: Sequence[Acknowledgement]) -> None:
-    """Statuses up to an acknowledged tick are no longer pending."""
-    ticks = sorted((ack.device, ack.tick) for ack in acks if ack.tick is not None)
-    db.executemany("UPDATE sends SET tick = NULL WHERE device = ? AND tick <= ?", ticks)
+    """Statuses up to an acknowledged tick are no longer pending. They keep their tick: to take it
+    off each would cost as much again as to put it there."""
     db.executemany(
         "UPDATE devices SET tick_acked = max(tick_acked, ?) WHERE id = ?",
-        [(tick, device) for device, tick in ticks],
+        sorted((ack.tick, ack.device) for ack in acks if ack.tick is not None),
     )
 
 
@@ -160,25 +159,26 @@ def _delete_acknowledged(
         if ack.position is not None and ack.position > through.get(ack.device, (0, 0, 0))[0]:
             through[ack.device] = (ack.position, index, now_ms)
     news: list[tuple[int, News]] = []
-    deleted: list[int] = []
     boxes: dict[bytes, _Acked] = {}
-    for rowid, device, position, digest, gap, sender, message, size in select_pairs(
+    # CROSS JOIN keeps the planner from walking all envelopes instead of looking each device up.
+    # RETURNING has no order of its own: the senders' ticks want that of the positions.
+    gone = select_pairs(
         db,
         "WITH acked(device, position) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
-        " SELECT e.id, e.device, e.position, e.digest, e.gap, e.sender_device, e.message,"
-        " length(e.body) + length(e.wrap) FROM acked CROSS JOIN envelopes e"
-        " ON e.device = acked.device AND e.position <= acked.position",
+        " DELETE FROM envelopes WHERE id IN (SELECT e.id FROM acked CROSS JOIN envelopes e"
+        " ON e.device = acked.device AND e.position <= acked.position)"
+        " RETURNING device, position, digest, gap, sender_device, message,"
+        " length(body) + length(wrap)",
         sorted((device, position) for device, (position, _, _) in through.items()),
-    ):
-        deleted.append(rowid)
+    )
+    gone.sort()
+    for device, position, digest, gap, sender, message, size in gone:
         box = boxes.setdefault(device, _Acked())
         box.take(position, digest, 0 if gap is not None else size + ROW_OVERHEAD)
         if gap is None:
             # Without a signed receipt this is the server's word alone.
             _, index, now_ms = through[device]
             news.append((index, News(sender, message, device, "delivered", now_ms)))
-    for _ in select_many(db, "DELETE FROM envelopes WHERE id IN ({keys})", sorted(deleted)):
-        pass  # it returns no rows
     db.executemany(
         "UPDATE mailboxes SET acked = ?, acked_digest = ?, waiting = waiting - ?,"
         " bytes = bytes - ? WHERE device = ?",

@@ -10,27 +10,31 @@ _SIZES = (1, 4, 16, 64, 256)
 
 def select_many(
     db: sqlite3.Connection, statement: str, keys: Sequence[Any]
-) -> Iterator[tuple[Any, ...]]:
+) -> list[tuple[Any, ...]]:
     """Run `statement`, whose `{keys}` stands for a list of keys, over any number of keys.
 
     A list is padded by repeating a key, which changes nothing for `IN ({keys})`.
     """
+    rows: list[tuple[Any, ...]] = []
     for part in _padded(keys):
         marks = ",".join("?" * len(part))
-        yield from db.execute(statement.replace("{keys}", marks), part)
+        rows += db.execute(statement.replace("{keys}", marks), part).fetchall()
+    return rows
 
 
 def select_pairs(
     db: sqlite3.Connection, statement: str, pairs: Sequence[tuple[Any, Any]]
-) -> Iterator[tuple[Any, ...]]:
+) -> list[tuple[Any, ...]]:
     """As `select_many` for pairs: `{pairs}` stands for the rows of a `VALUES`.
 
     A padded pair stands there twice, so `statement` must use them as a set.
     """
+    rows: list[tuple[Any, ...]] = []
     for part in _padded(pairs):
         marks = ",".join(["(?,?)"] * len(part))
         flat = [value for pair in part for value in pair]
-        yield from db.execute(statement.replace("{pairs}", marks), flat)
+        rows += db.execute(statement.replace("{pairs}", marks), flat).fetchall()
+    return rows
 
 
 def _padded(keys: Sequence[Any]) -> Iterator[list[Any]]:
