@@ -22,7 +22,6 @@ ENDS = (
     "taken send",
     "commit.before submit",
     "commit.after submit",
-    "ring.before",
     "reply.before sent",
     "delivery.before deliver",
     "delivery.after deliver",

@@ -20,7 +20,7 @@ def witness_written_before_the_commit(stack: ExitStack) -> None:
     """The witness hears of what may yet be undone by a crash."""
     real = Writer._settle
 
-    def settle(self: Writer, db: sqlite3.Connection, jobs: Sequence[_Job]) -> None:
+    def settle(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
         real(self, db, jobs)
         self._tell_witness(self._news_for_the_witness(db, jobs), jobs)
 

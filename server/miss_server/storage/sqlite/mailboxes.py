@@ -54,8 +54,9 @@ def _statuses(db: sqlite3.Connection, wanted: Wanted) -> list[f.Status]:
     return [
         f.Status(tick, message, sn, for_wire(decode_states(states)))
         for tick, message, sn, states in db.execute(
-            "SELECT tick, message, sn, states FROM sends WHERE device = ? AND tick > ?"
-            " ORDER BY tick LIMIT ?",
+            "SELECT tick, message, sn, states FROM sends WHERE device = ?1"
+            " AND tick > max(?2, (SELECT tick_acked FROM devices WHERE id = ?1))"
+            " ORDER BY tick LIMIT ?3",
             (wanted.device, wanted.ticks_after, wanted.max_statuses),
         )
     ]
