@@ -1,4 +1,4 @@
-"""A network namespace behind a cable that can be cut. Needs root, `ip` and `nft`."""
+"""A network namespace behind a cable that can be cut. Needs root, `ip`, `nsenter`, `nft`."""
 
 import os
 from collections.abc import AsyncIterator
@@ -18,8 +18,11 @@ class Namespace:
 
     @property
     def under(self) -> tuple[str, ...]:
-        """What a process runs under to be inside."""
-        return ("ip", "netns", "exec", self.name)
+        """What a process runs under to be inside.
+
+        Not `ip netns exec`: that copies the mounts, too, and would hold other tests' disks.
+        """
+        return ("nsenter", f"--net=/run/netns/{self.name}")
 
     async def cut(self) -> None:
         """Drop every packet, both ways; nobody is told."""

@@ -72,7 +72,7 @@ class ServerProcess:
     module: str = "miss_server"
     """What `python -m` runs: the server, or a module that changes its surroundings first."""
     under: Sequence[str] = ()
-    """A command that runs the server as its own process: `ip netns exec`, `strace -D`."""
+    """A command that runs the server as its own process: `nsenter --net`, `strace -D`."""
     port: int = 0
     url: str = ""
     process: Process | None = None

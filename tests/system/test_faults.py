@@ -1,11 +1,13 @@
 """Each fault that needs root, in its short form: what is promised holds under load."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.load.catalogue import ROOT_FAULTS
 from tests.load.stage import Fault, run
+from tests.load.system import lying_disk
 
 
 @pytest.mark.timeout(400)
@@ -14,3 +16,11 @@ async def test_fault(fault: Fault, tmp_path: Path) -> None:
     verdict = await run(fault, 1, tmp_path, short=True)
     assert verdict.messages > 0
     assert verdict.holds, str(verdict)
+
+
+@pytest.mark.timeout(400)
+async def test_a_server_that_does_not_wait_for_its_disk_is_found(tmp_path: Path) -> None:
+    [cut] = [fault for fault in ROOT_FAULTS if fault.name == "power cut"]
+    verdict = await run(replace(cut, ground=lying_disk), 1, tmp_path, short=True)
+    assert verdict.faults == ["the server was taken for an older copy"]
+    assert not verdict.holds

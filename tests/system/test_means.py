@@ -11,7 +11,7 @@ def test_root() -> None:
     assert os.geteuid() == 0, "make test-system needs root"
 
 
-@pytest.mark.parametrize("name", ["ip", "mkfs.ext4", "mount", "nft", "strace", "umount"])
+@pytest.mark.parametrize("name", ["ip", "mkfs.ext4", "mount", "nft", "nsenter", "strace", "umount"])
 def test_command(name: str) -> None:
     assert shutil.which(name), "apt install e2fsprogs iproute2 mount nftables strace"
 
