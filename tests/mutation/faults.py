@@ -379,7 +379,7 @@ ALL = (
     Fault(silent_expiry, (0, 1), ("I2", "I3")),
     Fault(expiry_changes_hashes, (0, 1), ("I4",)),
     Fault(silent_quota, (1, 5), ("C3",)),
-    Fault(restore_without_epoch, (16, 37), ("I2", "I13")),
+    Fault(restore_without_epoch, (16, 37), ("I2", "I13", "position")),
     Fault(statuses_beget_statuses, (0, 1), ("D5",)),
     Fault(ack_past_the_unseen, (0, 1), ("I2",)),
     Fault(unsigned_receipts, (0, 1), ("D4",)),

@@ -154,10 +154,9 @@ class Accounts(Protocol):
 
         Ids only rise, ever, so that a key is never handed out again after a repeated upload
         (invariant I11). Repeating the latest upload is accepted and adds nothing; ids that are
-        not above the highest otherwise raise `Refused(prekeys_stale)`. So does any upload of a
-        device that was not told of the epoch in force, or that does not name it as `epoch` (none
-        need be named before the first restore): these ids may have been handed out in the time
-        that was undone, and nobody here remembers it.
+        not above the highest otherwise raise `Refused(prekeys_stale)`. So does any upload that
+        does not name the `epoch` in force (none need be named before the first restore): these
+        ids may have been handed out in the time that was undone, and nobody here remembers it.
         """
         ...
 

@@ -16,10 +16,9 @@ def add(
     db: sqlite3.Connection, device: DeviceId, prekeys: Sequence[SignedPrekey], epoch: bytes
 ) -> tuple[int, int]:
     """Keep prekeys that a device made in the epoch in force, and says so."""
-    noted = db.execute("SELECT epoch FROM devices WHERE id = ?", (device,)).fetchone()[0]
     now = witness.stands(db).epoch
     untouched = not epoch and epochs.number(now) == epochs.FIRST
-    if prekeys and (noted != now or not (epoch == now or untouched)):
+    if prekeys and epoch != now and not untouched:
         # These may be keys that were handed out in the time that a restore undid, under ids that
         # this older database does not remember. That the device was told by now is not enough:
         # the upload may have been on its way meanwhile.

@@ -64,6 +64,8 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
     account, sn, generation, _, noted, ticks, seen, window, version, confirmed = row[:10]
     head, digest, acked, acked_digest = row[10:]
     epoch, epoch_since = current_epoch(db)
+    if not noted and greeting.epoch == epoch:
+        noted = epoch  # it was told, and shows that it heard
     restored_since: int | None = None
     new_epoch = False
     resume = greeting.position
@@ -103,9 +105,11 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         db.execute("UPDATE accounts SET confirmed = 1 WHERE address = ?", (account,))
     if greeting.live:
         generation += 1
+    # One that knew no epoch is told of the restore until it shows this one: its welcome may get lost.
+    heard = restored_since is None or greeting.epoch
     db.execute(
         "UPDATE devices SET generation = ?, sn = ?, epoch = ?, seen_ms = ?, app = ? WHERE id = ?",
-        (generation, sn, epoch, now_ms, greeting.app, greeting.device),
+        (generation, sn, epoch if heard else b"", now_ms, greeting.app, greeting.device),
     )
     prekeys = db.execute(
         "SELECT count(*) FROM prekeys WHERE device = ? AND last_resort = 0", (greeting.device,)
