@@ -6,9 +6,9 @@ wants to be called. Bad frames are answered here, one by one; the connection goe
 `close_code` is set.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from msgspec import UNSET
 
 from miss_protocol import frames as f
@@ -19,29 +19,25 @@ from miss_protocol.errors import CloseCode, Code, LocalError, Malformed
 from miss_protocol.states import ANYWHERE, SERVER_RECEIVES, SERVER_SENDS, ServerState
 
 
-@dataclass(frozen=True, slots=True)
-class HelloCame:
+class HelloCame(msgspec.Struct, frozen=True, gc=False):
     """Check the signature, the device and its count; then `welcome` or `close`."""
 
     hello: f.Hello
 
 
-@dataclass(frozen=True, slots=True)
-class SendCame:
+class SendCame(msgspec.Struct, frozen=True, gc=False):
     """Store it; then `answer` with Sent, Refused or RetrySend."""
 
     send: f.Send
 
 
-@dataclass(frozen=True, slots=True)
-class AckCame:
+class AckCame(msgspec.Struct, frozen=True, gc=False):
     """Within what was delivered. Store it; then `acked`."""
 
     ack: f.Ack
 
 
-@dataclass(frozen=True, slots=True)
-class NackCame:
+class NackCame(msgspec.Struct, frozen=True, gc=False):
     """Of a delivered, not yet acknowledged position. Store it."""
 
     nack: f.Nack

@@ -12,12 +12,12 @@ Rule 4: ping and pong are allowed in every state but CLOSED and change none.
              -welcome-> CATCHING_UP -drained-> LIVE
 """
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from miss_protocol import frames as f
 
 
-class ServerState(Enum):
+class ServerState(IntEnum):
     """Where the server's end of a connection is."""
 
     AWAITING_HELLO = auto()
@@ -28,7 +28,7 @@ class ServerState(Enum):
     CLOSED = auto()
 
 
-class ClientState(Enum):
+class ClientState(IntEnum):
     """Where the client's end of a connection is."""
 
     AWAITING_CHALLENGE = auto()

@@ -95,7 +95,7 @@ def stale_roster_check(stack: ExitStack) -> None:
         db: sqlite3.Connection, statement: str, keys: Sequence[Any]
     ) -> Iterator[tuple[Any, ...]]:
         rows = list(real(db, statement, keys))
-        if "FROM accounts" in statement or "revoked_ms IS NULL" in statement:
+        if "JOIN accounts" in statement or "revoked_ms IS NULL" in statement:
             before = seen.get((statement, tuple(keys)), rows)
             seen[statement, tuple(keys)] = rows
             rows = before
@@ -283,7 +283,7 @@ def unsigned_receipts(stack: ExitStack) -> None:
     real = acks._from_receipt
 
     def bare(receipt: Any) -> acks.News:
-        return dataclasses.replace(real(receipt), signature=b"")
+        return msgspec.structs.replace(real(receipt), signature=b"")
 
     stack.enter_context(patch.object(acks, "_from_receipt", bare))
 

@@ -7,7 +7,8 @@ its place among the pending statuses of its sender device: coalesced, one a mess
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from miss_protocol import frames as f
 from miss_protocol import limits
@@ -26,8 +27,7 @@ from miss_server.storage.states import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(msgspec.Struct, frozen=True, gc=False):
     """What to tell the sender of a message about one recipient device."""
 
     sender: bytes
@@ -38,8 +38,7 @@ class News:
     signature: bytes = b""
 
 
-@dataclass(slots=True)
-class _Send:
+class _Send(msgspec.Struct):
     rowid: int
     sender: bytes
     sn: int
@@ -61,8 +60,7 @@ class _Send:
         return False
 
 
-@dataclass(slots=True)
-class _Acked:
+class _Acked(msgspec.Struct, gc=False):
     """What an acknowledgement takes off a mailbox."""
 
     position: int = 0
@@ -85,7 +83,7 @@ def settle(
         device: (generation, revoked is not None)
         for device, generation, revoked in select_many(
             db,
-            "SELECT id, generation, revoked_ms FROM devices WHERE id IN ({keys})",
+            "SELECT id, generation, revoked_ms FROM wanted CROSS JOIN devices ON id = key",
             sorted({ack.device for ack, _ in batch}),
         )
     }
@@ -160,13 +158,11 @@ def _delete_acknowledged(
             through[ack.device] = (ack.position, index, now_ms)
     news: list[tuple[int, News]] = []
     boxes: dict[bytes, _Acked] = {}
-    # CROSS JOIN keeps the planner from walking all envelopes instead of looking each device up.
     # RETURNING has no order of its own: the senders' ticks want that of the positions.
     gone = select_pairs(
         db,
-        "WITH acked(device, position) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
-        " DELETE FROM envelopes WHERE id IN (SELECT e.id FROM acked CROSS JOIN envelopes e"
-        " ON e.device = acked.device AND e.position <= acked.position)"
+        "DELETE FROM envelopes WHERE id IN (SELECT e.id FROM wanted CROSS JOIN envelopes e"
+        " ON e.device = wanted.device AND e.position <= wanted.what)"
         " RETURNING device, position, digest, gap, sender_device, message,"
         " length(body) + length(wrap)",
         sorted((device, position) for device, (position, _, _) in through.items()),
@@ -249,11 +245,9 @@ def _find(
     found: dict[tuple[bytes, bytes], list[_Send]] = {key: [] for key in wanted}
     for rowid, sender, sn, message, kind, states in select_pairs(
         db,
-        # CROSS JOIN keeps the planner from walking all sends instead of looking each one up.
-        "WITH wanted(device, message) AS (SELECT DISTINCT * FROM (VALUES {pairs}))"
-        " SELECT s.rowid_, s.device, s.sn, s.message, s.kind, s.states"
+        "SELECT s.rowid_, s.device, s.sn, s.message, s.kind, s.states"
         " FROM wanted CROSS JOIN sends s"
-        " ON s.device = wanted.device AND s.message = wanted.message",
+        " ON s.device = wanted.device AND s.message = wanted.what",
         sorted(wanted),
     ):
         found[sender, message].append(
@@ -268,7 +262,7 @@ def _new_ticks(db: sqlite3.Connection, changed: list[_Send]) -> list[int]:
     last: dict[bytes, int] = dict(
         select_many(
             db,
-            "SELECT id, tick FROM devices WHERE id IN ({keys})",
+            "SELECT id, tick FROM wanted CROSS JOIN devices ON id = key",
             sorted({send.sender for send in changed}),
         )
     )

@@ -68,8 +68,8 @@ def heads(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId,
         DeviceId(device): (head, tick)
         for device, head, tick in select_many(
             db,
-            "SELECT m.device, m.head, d.tick FROM mailboxes m JOIN devices d ON d.id = m.device"
-            " WHERE m.device IN ({keys}) AND d.revoked_ms IS NULL",
+            "SELECT m.device, m.head, d.tick FROM wanted CROSS JOIN mailboxes m ON m.device = key"
+            " JOIN devices d ON d.id = m.device WHERE d.revoked_ms IS NULL",
             devices,
         )
     }

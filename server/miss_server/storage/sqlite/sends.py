@@ -7,7 +7,6 @@ so that every engine does the same and the same histories come out.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import astuple
@@ -28,26 +27,23 @@ _encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(f.Sent | f.Refused).decode
 
 
-@dataclass(slots=True)
-class _Sender:
+class _Sender(msgspec.Struct, gc=False):
     account: str
     sn: int
     generation: int
     revoked: bool
 
 
-@dataclass(slots=True)
-class _Account:
+class _Account(msgspec.Struct):
     roster_version: int
     enrolled: bool
     confirmed: bool
     suspended: bool
-    devices: dict[bytes, int] = field(default_factory=dict)
+    devices: dict[bytes, int] = msgspec.field(default_factory=dict)
     """Devices that are not revoked, with when each was last seen."""
 
 
-@dataclass(slots=True)
-class _Mailbox:
+class _Mailbox(msgspec.Struct, gc=False):
     head: int
     digest: bytes
     acked: int
@@ -109,7 +105,7 @@ class _Batch:
         ids = sorted({submission.device for submission, _ in self.batch})
         for device, account, sn, generation, revoked in select_many(
             self.db,
-            "SELECT id, account, sn, generation, revoked_ms FROM devices WHERE id IN ({keys})",
+            "SELECT id, account, sn, generation, revoked_ms FROM wanted CROSS JOIN devices ON id = key",
             ids,
         ):
             self.senders[device] = _Sender(account, sn, generation, revoked is not None)
@@ -164,8 +160,8 @@ class _Batch:
         )
         for address, version, genesis, confirmed, suspended in select_many(
             self.db,
-            "SELECT address, roster_version, genesis, confirmed, suspended FROM accounts"
-            " WHERE address IN ({keys})",
+            "SELECT address, roster_version, genesis, confirmed, suspended"
+            " FROM wanted CROSS JOIN accounts ON address = key",
             names,
         ):
             self.accounts[address] = _Account(
@@ -173,16 +169,16 @@ class _Batch:
             )
         for device, account, seen in select_many(
             self.db,
-            "SELECT id, account, seen_ms FROM devices"
-            " WHERE account IN ({keys}) AND revoked_ms IS NULL",
+            "SELECT id, account, seen_ms FROM wanted CROSS JOIN devices"
+            " ON account = key AND revoked_ms IS NULL",
             names,
         ):
             self.accounts[account].devices[device] = seen
         devices = sorted({d for account in self.accounts.values() for d in account.devices})
         for device, head, digest, acked, waiting, size in select_many(
             self.db,
-            "SELECT device, head, digest, acked, waiting, bytes FROM mailboxes"
-            " WHERE device IN ({keys})",
+            "SELECT device, head, digest, acked, waiting, bytes"
+            " FROM wanted CROSS JOIN mailboxes ON device = key",
             devices,
         ):
             self.mailboxes[device] = _Mailbox(head, digest, acked, waiting, size)
