@@ -99,7 +99,11 @@ def settle(
     # Signed words and nacks first: they win over the plain fact that a row was acknowledged.
     news = [(index, item) for index, ack, now_ms in valid for item in _told_by(db, ack, now_ms)]
     news.extend(_delete_acknowledged(db, valid))
-    told, unknown = tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
+    told, unknown = (
+        tell(db, [item for _, item in news], now_ms=max(now for _, now in batch))
+        if news
+        else ([], [])
+    )
     statuses: list[list[tuple[DeviceId, f.Status]]] = [[] for _ in batch]
     for place, sender, status in told:
         statuses[news[place][0]].append((sender, status))
@@ -118,10 +122,10 @@ def settle(
 def _drop_ticks(db: sqlite3.Connection, acks: Sequence[Acknowledgement]) -> None:
     """Statuses up to an acknowledged tick are no longer pending. They keep their tick: to take it
     off each would cost as much again as to put it there."""
-    db.executemany(
-        "UPDATE devices SET tick_acked = max(tick_acked, ?) WHERE id = ?",
-        sorted((ack.tick, ack.device) for ack in acks if ack.tick is not None),
-    )
+    ticks = [(ack.tick, ack.device) for ack in acks if ack.tick is not None]
+    if ticks:
+        ticks.sort(key=lambda pair: pair[1])
+        db.executemany("UPDATE devices SET tick_acked = max(tick_acked, ?) WHERE id = ?", ticks)
 
 
 def _told_by(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> Iterable[News]:
@@ -156,6 +160,8 @@ def _delete_acknowledged(
     for index, ack, now_ms in valid:
         if ack.position is not None and ack.position > through.get(ack.device, (0, 0, 0))[0]:
             through[ack.device] = (ack.position, index, now_ms)
+    if not through:
+        return []
     news: list[tuple[int, News]] = []
     boxes: dict[bytes, _Acked] = {}
     # RETURNING has no order of its own: the senders' ticks want that of the positions.

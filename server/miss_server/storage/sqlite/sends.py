@@ -381,10 +381,11 @@ class _Batch:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self.new_envelopes,
         )
-        db.executemany(
-            'UPDATE envelopes SET "count" = "count" + 1 WHERE device = ? AND position = ?',
-            self.quota_gaps,
-        )
+        if self.quota_gaps:
+            db.executemany(
+                'UPDATE envelopes SET "count" = "count" + 1 WHERE device = ? AND position = ?',
+                self.quota_gaps,
+            )
         db.executemany(
             'INSERT INTO sends (device, sn, message, fingerprint, reply, states, kind, "open",'
             " kept_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

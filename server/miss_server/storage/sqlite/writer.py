@@ -41,6 +41,10 @@ T = TypeVar("T")
 
 BATCH_MAX = 512
 """Jobs of one transaction: more would make the first of them wait for milliseconds."""
+ACKS_AT_ONCE = 32
+ACK_LINGER = 0.005
+"""Acknowledgements wait, up to so many or for so many seconds, for others to share a batch with: a
+sender hardly sees its ticks later, and sends do not queue behind what nobody waits for."""
 EXIT_DISK = 74
 """EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
 EXIT_WRITER = 70
@@ -87,6 +91,12 @@ class Writer:
         self._jobs: list[_Job] = []
         self._busy = False
         """A batch has begun, or is about to."""
+        self._hurry = False
+        """Among the jobs is one that should not wait for others."""
+        self._acks = 0
+        """How many of the jobs are acknowledgements."""
+        self._acks_due = False
+        self._lingering: asyncio.TimerHandle | None = None
         self._stopping = False
         self._idle: asyncio.Future[None] | None = None
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -102,8 +112,11 @@ class Writer:
     async def stop(self) -> None:
         """Write what has been handed in, then end the thread and close the connection."""
         self._stopping = True
-        if self._busy:
-            self._idle = asyncio.get_running_loop().create_future()
+        if self._jobs or self._busy:
+            loop = asyncio.get_running_loop()
+            self._idle = loop.create_future()
+            self._acks_due = True
+            self._wake(loop)
             await self._idle
         if self._connection is not None:
             self._orders.put(None)
@@ -136,20 +149,50 @@ class Writer:
         loop = asyncio.get_running_loop()
         job = _Job(work, now_ms, loop.create_future(), long)
         self._jobs.append(job)
+        if isinstance(work, Acknowledgement):
+            self._acks += 1
+        else:
+            self._hurry = True
         self._wake(loop)
         return job.future
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._busy:
+        if self._acks and self._lingering is None and not self._acks_due:
+            self._lingering = loop.call_later(ACK_LINGER, self._lingered, loop)
+        if not self._busy and (self._hurry or self._takes_acks):
             self._busy = True
             # Not at once: what comes with this very pass of the loop belongs to the same batch.
             loop.call_soon(self._begin, loop)
 
+    def _lingered(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._lingering = None
+        self._acks_due = True
+        self._wake(loop)
+
+    @property
+    def _takes_acks(self) -> bool:
+        return self._acks_due or self._acks >= ACKS_AT_ONCE
+
     # --- a batch ----------------------------------------------------------------------------------
+
+    def _take(self) -> list[_Job]:
+        """The jobs of the next batch."""
+        jobs, later = self._jobs, list[_Job]()
+        if not self._takes_acks:
+            jobs = [job for job in self._jobs if not isinstance(job.work, Acknowledgement)]
+            later = [job for job in self._jobs if isinstance(job.work, Acknowledgement)]
+        self._jobs = jobs[BATCH_MAX:] + later
+        self._acks = sum(isinstance(job.work, Acknowledgement) for job in self._jobs)
+        self._hurry = len(self._jobs) > self._acks
+        self._acks_due = self._takes_acks and self._acks > 0
+        if not self._acks and self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        return jobs[:BATCH_MAX]
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._connection is not None  # noqa: S101  # `start` was called
-        jobs, self._jobs = self._jobs[:BATCH_MAX], self._jobs[BATCH_MAX:]
+        jobs = self._take()
         try:
             order = self._settle_now(self._connection, jobs, loop)
         except BaseException as error:  # noqa: BLE001  # nobody above would handle it
@@ -178,11 +221,11 @@ class Writer:
 
     def _done(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
         self._answer(jobs)
-        if self._jobs:
-            loop.call_soon(self._begin, loop)
-            return
         self._busy = False
-        if self._idle is not None:
+        if self._jobs:
+            self._acks_due = self._acks_due or self._stopping
+            self._wake(loop)
+        elif self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
 
