@@ -14,8 +14,9 @@ import pytest
 from miss_protocol import frames as f
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.messages import NotDurable
+from miss_server.storage.sqlite import writer
 from miss_server.storage.sqlite.store import SqliteStore, prepare
-from miss_server.storage.sqlite.writer import EXIT_DISK, EXIT_WRITER
+from miss_server.storage.sqlite.writer import EXIT_DISK, EXIT_WRITER, Writer
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import enrol, opaque_body, pair
 from tests.support.server import environment
@@ -218,3 +219,45 @@ async def test_enrolments_in_one_batch_are_each_their_own(store: Any) -> None:
     found = [await store.find(person.account) for person in people]
     assert all(account is not None and account.devices == 1 for account in found)
     assert await store.find(Person().account) is None
+
+
+async def test_acknowledgements_wait_for_each_other_and_hold_up_no_send(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gp, nurse = await pair(store)
+    batches: list[list[str]] = []
+    settle = Writer._settle
+
+    def noting(self: Writer, db: sqlite3.Connection, jobs: Any) -> None:
+        batches.append([type(job.work).__name__ for job in jobs])
+        settle(self, db, jobs)
+
+    for _ in range(3):
+        await gp.submit(gp.send(nurse.person))
+    monkeypatch.setattr(Writer, "_settle", noting)
+    acks = [asyncio.ensure_future(nurse.ack(position)) for position in (1, 2, 3)]
+    await gp.submit(gp.send(nurse.person))
+    await asyncio.gather(*acks)
+    assert batches == [["Submission"], ["Acknowledgement"] * 3]
+    with closing(sqlite3.connect(store.path)) as db:
+        assert db.execute("SELECT position FROM envelopes").fetchall() == [(4,)]
+
+
+async def test_many_acknowledgements_wait_for_nothing(store: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(writer, "ACK_LINGER", 3600.0)
+    gp, nurse = await pair(store)
+    await gp.submit(gp.send(nurse.person))
+    await asyncio.gather(*(nurse.ack(1) for _ in range(writer.ACKS_AT_ONCE)))
+    assert not (await nurse.fetch()).rows
+
+
+async def test_what_lingers_is_written_before_the_end(store: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(writer, "ACK_LINGER", 3600.0)
+    gp, nurse = await pair(store)
+    await gp.submit(gp.send(nurse.person))
+    lingering = asyncio.ensure_future(nurse.ack(1))
+    await asyncio.sleep(0)
+    await store._writer.stop()
+    assert not (await lingering).stale
+    with closing(sqlite3.connect(store.path)) as db:
+        assert db.execute("SELECT count(*) FROM envelopes").fetchone() == (0,)

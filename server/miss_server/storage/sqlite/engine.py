@@ -19,6 +19,11 @@ from sqlalchemy.pool import NullPool
 BUSY_TIMEOUT_MS = 5_000
 """How long a transaction waits for another process's: admin commands hold the lock for < 50 ms."""
 
+CACHE_KIB = 16_384
+READER_CACHE_KIB = 4_096
+"""Of each connection: what is in use fits, and what is read once (a mailbox that is caught up) does
+not stay in memory twice, for the kernel keeps the file's pages as well."""
+
 
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
     """An engine on the file; each `connect()` is a new SQLite connection (no pool)."""
@@ -41,7 +46,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
         if not read_only:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA cache_size = -65536")
+        cursor.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if read_only else CACHE_KIB}")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()
 
