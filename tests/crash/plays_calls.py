@@ -153,7 +153,7 @@ class Restore(Play):
             keys = endpoint.new_prekeys(3, now_ms=now_ms())
             keys.append(endpoint.new_last_resort(now_ms=now_ms()))
             memory["new"] = tuple(key.encode() for key in keys)
-        upload = api.PrekeysUploaded(memory["new"])
+        upload = api.PrekeysUploaded(memory["new"], welcome.epoch)
         await phone.result("POST", "/v1/prekeys", upload, api.PrekeyCount)
 
     async def check(self, stage: Stage) -> None:
