@@ -75,7 +75,8 @@ class Hello(Frame, tag="hello"):
     that this device stored and the rolling digest there; `epoch` is the mailbox epoch it last saw
     (empty at first); `sn` the highest serial number it ever put on a send; `roster` the version
     of its own account's roster that it knows; `settled` the highest serial number whose answer it
-    saved: a server that counts fewer is an older copy, even if no mailbox differs (rule C6).
+    saved, or that it declared when told `restored`: a server that counts fewer is an older copy,
+    even if no mailbox differs (rule C6).
     """
 
     device: Id16

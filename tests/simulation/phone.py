@@ -184,6 +184,7 @@ class Phone(Receiving, Writing, Keeping):
             disk.restored += 1
             self.fetched_tick = None
             disk.position, disk.digest = acked, digest
+            disk.settled = disk.sn
             disk.nacks.clear()
             entries = [disk.entries.pop(sn) for sn in sorted(disk.entries)]
             for entry in entries:

@@ -46,6 +46,8 @@ class Receiving(Device):
         if seen is not None:
             if seen.message:
                 self._owe(seen.id, seen.sender, ReceiptState.DELIVERED)
+                if any(disk.ids[name] == seen.id for name in disk.read):
+                    self._owe(seen.id, seen.sender, ReceiptState.READ)
             return
         letter = open_letter(row.body, row.wrap, self.id)
         if letter is None:

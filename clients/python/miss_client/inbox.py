@@ -122,7 +122,7 @@ class Inbox:
         if seen is not None:
             # A restored server had forgotten that it delivered this very envelope.
             if not seen.control:
-                self._owe(MessageId(seen.message), DeviceId(seen.device), ReceiptState.DELIVERED)
+                self._owe_again(seen)
             return
         if sender is None:
             self._refuse(row, "untrusted", saved)
@@ -141,7 +141,7 @@ class Inbox:
         if known is not None and known.says != opened.says:
             self._refuse(row, "untrusted", saved)
             return
-        self._vault.seen.put(row_hash, Seen(id, sender.device, now, control))
+        self._vault.seen.put(row_hash, Seen(id, sender.device, now, control, opened.known_as))
         if control:
             return
         if known is None:
@@ -151,6 +151,14 @@ class Inbox:
         self._owe(id, sender.device, ReceiptState.DELIVERED)
         if opened.first_of_session:
             self._outbox.answer_session(sender, opened.message.conversation)
+
+    def _owe_again(self, seen: Seen) -> None:
+        """A server that lost an envelope may have lost every receipt for it."""
+        id, sender = MessageId(seen.message), DeviceId(seen.device)
+        self._owe(id, sender, ReceiptState.DELIVERED)
+        known = self._vault.messages.get(sender + (seen.known_as or id))
+        if known is not None and known.read_ms:
+            self._owe(id, sender, ReceiptState.READ)
 
     def _know_again(self, known: Message, id: MessageId) -> None:
         """A copy of a message that is here: nothing to show, but its sender asks under this id."""

@@ -42,9 +42,9 @@ class Cursor(Struct):
     """How far this device is: in its mailbox, and in its own sends.
 
     `sn` is the highest serial number ever put on a send, `order` the highest place ever given to
-    something that the user sent. `settled` is the highest number whose answer was saved: a server
-    that counts fewer has lost what it answered for. `last_resort_owed` is set by a restore, which
-    voids all prekeys, until the server has a new one.
+    something that the user sent. `settled` is the highest number whose answer was saved, or
+    from which a restored server agreed to count on: one that counts fewer has lost that.
+    `last_resort_owed` is set by a restore, which voids all prekeys, until the server has a new one.
     """
 
     position: int = 0
@@ -168,6 +168,8 @@ class Seen(Struct):
     device: bytes
     at_ms: int
     control: bool = False
+    known_as: bytes = b""
+    """The id that the message has here, if it was noted (`Opened.known_as`)."""
 
 
 class Wire(Struct):

@@ -46,6 +46,7 @@ class Upkeep:
             cursor.epoch = epoch
             if restored is not None:
                 cursor.position, cursor.digest = acked, digest
+                cursor.settled = cursor.sn  # agreed: a server that counts fewer was restored again
                 cursor.last_resort_owed = True
             self._vault.put_cursor(cursor)
             if restored is not None:
