@@ -135,6 +135,11 @@ class Socket:
         self._unsettled -= 1
         if self._paused and self._unsettled < JOBS_MAX:
             self._paused = False
+            # Not from within: what it hands on must not overtake acknowledgements that are held.
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._paused:
             self._wire.resume_reading()
 
     def _give_up(self) -> None:
@@ -240,30 +245,27 @@ class Socket:
             else:
                 self._acknowledged(nacks)
         except NotDurable:
-            self._ack_not_durable(nacks)
+            self.connection.end(CloseCode.TRY_LATER)
+            self._acknowledged(nacks)
         else:
             storing.add_done_callback(partial(self._stored, ack, nacks))
 
     def _stored(
         self, ack: f.Ack | None, nacks: list[f.Nack], storing: asyncio.Future[Acknowledged]
     ) -> None:
-        try:
+        error = storing.exception()
+        if error is None:
             stored = storing.result()
             if stored.stale:
                 # Nothing was stored, so nothing may be called durable: the receipts would be lost.
                 self._end_as_old()
             self._answer_ack(ack, stored.problems)
-            self._acknowledged(nacks)
-        except NotDurable:
-            self._ack_not_durable(nacks)
-        except Exception:
-            log.exception("ack failed", device=short(self.connection.device or b""))
+        elif isinstance(error, NotDurable):
+            # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
+            self.connection.end(CloseCode.TRY_LATER)
+        else:
+            log.error("ack failed", device=short(self.connection.device or b""), exc_info=error)
             self._give_up()
-            self._acknowledged(nacks)
-
-    def _ack_not_durable(self, nacks: list[f.Nack]) -> None:
-        # Nothing is lost: the rows stay, and the device acknowledges again at its next login.
-        self.connection.end(CloseCode.TRY_LATER)
         self._acknowledged(nacks)
 
     def _answer_ack(self, ack: f.Ack | None, problems: Sequence[Code]) -> None:
@@ -285,9 +287,10 @@ class Socket:
             return
         held, self._held = self._held, None
         for ack, more in held:
-            self._done()
             if self.connection.live:
                 self._acknowledge_in_order(ack, more)
+        for _ in held:
+            self._done()
 
     def _end_as_old(self) -> None:
         """A newer session of this device has begun. Only if it lives on a connection does this

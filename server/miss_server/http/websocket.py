@@ -70,6 +70,9 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # What uvicorn wrote before the upgrade may fill it already, and nobody would tell us again.
+        _, high = self._transport.get_write_buffer_limits()
+        self.full = self._transport.get_write_buffer_size() > high
         self._state.connections.add(cast(Any, self))
 
     def data_received(self, data: bytes) -> None:
@@ -78,10 +81,16 @@ class WebSocket(asyncio.Protocol):
         self._write_out()
 
     def pause_writing(self) -> None:
+        # Who does not read is not read from: each ping of its would be a pong in our memory.
         self.full = True
+        self._transport.pause_reading()
+        if self._socket is not None:
+            self._socket.connection.flush()  # its deadline counts from now
 
     def resume_writing(self) -> None:
         self.full = False
+        if self._waiting is None and not self._transport.is_closing():
+            self._transport.resume_reading()
         if self._socket is not None:
             self._socket.connection.resumed()
 
@@ -95,10 +104,13 @@ class WebSocket(asyncio.Protocol):
     # --- what uvicorn asks ------------------------------------------------------------------------
 
     def shutdown(self) -> None:
-        """The server ends, and this peer did not leave when it was told to."""
+        """The server ends. Who was told to leave may still read what was written to it."""
         if self._socket is not None:
             self._socket.connection.over()
-        self._transport.abort()
+        if self._closing is None:
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     # --- what the socket asks ---------------------------------------------------------------------
 
@@ -118,8 +130,7 @@ class WebSocket(asyncio.Protocol):
             return
         self._websocket.send_close(code, reason)
         self._write_out()
-        loop = asyncio.get_running_loop()
-        self._closing = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+        self._bound_the_end()
 
     def abort(self) -> None:
         """Let go of the peer at once."""
@@ -133,8 +144,9 @@ class WebSocket(asyncio.Protocol):
     def resume_reading(self) -> None:
         """Go on, first with what was read already."""
         waiting, self._waiting = self._waiting, None
-        if self._work(waiting or []) and not self._transport.is_closing():
+        if self._work(waiting or []) and not self.full and not self._transport.is_closing():
             self._transport.resume_reading()
+        self._write_out()
 
     # --- frames -----------------------------------------------------------------------------------
 
@@ -193,6 +205,12 @@ class WebSocket(asyncio.Protocol):
         self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
         if not parts[-1]:  # SEND_EOF: the closing handshake is done, or the peer broke the rules
             self._transport.close()
+            self._bound_the_end()
+
+    def _bound_the_end(self) -> None:
+        if self._closing is None:
+            loop = asyncio.get_running_loop()
+            self._closing = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})

@@ -147,7 +147,11 @@ class Connection:
 
     def _write(self) -> None:
         self._scheduled = False
-        if self._over or self._wire.full:
+        if self._over:
+            return
+        if self._wire.full:
+            # Pongs below us may have filled it: also then somebody has to give it up in the end.
+            self._full_since = self._full_since or self.clock.steady()
             return
         session = self.session
         for message in session.data_to_send():

@@ -101,8 +101,10 @@ class Delivery:
             answer(_unsettled(submission, error))
             return
         settled = settling.result()
-        self._doorbell.ring([*self._hub.hand_over(settled.rows), *settled.ring])
-        answer(settled)
+        try:
+            self._doorbell.ring([*self._hub.hand_over(settled.rows), *settled.ring])
+        finally:
+            answer(settled)  # it is durable, whatever became of the recipients' connections
 
     async def accepted(self, device: DeviceId, generation: int | None, send: f.Send) -> Settled:
         """As `accept`, for who can wait."""

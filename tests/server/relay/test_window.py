@@ -218,3 +218,33 @@ async def test_what_becomes_due_while_a_write_waits_is_written_after_it() -> Non
     assert len(wire.written) == 2
     assert not session.has_data
     assert session.close_code is None
+
+
+async def test_who_pings_without_end_and_never_reads_is_given_up(tmp_path: Path) -> None:
+    """Each ping is a pong that waits: without a bound it would be the server's memory."""
+    async with hosted(tmp_path) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(
+            b"GET /v1/ws HTTP/1.1\r\nHost: miss.example\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"Sec-WebSocket-Protocol: miss.v1.msgpack\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        ping = b"\x89\xfd" + bytes(4) + bytes(125)
+        stuck = False
+        for _ in range(2_000):  # 260 MB, if somebody takes it
+            writer.write(ping * 1_000)
+            try:
+                await asyncio.wait_for(writer.drain(), 1)
+            except TimeoutError:
+                stuck = True
+                break
+        assert stuck, "the server read on without being read"
+        [stranger] = server.services.hub.strangers
+        server.clock.ahead += limits.HELLO_TIMEOUT + stranger.session.patience
+        server.clock.ahead += connections.WRITE_GRACE
+        await asyncio.wait_for(stranger.ended.wait(), 10)
+        assert not server.services.hub.strangers
+        writer.transport.abort()

@@ -45,6 +45,9 @@ ACKS_AT_ONCE = 32
 ACK_LINGER = 0.005
 """Acknowledgements wait, up to so many or for so many seconds, for others to share a batch with: a
 sender hardly sees its ticks later, and sends do not queue behind what nobody waits for."""
+ROWS_INLINE = 1_024
+BYTES_INLINE = 2 << 20
+"""Of a batch whose statements run in the event loop: beyond, it would stand still for 50 ms."""
 EXIT_DISK = 74
 """EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
 EXIT_WRITER = 70
@@ -114,15 +117,15 @@ class Writer:
         self._stopping = True
         if self._jobs or self._busy:
             loop = asyncio.get_running_loop()
-            self._idle = loop.create_future()
+            self._idle = self._idle or loop.create_future()
             self._acks_due = True
             self._wake(loop)
-            await self._idle
-        if self._connection is not None:
+            await asyncio.shield(self._idle)
+        connection, self._connection = self._connection, None
+        if connection is not None:
             self._orders.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-            self._connection.close()
-            self._connection = None
+            connection.close()
 
     def settle(self, submission: Submission, now_ms: int) -> asyncio.Future[Settled]:
         """Settle one send with the next batch."""
@@ -204,7 +207,7 @@ class Writer:
     ) -> Callable[[], None]:
         """Run the statements of a batch; returns what is left for the thread to do."""
         carefully = partial(self._carefully, connection, jobs, loop)
-        if any(job.long for job in jobs):
+        if any(job.long for job in jobs) or _is_heavy(jobs):
             return carefully
         db = driver(connection)
         try:
@@ -220,7 +223,10 @@ class Writer:
         return partial(self._finish, connection, jobs, news, loop)
 
     def _done(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
-        self._answer(jobs)
+        try:
+            self._answer(jobs)
+        except BaseException as error:  # noqa: BLE001  # nobody would ever be answered again
+            _end_as_broken(error)
         self._busy = False
         if self._jobs:
             self._acks_due = self._acks_due or self._stopping
@@ -369,6 +375,19 @@ class Writer:
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _is_heavy(jobs: Sequence[_Job]) -> bool:
+    """Whether the statements of a batch would hold up the event loop for longer than a blink."""
+    size = rows = 0
+    for job in jobs:
+        if isinstance(job.work, Submission):
+            send = job.work.send
+            rows += len(send.wraps)
+            size += len(send.wraps) * len(send.body)
+        elif isinstance(job.work, Acknowledgement):
+            rows += len(job.work.receipts)
+    return rows > ROWS_INLINE or size > BYTES_INLINE
 
 
 def _place(job: _Job) -> tuple[int, bytes, int]:
