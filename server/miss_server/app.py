@@ -159,6 +159,8 @@ def serve(settings: Settings) -> None:
         store = SqliteStore(settings.database)
         store.begin_life(now_ms=clock.now_ms())
         store.open()
+        # What is loaded stays, and a message makes a hundred objects that reference counting frees:
+        # looking for cycles every 700 of them took a tenth of the time.
         gc.set_threshold(20_000, 20, 100)
         gc.freeze()
         server_of(build(settings, store, clock), settings).run(sockets=[listening])

@@ -138,7 +138,8 @@ class WebSocket(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing more for now, also of what was read already."""
-        self._waiting = []
+        if self._waiting is None:  # else it was not resumed yet, and holds what must not be lost
+            self._waiting = []
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:

@@ -15,6 +15,7 @@ from miss_protocol import limits
 from miss_protocol.errors import CloseCode
 from miss_protocol.ids import DeviceId
 from miss_server.http import socket
+from miss_server.http.websocket import WebSocket
 from miss_server.relay.keeper import Keeper
 from miss_server.storage.messages import (
     Acknowledged,
@@ -279,3 +280,22 @@ async def test_a_device_revoked_by_another_node_is_found_by_the_sweep(tmp_path: 
             with closing(sqlite3.connect(server.database)) as db, db:
                 db.execute("UPDATE devices SET revoked_ms = 1 WHERE id = ?", (gp.id,))
             assert await line.closed() == CloseCode.REVOKED
+
+
+async def test_what_was_read_survives_a_second_pause(tmp_path: Path) -> None:
+    """Acknowledgements that were held may fill the limit anew before reading goes on."""
+    async with hosted(tmp_path) as server:
+        gp = await enrolled(server)
+        async with gp.online() as line:
+            await line.caught_up()
+            [wire] = [c._wire for c in server.services.hub.connections()]
+            assert isinstance(wire, WebSocket)
+            wire.pause_reading()
+            ping = line.session.codec.encode([f.Ping(7)])
+            mask = bytes(4)
+            wire.data_received(bytes([0x82, 0x80 | len(ping)]) + mask + ping)
+            wire.pause_reading()
+            wire.resume_reading()
+            async with asyncio.timeout(10):
+                while 7 not in line.pongs:
+                    await line.read()
