@@ -1,0 +1,204 @@
+"""A real Redis or Valkey that a test starts for itself, harms, and that is always ended.
+
+Redis 7 or newer, or Valkey 8 or newer; on a free port of this machine, without files, as an ordinary
+user when the tests run as root. A machine without it fails and is told what to install.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+START_SECONDS = 30.0
+NOBODY = 65534
+"""The user without rights of every Linux: a server for tests needs none."""
+INSTALL = "apt install redis-server (Redis 7 or newer), or Valkey 8 or newer, then run this again"
+OLDEST = {"valkey-server": 8, "redis-server": 7}
+
+
+class Missing(Exception):
+    """This machine cannot run what the test needs; the text says what to install."""
+
+
+@cache
+def binary() -> str:
+    """The server to start.
+
+    Raises:
+        Missing: there is none, or it is too old.
+    """
+    for name, oldest in OLDEST.items():
+        found = shutil.which(name)
+        if found is None:
+            continue
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+        version = re.search(r"v=(\d+)", said.stdout)
+        if version is not None and int(version.group(1)) >= oldest:
+            return found
+        raise Missing(f"{found} is too old ({said.stdout.strip()}): {INSTALL}")
+    raise Missing(f"no redis-server and no valkey-server on the PATH: {INSTALL}")
+
+
+@dataclass
+class RedisProcess:
+    """A server process; `redis_server` starts and ends it."""
+
+    folder: Path
+    password: str = ""
+    port: int = 0
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        """How clients find it, with its password."""
+        return self.url_with(self.password)
+
+    def url_with(self, password: str) -> str:
+        """The same with another password, or none."""
+        secret = f":{password}@" if password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        """Start it and wait until it answers; a restart listens on the same port, empty."""
+        chosen = self.port
+        for _ in range(5):
+            self.port = chosen or _free_port()
+            if await self._started():
+                return
+        raise RuntimeError(f"{binary()} does not start:\n{self.log_text()}")
+
+    async def _started(self) -> bool:
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *_as_ordinary_user(), binary(), "-", stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+        # By standard input: a password among the words of a command is seen by everybody here.
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n".join(self._configuration()).encode())
+        self.process.stdin.close()
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not ended.done():
+                    if await self._answers():
+                        return True
+                    # A port tells nobody that it opened: try again soon.
+                    await asyncio.wait({ended}, timeout=0.02)
+            return False
+        finally:
+            ended.cancel()
+
+    def _configuration(self) -> Sequence[str]:
+        lines = ["bind 127.0.0.1", f"port {self.port}", f"dir {self.folder}", 'save ""']
+        lines += ["appendonly no", "daemonize no"]
+        return [*lines, f"requirepass {self.password}"] if self.password else lines
+
+    async def _answers(self) -> bool:
+        try:
+            async with self.client() as client:
+                return bool(await client.ping())
+        except (RedisError, OSError):
+            return False
+
+    @property
+    def log(self) -> Path:
+        """What it writes."""
+        return self.folder / "log"
+
+    def log_text(self) -> str:
+        """Everything it wrote."""
+        return self.log.read_text(errors="replace")
+
+    def client(self) -> Redis:
+        """A client of the test's own; `async with` closes it. It tries once and waits briefly."""
+        retry = Retry(NoBackoff(), 0)
+        return Redis.from_url(self.url, socket_timeout=5, socket_connect_timeout=5, retry=retry)
+
+    async def kill(self) -> None:
+        """End it at once: SIGKILL. Everything in it is gone."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def restart(self) -> None:
+        """Kill it and start it again, empty, on the same port."""
+        await self.kill()
+        await self.start()
+
+    def freeze(self) -> None:
+        """It answers nothing any more, but its sockets stay open: SIGSTOP."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on: SIGCONT."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def flush(self) -> None:
+        """FLUSHALL: every key is gone; who subscribed stays so."""
+        async with self.client() as client:
+            await client.flushall()
+
+    async def cut_clients(self) -> None:
+        """CLIENT KILL: every connection of others breaks off, subscribers included."""
+        async with self.client() as client:
+            for kind in ("pubsub", "normal"):
+                await client.client_kill_filter(_type=kind, skipme=True)
+
+    async def change_password(self, password: str) -> None:
+        """From now on it asks for this one; connections that stand are cut."""
+        async with self.client() as client:
+            await client.config_set("requirepass", password)
+        self.password = password
+        await self.cut_clients()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _as_ordinary_user() -> Sequence[str]:
+    """What it runs under: without root's rights, and ended with the tests if they are killed."""
+    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
+    if setpriv is None:
+        raise Missing("no setpriv on the PATH: apt install util-linux")
+    words = [setpriv, "--pdeathsig", "KILL"]
+    if os.geteuid() == 0:
+        words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return words
+
+
+@asynccontextmanager
+async def redis_server(password: str = "") -> AsyncIterator[RedisProcess]:
+    """A started server, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="miss-redis-") as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        server = RedisProcess(Path(folder), password)
+        try:
+            await server.start()
+            yield server
+        finally:
+            if server.process is not None:
+                await server.kill()
