@@ -248,10 +248,15 @@ class SqliteStore:
         return await loop.run_in_executor(self._readers, lambda: work(self._connections.get()))
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._writer.run(lambda db: work(db, *args))
+        """Run `work` in the writer, on the driver's connection."""
+        return await self._writer.run(lambda connection: work(driver(connection), *args))
+
+    async def _write_with(self, work: Callable[..., T], *args: Any) -> T:
+        """As `_write`, with the SQLAlchemy connection."""
+        return await self._writer.run(lambda connection: work(connection, *args))
 
     async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._writer.run(lambda db: work(db, *args), long=True)
+        return await self._writer.run(lambda connection: work(driver(connection), *args), long=True)
 
     # --- Messages ---------------------------------------------------------------------------------
 
@@ -266,7 +271,9 @@ class SqliteStore:
     def end_session(
         self, device: DeviceId, generation: int, *, window: int, now_ms: int
     ) -> asyncio.Future[None]:
-        return self._writer.run(lambda db: sessions.end(db, device, generation, window, now_ms))
+        return self._writer.run(
+            lambda connection: sessions.end(driver(connection), device, generation, window, now_ms)
+        )
 
     def submit(self, submission: Submission, *, now_ms: int) -> asyncio.Future[Settled]:
         return self._writer.settle(submission, now_ms)

@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from miss_protocol.errors import MissError
 from miss_server.storage.messages import (
@@ -65,7 +66,7 @@ _FAULTS = (
 log = structlog.get_logger()
 
 
-Work = Submission | Acknowledgement | Callable[[sqlite3.Connection], Any]
+Work = Submission | Acknowledgement | Callable[[Connection], Any]
 
 
 class _Job:
@@ -105,6 +106,8 @@ class Writer:
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="miss-writer", daemon=True)
         self._connection: Connection | None = None
+        self._batch_on: Connection | None = None
+        """What the jobs of the batch in hand are called with."""
 
     def start(self) -> None:
         """Open the connection and start the thread."""
@@ -135,13 +138,11 @@ class Writer:
         """Store one acknowledgement with the next batch."""
         return self._hand_in(ack, now_ms)
 
-    def run(
-        self, work: Callable[[sqlite3.Connection], T], *, long: bool = False
-    ) -> asyncio.Future[T]:
+    def run(self, work: Callable[[Connection], T], *, long: bool = False) -> asyncio.Future[T]:
         """Run `work` in a savepoint of the next batch. What it raises undoes it and is raised.
 
         Args:
-            work: called with the driver's connection, inside a transaction.
+            work: called with the connection, inside a transaction that it neither ends nor begins.
             long: it takes milliseconds, so its batch must not hold up the event loop.
         """
         return self._hand_in(work, 0, long)
@@ -210,6 +211,7 @@ class Writer:
         if any(job.long for job in jobs) or _is_heavy(jobs):
             return carefully
         db = driver(connection)
+        self._batch_on = connection
         try:
             db.execute("BEGIN IMMEDIATE")
             self._settle(db, jobs)
@@ -278,6 +280,7 @@ class Writer:
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         db = driver(connection)
+        self._batch_on = connection
         try:
             db.execute("BEGIN IMMEDIATE")
             self._settle(db, jobs)
@@ -354,12 +357,15 @@ class Writer:
                 job.outcome = reply
 
     def _run_alone(self, db: sqlite3.Connection, job: _Job) -> None:
+        assert self._batch_on is not None  # noqa: S101  # a batch is in hand
         db.execute("SAVEPOINT job")
         try:
-            job.outcome = job.work(db)  # type: ignore[operator]  # checked by the caller
+            job.outcome = job.work(self._batch_on)  # type: ignore[operator]  # checked by the caller
         except MissError as error:
             db.execute("ROLLBACK TO job")
             job.error = error
+        except DBAPIError as error:
+            raise error.orig or error from None  # seen to as if the driver had been called
         db.execute("RELEASE job")
 
     def _answer(self, jobs: Sequence[_Job]) -> None:
