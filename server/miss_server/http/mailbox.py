@@ -90,7 +90,7 @@ async def _acknowledge(
         raise Refused(Code.NACK_UNKNOWN)
     if ack is not None and ack.tick is not UNSET:
         # A tick that was never given would hide every status up to it.
-        known = await it.messages.heads([device])
-        if ack.tick > known.get(device, (0, 0))[1]:
+        known = (await it.messages.heads([device])).get(device)
+        if known is None or ack.tick > known.tick:
             raise Refused(Code.ACK_BEYOND)
     await it.delivery.acknowledge(device, None, ack, list(call.nacks))

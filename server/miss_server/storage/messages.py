@@ -15,7 +15,7 @@ What holds for every implementation (the contract suite is `tests/contract/test_
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -62,6 +62,8 @@ class Greeting:
 class SessionStart:
     """How the two ends' counts agree.
 
+    A `generation` is above all earlier ones of its device, those included that a restore undid: a
+    session of before it, still connected to another node, is never taken for the current one.
     `resume_after` is the position after which to deliver; `restored_since` is set once per device
     after an epoch change, with `digest` to go on from; `epoch_changed` tells that this very hello
     uncovered a restore: every other connection must start anew.
@@ -187,6 +189,14 @@ class Wanted(msgspec.Struct, frozen=True, gc=False):
     max_statuses: int
 
 
+class Head(NamedTuple):
+    """How far a device's mailbox and statuses go, and which session of it is the current one."""
+
+    position: int
+    tick: int
+    generation: int
+
+
 class Messages(Protocol):
     """Sessions, sends, mailboxes and statuses of one database."""
 
@@ -230,8 +240,8 @@ class Messages(Protocol):
         """Note that these devices are connected: one that stays so for a month is not dormant."""
         ...
 
-    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
-        """(last position, last status tick) of each device that is not revoked."""
+    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
+        """The last position, status tick and session of each device that is not revoked."""
         ...
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:

@@ -356,7 +356,7 @@ async def test_what_cannot_be_witnessed_is_not_answered(path: Path) -> None:
         with pytest.raises(NotDurable):
             await store.claim_prekeys([device], now_ms=NOW)
         assert await store.count_prekeys(device) == (2, 4)  # lost, and never used twice
-        assert (await store.heads([device])) == {device: (0, 0)}
+        assert (await store.heads([device])) == {device: (0, 0, 0)}
         in_the_way.rmdir()
         assert not (await claim(store, device)).last_resort
     async with life(path) as store:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from miss_protocol import frames as f
 from miss_protocol.ids import DeviceId
-from miss_server.storage.messages import ROW_OVERHEAD, Fetched, Row, Wanted
+from miss_server.storage.messages import ROW_OVERHEAD, Fetched, Head, Row, Wanted
 from miss_server.storage.sqlite.acks import News, tell
 from miss_server.storage.sqlite.rows import select_many
 from miss_server.storage.states import decode_states, for_wire
@@ -62,13 +62,14 @@ def _statuses(db: sqlite3.Connection, wanted: Wanted) -> list[f.Status]:
     ]
 
 
-def heads(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
-    """(last position, last status tick) of each device that is not revoked."""
+def heads(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
+    """The last position, status tick and session of each device that is not revoked."""
     return {
-        DeviceId(device): (head, tick)
-        for device, head, tick in select_many(
+        DeviceId(device): Head(*head)
+        for device, *head in select_many(
             db,
-            "SELECT m.device, m.head, d.tick FROM wanted CROSS JOIN mailboxes m ON m.device = key"
+            "SELECT m.device, m.head, d.tick, d.generation FROM wanted"
+            " CROSS JOIN mailboxes m ON m.device = key"
             " JOIN devices d ON d.id = m.device WHERE d.revoked_ms IS NULL",
             devices,
         )

@@ -10,6 +10,9 @@ from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.messages import DeviceRecord, Greeting, SessionRefused, SessionStart
 from miss_server.storage.sqlite import epochs, witness
 
+GENERATIONS_OF_AN_EPOCH = 32
+"""Bits: counted on from the epoch's number, a generation that a restore undid never comes again."""
+
 
 def device(db: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
     """Look a device up; revoked ones are found too."""
@@ -104,7 +107,7 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         # At any hello: it may have had to fetch a newer roster before it could confirm it.
         db.execute("UPDATE accounts SET confirmed = 1 WHERE address = ?", (account,))
     if greeting.live:
-        generation += 1
+        generation = max(generation, epochs.number(epoch) << GENERATIONS_OF_AN_EPOCH) + 1
     # One that knew no epoch is told of the restore until it shows this one: its welcome may get lost.
     heard = restored_since is None or greeting.epoch
     db.execute(

@@ -27,6 +27,7 @@ from miss_server.storage.messages import (
     DeviceRecord,
     Fetched,
     Greeting,
+    Head,
     SessionRefused,
     SessionStart,
     Settled,
@@ -287,7 +288,7 @@ class SqliteStore:
     async def note_seen(self, devices: Sequence[DeviceId], *, now_ms: int) -> None:
         await self._write_long(sessions.note_seen, devices, now_ms)
 
-    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, tuple[int, int]]:
+    async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
         return await self.read(lambda db: mailboxes.heads(db, devices))
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
