@@ -34,6 +34,7 @@ from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
+from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 
@@ -49,9 +50,10 @@ class ListenError(Exception):
 
 def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     """The application over an open store."""
-    hub, doorbell = Hub(store), MemoryDoorbell()
-    doorbell.listen(hub.ring)
-    keeper = Keeper(store, hub, doorbell, clock, sweep_every=settings.sweep_every)
+    hub, doorbell = Hub(store), MemoryDoorbell(clock.now_ms)
+    sweep = Sweep(store, hub)
+    doorbell.listen(sweep.hear)
+    keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -60,6 +62,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         directory=store,
         doorbell=doorbell,
         hub=hub,
+        sweep=sweep,
         delivery=Delivery(store, hub, doorbell, clock),
         login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
         throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
@@ -68,12 +71,14 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
+        await doorbell.start()
         await keeper.begin()
         rounds = asyncio.create_task(keeper.run())
         yield {"services": services}
         rounds.cancel()
         with suppress(asyncio.CancelledError):
             await rounds
+        await doorbell.stop()
         await store.close()
 
     app = Starlette(

@@ -19,7 +19,8 @@ from miss_protocol.codec import client_codec
 from miss_protocol.errors import CloseCode, Code, Refused, RemoteError
 from miss_protocol.ids import DeviceId
 from miss_server.config import Settings
-from miss_server.doorbell.interface import Listener
+from miss_server.doorbell.interface import News
+from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.http.services import Services
 from miss_server.http.signatures import Caller
 from miss_server.http.socket import Socket
@@ -28,6 +29,7 @@ from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
+from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable, Row
 from tests.simulation.cast import DOMAIN, NOW
 from tests.simulation.loop import VirtualLoop
@@ -48,16 +50,13 @@ class VirtualClock:
         return self._loop.time()
 
 
-class Doorbell:
+class Doorbell(MemoryDoorbell):
     """Keeps each ring until the simulation lets it sound, or loses it."""
 
     def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(lambda: NOW)
         self._loop = loop
         self.rings: deque[Collection[DeviceId]] = deque()
-        self._listeners: list[Listener] = []
-
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
 
     def ring(self, devices: Collection[DeviceId]) -> None:
         if devices:
@@ -65,9 +64,9 @@ class Doorbell:
 
     def sound(self) -> None:
         """Let the oldest ring be heard."""
-        devices = self.rings.popleft()
+        news = News(tuple(self.rings.popleft()))
         for listener in self._listeners:
-            self._loop.call_soon(listener, devices)
+            self._loop.call_soon(listener, news)
 
 
 class Wire:
@@ -189,8 +188,9 @@ class Node:
         self.store.begin_life(now_ms=clock.now_ms())
         self.doorbell = Doorbell(loop)
         self.hub = Hub(self.store)
-        self.doorbell.listen(self.hub.ring)
-        self.keeper = Keeper(self.store, self.hub, self.doorbell, clock, sweep_every=5)
+        sweep = Sweep(self.store, self.hub)
+        self.doorbell.listen(sweep.hear)
+        self.keeper = Keeper(self.store, self.hub, self.doorbell, sweep, clock, sweep_every=5)
         services = Services(
             settings=Settings.model_validate({"domain": DOMAIN, "database": path}),
             charter=Charter("1", bytes(32), "", ""),
@@ -199,6 +199,7 @@ class Node:
             directory=self.store,
             doorbell=self.doorbell,
             hub=self.hub,
+            sweep=sweep,
             delivery=Delivery(
                 self.store,
                 self.hub if hands_over else Elsewhere(self.store),

@@ -117,6 +117,7 @@ async def change_roster(request: Request) -> Response:
         raise Refused(Code.UNTRUSTED, "a roster of another account")
     change = await it.accounts.change_roster(proposed, now_ms=it.clock.now_ms())
     it.hub.end(change.revoked, CloseCode.REVOKED)
+    it.doorbell.revoked(change.revoked)
     it.doorbell.ring(change.ring)
     log.info(
         "roster changed",

@@ -51,6 +51,7 @@ async def fetch(request: Request) -> Response:
     if start.epoch_changed:
         log.warning("the database is older than a device: new epoch", device=short(device))
         it.hub.end_all(CloseCode.TRY_LATER)
+        it.doorbell.restored()
     if start.restored_since is None:
         await _acknowledge(request, call, start.resume_after, caller.device.id)
     wanted = Wanted(

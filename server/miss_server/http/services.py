@@ -13,6 +13,7 @@ from miss_server.relay.clock import Clock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.login import Login
+from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.messages import Messages
@@ -29,6 +30,7 @@ class Services:
     directory: DirectoryReader
     doorbell: Doorbell
     hub: Hub
+    sweep: Sweep
     delivery: Delivery
     login: Login
     throttle: Throttle

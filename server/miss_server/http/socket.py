@@ -166,6 +166,7 @@ class Socket:
                 "the database is older than a device: new epoch", device=short(hello.device)
             )
             it.hub.end_all(CloseCode.TRY_LATER)
+            it.doorbell.restored()
         if self.session.close_code is not None:
             return
         if isinstance(start, Turned):
@@ -175,6 +176,7 @@ class Socket:
         connection.device = DeviceId(hello.device)
         connection.account = start.account
         connection.generation = start.generation
+        connection.epoch = start.epoch
         connection.ticks_acked = start.ticks_after
         self.session.welcome(
             it.login.welcome(start),
@@ -183,6 +185,7 @@ class Socket:
             window=start.window,
         )
         it.hub.join(connection)
+        it.doorbell.began(connection.device, start.generation)
         connection.flush()
         log.info("connected", device=short(connection.device), position=start.resume_after)
 

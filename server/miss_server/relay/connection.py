@@ -51,7 +51,7 @@ class Connection:
 
     __slots__ = (
         "_ended", "_full_since", "_on_end", "_over", "_scheduled", "_wire", "account", "clock",
-        "device", "generation", "head", "reading", "session", "status_head", "ticks_acked",
+        "device", "epoch", "generation", "head", "reading", "session", "status_head", "ticks_acked",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Connection:
         self.device: DeviceId | None = None
         self.account: AccountAddress | None = None
         self.generation = 0
+        self.epoch = b""
+        """The epoch that it began in; another one in force ends it."""
         self.ticks_acked = 0
         self.head = 0
         """The last position that is known to wait: behind it nothing need be read."""

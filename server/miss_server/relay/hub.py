@@ -69,6 +69,14 @@ class Hub:
         self.strangers.discard(connection)
         self.ring([connection.device])
 
+    def find(self, device: DeviceId) -> Connection | None:
+        """The connection of a device, if it is here."""
+        return self._connections.get(device)
+
+    def told(self, connection: Connection) -> bool:
+        """Whether a read for this connection is on its way."""
+        return connection.reading or connection.device in self._marked
+
     def leave(self, connection: Connection) -> None:
         """Forget a connection that ended."""
         self.strangers.discard(connection)

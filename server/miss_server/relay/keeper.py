@@ -6,11 +6,10 @@ from typing import Protocol
 
 import structlog
 
-from miss_protocol.errors import CloseCode
-from miss_protocol.states import ServerState
 from miss_server.doorbell.interface import Doorbell
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
+from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import Messages, NotDurable
 
 TICK_EVERY = 1.0
@@ -34,11 +33,19 @@ class Keeper:
     """Runs until cancelled; trouble of one round is logged and the next one tries again."""
 
     def __init__(
-        self, messages: Messages, hub: Hub, doorbell: Doorbell, clock: Clock, *, sweep_every: float
+        self,
+        messages: Messages,
+        hub: Hub,
+        doorbell: Doorbell,
+        sweep: Sweep,
+        clock: Clock,
+        *,
+        sweep_every: float,
     ) -> None:
         self._messages = messages
         self._hub = hub
         self._doorbell = doorbell
+        self._sweep = sweep
         self._clock = clock
         self._sweep_every = sweep_every
 
@@ -76,19 +83,8 @@ class Keeper:
             connection.check(now)
 
     async def sweep(self) -> None:
-        """Find what waits for connected devices although nobody rang, and devices that are gone."""
-        connected = {c.device: c for c in self._hub.connections() if c.device is not None}
-        heads = await self._messages.heads(list(connected))
-        self._hub.end([device for device in connected if device not in heads], CloseCode.REVOKED)
-        self._hub.ring(
-            [
-                device
-                for device, (head, tick) in heads.items()
-                if head > connected[device].session.delivered
-                or tick > connected[device].session.ticked
-                or connected[device].session.state is ServerState.CATCHING_UP
-            ]
-        )
+        """Look for what nobody rang for."""
+        await self._sweep.look()
 
     async def expire(self) -> None:
         """Turn messages past their time into gaps that both ends see."""

@@ -211,7 +211,7 @@ async def test_a_round_that_fails_is_followed_by_the_next(tmp_path: Path, error:
             raise error
 
         it = server.services
-        keeper = Keeper(server.store, it.hub, it.doorbell, it.clock, sweep_every=1.0)
+        keeper = Keeper(server.store, it.hub, it.doorbell, it.sweep, it.clock, sweep_every=1.0)
         running = asyncio.create_task(keeper._every(0.001, work))
         await asyncio.wait_for(done.wait(), 10)
         running.cancel()
