@@ -15,8 +15,8 @@ from miss_client import Client, Store, new_device
 from miss_client.transport import Timing
 from miss_protocol.ids import new_address
 from miss_protocol.limits import CLIENT_PING_EVERY
-from miss_server.storage.sqlite import accounts
-from miss_server.storage.sqlite.engine import driver, open_engine, writing
+from miss_server.storage.sql import accounts
+from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import prepare
 from tests.bench.figures import Figure, save, say
 from tests.bench.machine import now_ms
@@ -166,12 +166,11 @@ def _codes(database: Path) -> list[str]:
     engine = open_engine(database)
     codes = ["BENCHPHONE", "BENCHOTHER"]
     with engine.connect() as connection, writing(connection):
-        db = driver(connection)
         for code in codes:
             account = accounts.create(
-                db, None, "Dr Fictif", new_address(os.urandom(16), DOMAIN), now_ms()
+                connection, None, "Dr Fictif", new_address(os.urandom(16), DOMAIN), now_ms()
             )
-            accounts.add_code(db, account, code, now_ms() + 3_600_000, now_ms())
+            accounts.add_code(connection, account, code, now_ms() + 3_600_000, now_ms())
     engine.dispose()
     return codes
 

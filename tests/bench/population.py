@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.ids import AccountAddress, DeviceId, new_address
-from miss_server.storage.sqlite import accounts, sessions
+from miss_server.storage.sql import accounts, devices
 from miss_server.storage.sqlite.engine import driver, open_engine, writing
 from miss_server.storage.sqlite.store import prepare
 from tests.bench.machine import now_ms
@@ -41,13 +41,12 @@ def populate(database: Path, count: int, *, keys: bool = True) -> list[Peer]:
     at = now_ms()
     engine = open_engine(database)
     with engine.connect() as connection, writing(connection):
-        db = driver(connection)
         for number, peer in enumerate(peers):
-            accounts.create(db, None, f"Bench {number}", peer.account, at)
+            accounts.create(connection, None, f"Bench {number}", peer.account, at)
             public = bytes(peer.key.verify_key) if peer.key else bytes(32)
             listed = DeviceCertificate(peer.account, peer.device, public, bytes(32), at, b"")
-            sessions.add_device(db, listed, "bench", at)
-        db.executemany(
+            devices.add(connection, listed, "bench", at)
+        driver(connection).executemany(
             "UPDATE accounts SET genesis = ?, roster_version = 1 WHERE address = ?",
             [(os.urandom(32), peer.account) for peer in peers],
         )

@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 import msgspec
+from sqlalchemy import Connection
 
 from miss_protocol import client_session as s
 from miss_protocol import frames as f
@@ -32,8 +33,10 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
-from miss_server.storage.sqlite import acks, epochs, mailboxes, sends, sessions
+from miss_server.storage.sql import endings, epochs
+from miss_server.storage.sqlite import acks, mailboxes, sends, sessions
 from miss_server.storage.sqlite import rows as sqlite_rows
+from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.sends import _Batch
 from miss_server.storage.sqlite.writer import Writer, _Job
 from tests.mutation import prekeys
@@ -186,26 +189,28 @@ def silent_expiry(stack: ExitStack) -> None:
     """What is past its time is deleted, and nobody hears of it."""
 
     def expire(
-        db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
+        connection: Connection, protected: Mapping[DeviceId, int], now_ms: int
     ) -> Sequence[DeviceId]:
-        db.execute("DELETE FROM envelopes WHERE expires_ms <= ?", (now_ms,))
+        driver(connection).execute("DELETE FROM envelopes WHERE expires_ms <= ?", (now_ms,))
         return ()
 
-    stack.enter_context(patch.object(mailboxes, "expire", expire))
+    stack.enter_context(patch.object(endings, "expire", expire))
 
 
 def expiry_changes_hashes(stack: ExitStack) -> None:
     """A row that becomes a gap gets another hash, so that the digest comes out another."""
-    real = mailboxes.expire
+    real = endings.expire
 
     def expire(
-        db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
+        connection: Connection, protected: Mapping[DeviceId, int], now_ms: int
     ) -> Sequence[DeviceId]:
-        rung = real(db, protected, now_ms)
-        db.execute("UPDATE envelopes SET row_hash = zeroblob(32) WHERE gap = 'expired'")
+        rung = real(connection, protected, now_ms)
+        driver(connection).execute(
+            "UPDATE envelopes SET row_hash = zeroblob(32) WHERE gap = 'expired'"
+        )
         return rung
 
-    stack.enter_context(patch.object(mailboxes, "expire", expire))
+    stack.enter_context(patch.object(endings, "expire", expire))
 
 
 def silent_quota(stack: ExitStack) -> None:
@@ -218,8 +223,9 @@ def restore_without_epoch(stack: ExitStack) -> None:
     real = sessions.begin
 
     def begin(
-        db: sqlite3.Connection, greeting: Greeting, now_ms: int
+        connection: Connection, greeting: Greeting, now_ms: int
     ) -> SessionStart | SessionRefused:
+        db = driver(connection)
         row = db.execute(
             "SELECT m.digest, m.acked_digest, m.head, m.acked FROM mailboxes m WHERE m.device = ?",
             (greeting.device,),
@@ -232,7 +238,7 @@ def restore_without_epoch(stack: ExitStack) -> None:
             greeting = dataclasses.replace(
                 greeting, digest=known or greeting.digest, settled=0, epoch=b""
             )
-        return real(db, greeting, now_ms)
+        return real(connection, greeting, now_ms)
 
     stack.enter_context(patch.object(sessions, "begin", begin))
     stack.enter_context(patch.object(epochs, "may_tell", lambda *_: False))

@@ -1,13 +1,16 @@
 """Named faults of prekeys and of the witness beside the database; see `faults`."""
 
-import sqlite3
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 from unittest.mock import patch
+
+from sqlalchemy import Connection, delete, insert, select, update
 
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import DeviceId
-from miss_server.storage.sqlite import prekeys, sessions, witness
+from miss_server.storage import schema, witness
+from miss_server.storage.sql import epochs, prekeys, witnessed
 from miss_server.storage.sqlite.writer import Writer, _Job
 
 
@@ -20,7 +23,7 @@ def witness_written_before_the_commit(stack: ExitStack) -> None:
     """The witness hears of what may yet be undone by a crash."""
     real = Writer._settle
 
-    def settle(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def settle(self: Writer, db: Any, jobs: list[_Job]) -> None:
         real(self, db, jobs)
         self._tell_witness(self._news_for_the_witness(db, jobs), jobs)
 
@@ -29,24 +32,27 @@ def witness_written_before_the_commit(stack: ExitStack) -> None:
 
 def one_time_prekeys_survive_an_epoch(stack: ExitStack) -> None:
     """A new epoch leaves the prekeys of the lost time where they are."""
-    real = sessions.change_epoch
+    real = epochs.change
 
-    def change(db: sqlite3.Connection, now_ms: int, *, after: int) -> bytes:
-        kept = db.execute("SELECT device, id, last_resort, prekey FROM prekeys").fetchall()
-        epoch = real(db, now_ms, after=after)
-        db.executemany("INSERT INTO prekeys VALUES (?, ?, ?, ?)", kept)
+    def change(
+        connection: Connection, now_ms: int, *, after: int, witness: str = witnessed.ALONE
+    ) -> bytes:
+        kept = connection.execute(select(schema.prekeys)).mappings().all()
+        epoch = real(connection, now_ms, after=after, witness=witness)
+        if kept:
+            connection.execute(insert(schema.prekeys), [dict(row) for row in kept])
         return epoch
 
-    stack.enter_context(patch.object(sessions, "change_epoch", change))
+    stack.enter_context(patch.object(epochs, "change", change))
 
 
 def stale_prekeys_accepted(stack: ExitStack) -> None:
     """A device that has not heard of the new epoch may bring its prekeys back."""
 
     def add(
-        db: sqlite3.Connection, device: DeviceId, given: Sequence[SignedPrekey], epoch: bytes
+        connection: Connection, device: DeviceId, given: Sequence[SignedPrekey], epoch: bytes
     ) -> tuple[int, int]:
-        return prekeys.keep(db, device, given)
+        return prekeys.keep(connection, device, given)
 
     stack.enter_context(patch.object(prekeys, "add", add))
 
@@ -57,9 +63,9 @@ def one_prekey_for_two_claims(stack: ExitStack) -> None:
     real_commit = Writer._answer
     seen: dict[DeviceId, bytes] = {}
 
-    def claim(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, bytes]:
+    def claim(connection: Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, bytes]:
         found = {device: seen[device] for device in devices if device in seen}
-        found |= real(db, [device for device in devices if device not in seen])
+        found |= real(connection, [device for device in devices if device not in seen])
         seen.update(found)
         return found
 
@@ -76,12 +82,13 @@ def prekey_ids_forgotten(stack: ExitStack) -> None:
     real = prekeys.keep
 
     def keep(
-        db: sqlite3.Connection, device: DeviceId, given: Sequence[SignedPrekey]
+        connection: Connection, device: DeviceId, given: Sequence[SignedPrekey]
     ) -> tuple[int, int]:
-        db.execute("UPDATE devices SET prekey_high = -1 WHERE id = ?", (device,))
-        db.executemany(
-            "DELETE FROM prekeys WHERE device = ? AND id = ?", [(device, key.id) for key in given]
+        devices, keys = schema.devices, schema.prekeys
+        connection.execute(update(devices).where(devices.c.id == device).values(prekey_high=-1))
+        connection.execute(
+            delete(keys).where(keys.c.device == device, keys.c.id.in_([key.id for key in given]))
         )
-        return real(db, device, given)
+        return real(connection, device, given)
 
     stack.enter_context(patch.object(prekeys, "keep", keep))

@@ -186,9 +186,9 @@ async def test_an_ack_that_was_not_stored_is_not_called_durable(tmp_path: Path) 
 async def test_rows_held_by_a_live_connection_hold_up_no_other_expiry(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from miss_server.storage.sqlite import mailboxes
+    from miss_server.storage.sql import endings
 
-    monkeypatch.setattr(mailboxes, "EXPIRED_AT_ONCE", 3)
+    monkeypatch.setattr(endings, "EXPIRED_AT_ONCE", 3)
     gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is both interfaces
     for _ in range(5):
         await gp.submit(gp.send(nurse.person, ttl=60))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
+from sqlalchemy import Connection
 
 from miss_protocol.identity import charter
 from miss_protocol.identity import roster as rosters
@@ -22,7 +23,8 @@ from miss_protocol.identity.certificate import DeviceCertificate, issue
 from miss_protocol.identity.roster import Roster, RosterEntry
 from miss_protocol.ids import AccountAddress, DeviceId, new_address
 from miss_server.storage.accounts import Enrolment
-from miss_server.storage.sqlite import accounts
+from miss_server.storage.sql import accounts
+from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import prepare
 
 DOMAIN = "messagerie.example"
@@ -86,9 +88,12 @@ def cast() -> Cast:
     with tempfile.TemporaryDirectory(dir=folder()) as made:
         path = Path(made) / "miss.sqlite"
         prepare(path, domain=DOMAIN, now_ms=NOW)
-        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        engine = open_engine(path)
+        with engine.connect() as connection, writing(connection):
             for some, roster in zip(members, founded, strict=True):
-                _enrol(db, some[0], roster)
+                _enrol(connection, some[0], roster)
+        engine.dispose()
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = DELETE")
         return Cast(tuple(members), tuple(founded), path.read_bytes())
 
@@ -99,11 +104,11 @@ def _member(draw: random.Random, address: AccountAddress) -> Member:
     return Member(address, key, issue(key, address, DeviceId(draw.randbytes(16)), olm, NOW))
 
 
-def _enrol(db: sqlite3.Connection, first: Member, roster: Roster) -> None:
-    accounts.create(db, None, "Dr Fictif", first.account, NOW)
+def _enrol(connection: Connection, first: Member, roster: Roster) -> None:
+    accounts.create(connection, None, "Dr Fictif", first.account, NOW)
     code = first.id.hex()
-    accounts.add_code(db, first.account, code, NOW + 1000, NOW)
+    accounts.add_code(connection, first.account, code, NOW + 1000, NOW)
     accepted = charter.accept(
         first.key, first.certificate, version="1", text_hash=bytes(32), at_ms=NOW
     )
-    accounts.enrol(db, Enrolment(code, roster, [], accepted, "simulation"), NOW)
+    accounts.enrol(connection, Enrolment(code, roster, [], accepted, "simulation"), NOW)

@@ -20,7 +20,6 @@ from miss_protocol.ids import DeviceId
 from miss_server.http import devices as devices_http
 from miss_server.http import mailbox as mailbox_http
 from miss_server.http import prekeys as prekeys_http
-from miss_server.storage.sqlite import sessions
 from tests.simulation.cast import NOW, Member, cast, folder
 from tests.simulation.disk import Disk
 from tests.simulation.ledger import Broken, Ledger
@@ -234,8 +233,10 @@ class Ground:
         )
 
     def _is_revoked(self, phone: Phone) -> bool:
-        record = sessions.device(self.node.store.eyes, phone.id)
-        return record is not None and record.revoked
+        row = self.node.store.eyes.execute(
+            "SELECT revoked_ms FROM devices WHERE id = ?", (phone.id,)
+        ).fetchone()
+        return row is not None and row[0] is not None
 
     def _loop_settled(self) -> None:
         self._settle()

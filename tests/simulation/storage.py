@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore
-from miss_server.storage.sqlite.witness import Testimony
 from miss_server.storage.sqlite.writer import Writer, _Job
+from miss_server.storage.witness import Testimony
 from tests.simulation.loop import VirtualLoop
 
 T = TypeVar("T")
@@ -117,7 +117,8 @@ class SteppedStore(SqliteStore):
         self.writer = self._writer = SteppedWriter(self._engine, loop)
         self.eyes = sqlite3.connect(path, isolation_level=None)
         """Sees what is committed, like any reader."""
-        self._asked: list[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = []
+        self._asked: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._looking = self._reading.connect()
 
     @property
     def asked(self) -> int:
@@ -125,24 +126,28 @@ class SteppedStore(SqliteStore):
         return len(self._asked)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._later(lambda: work(self.eyes))
+
+    async def read_with(self, work: Callable[[Connection], T]) -> T:
+        return await self._later(lambda: work(self._looking))
+
+    async def _later(self, work: Callable[[], T]) -> T:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.append((work, future))
         return await future
-
-    async def read_with(self, work: Callable[[Connection], T]) -> T:
-        raise AssertionError("the directory is no part of the simulation")
 
     def answer_reads(self, most: int) -> None:
         """Run up to `most` reads on what is committed now."""
         for _ in range(min(most, len(self._asked))):
             work, future = self._asked.pop(0)
             if not future.done():
-                future.set_result(work(self.eyes))
+                future.set_result(work())
 
     def end(self) -> None:
         """The process is gone, or the world ends."""
         self.writer.close()
         self.eyes.close()
+        self._looking.close()
         self._readers.shutdown(wait=False)
         self._engine.dispose()
         self._reading.dispose()

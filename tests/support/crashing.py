@@ -45,7 +45,7 @@ from miss_server.storage.accounts import Accounts
 from miss_server.storage.messages import Messages
 from miss_server.storage.sqlite.directory_filling import SqliteDirectoryFilling
 from miss_server.storage.sqlite.store import SqliteStore
-from miss_server.storage.sqlite.witness import Testimony, Witness
+from miss_server.storage.witness import Testimony, Witness
 from tests.support.points import Points, end, name_of_call, ops_of
 
 READS = {"device", "fetch", "heads", "epoch", "find", "listing", "links", "rosters"}

@@ -219,7 +219,9 @@ async def test_a_fault_of_ours_is_told_without_its_text(
 async def test_a_locked_database_is_not_durable_for_calls_that_write(tmp_path: Path) -> None:
     async with hosted(tmp_path) as server:
         device = await enrolled(server)
-        await server.store._write(lambda db: db.execute("PRAGMA busy_timeout = 20").fetchall())
+        await server.store._write(
+            lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 20").all()
+        )
         other = sqlite3.connect(server.database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = await device.call("GET", "/v1/prekeys")

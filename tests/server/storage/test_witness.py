@@ -14,11 +14,11 @@ from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import prekeys as prekey
 from miss_protocol.ids import DeviceId
+from miss_server.storage import witness as witnesses
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.sqlite import witness as witnesses
 from miss_server.storage.sqlite.store import SqliteStore, WitnessError, prepare
-from miss_server.storage.sqlite.witness import Witness
 from miss_server.storage.sqlite.writer import EXIT_DISK
+from miss_server.storage.witness import Witness
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, Store, enrol, pair
 

@@ -15,6 +15,7 @@ from miss_protocol import frames as f
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite import writer
+from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from miss_server.storage.sqlite.writer import EXIT_DISK, EXIT_WRITER, Writer
 from tests.support.devices import DOMAIN, NOW, Person
@@ -44,13 +45,18 @@ def noted(store: SqliteStore) -> set[str]:
         return {n for (n,) in db.execute("SELECT name FROM settings WHERE value = x'00'")}
 
 
+async def write(store: SqliteStore, job: Any) -> Any:
+    """Run a job on the driver's connection."""
+    return await store._write(lambda connection: job(driver(connection)))
+
+
 async def behind_a_lock(store: SqliteStore, *jobs: Any) -> list[Any]:
     """Run jobs as one batch: they gather while another process holds the database."""
     lock = sqlite3.connect(store.path, isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
-    first = asyncio.ensure_future(store._write(lambda db: None))
+    first = asyncio.ensure_future(write(store, lambda db: None))
     await asyncio.sleep(0)
-    rest = [asyncio.ensure_future(store._write(job)) for job in jobs]
+    rest = [asyncio.ensure_future(write(store, job)) for job in jobs]
     await asyncio.sleep(0)
     lock.execute("ROLLBACK")
     lock.close()
@@ -86,7 +92,7 @@ async def test_a_fault_in_one_job_fails_none_of_its_neighbours(
     assert isinstance(outcomes[1], error)
     assert noted(store) == {"a", "b"}
     with pytest.raises(error):
-        await store._write(fault)
+        await write(store, fault)
 
 
 async def test_a_locked_database_is_not_durable_and_then_works(store: SqliteStore) -> None:
@@ -94,10 +100,10 @@ async def test_a_locked_database_is_not_durable_and_then_works(store: SqliteStor
     with closing(sqlite3.connect(store.path, isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
         with pytest.raises(NotDurable, match="locked"):
-            await store._write(note("a"))
+            await write(store, note("a"))
         lock.execute("ROLLBACK")
     assert noted(store) == set()
-    assert await store._write(note("a")) == 1
+    assert await write(store, note("a")) == 1
 
 
 async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
@@ -107,7 +113,7 @@ async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
     def pages(limit: int) -> Any:
         return lambda db: db.execute(f"PRAGMA max_page_count = {limit}").fetchone()[0]
 
-    await store._write(pages(1))  # SQLite takes the present size for the least
+    await write(store, pages(1))  # SQLite takes the present size for the least
     refused: list[f.Send] = []
     for send in sends:
         try:
@@ -118,7 +124,7 @@ async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
     [again] = refused
     with pytest.raises(NotDurable, match="full"):
         await gp.submit(again)
-    await store._write(pages(1_000_000))
+    await write(store, pages(1_000_000))
     assert isinstance((await gp.submit(again)).reply, f.Sent)
     rows = (await doctor.fetch()).rows
     assert [row.message for row in rows] == [send.id for send in sends[: len(rows)]]
@@ -126,21 +132,21 @@ async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
 
 
 async def test_what_was_handed_in_is_written_before_the_end(store: SqliteStore) -> None:
-    jobs = [asyncio.ensure_future(store._write(note(f"n{i}"))) for i in range(700)]
+    jobs = [asyncio.ensure_future(write(store, note(f"n{i}"))) for i in range(700)]
     await asyncio.sleep(0)
     await store._writer.stop()
     assert await asyncio.gather(*jobs) == [1] * 700
     assert len(noted(store)) == 700
     with pytest.raises(NotDurable, match="closing"):
-        await store._write(note("late"))
+        await write(store, note("late"))
     # The fixture closes once more: that is harmless.
 
 
 async def test_a_caller_that_gave_up_disturbs_nobody(store: SqliteStore) -> None:
-    given_up = asyncio.ensure_future(store._write(note("a")))
+    given_up = asyncio.ensure_future(write(store, note("a")))
     await asyncio.sleep(0)
     given_up.cancel()
-    assert await store._write(note("b")) == 1
+    assert await write(store, note("b")) == 1
     assert noted(store) == {"a", "b"}
 
 
@@ -151,7 +157,7 @@ import asyncio, sqlite3, sys
 from pathlib import Path
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 
-def failing(db):
+def failing(_):
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
     raise error
@@ -195,7 +201,7 @@ async def main():
     store = SqliteStore(path)
     writer.Writer._finish = failing
     store.open()
-    await store._write(lambda db: None)
+    await store._write(lambda _: None)
     print("went on")
 
 asyncio.run(main())

@@ -1,18 +1,14 @@
-"""Reads mailboxes and statuses, and turns rows past their time into gaps."""
+"""Reads mailboxes and statuses."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from miss_protocol import frames as f
 from miss_protocol.ids import DeviceId
-from miss_server.storage.messages import ROW_OVERHEAD, Fetched, Head, Row, Wanted
-from miss_server.storage.sqlite.acks import News, tell
+from miss_server.storage.messages import Fetched, Head, Row, Wanted
 from miss_server.storage.sqlite.rows import select_many
 from miss_server.storage.states import decode_states, for_wire
 
-EXPIRED_AT_ONCE = 500
-"""Rows of one expiry transaction: a few milliseconds, so that sends are not held up."""
 ROWS_AT_ONCE = 256
 """Rows read for one connection at a time; more come with its next acknowledgement."""
 
@@ -74,34 +70,3 @@ def heads(db: sqlite3.Connection, devices: Sequence[DeviceId]) -> dict[DeviceId,
             devices,
         )
     }
-
-
-def expire(
-    db: sqlite3.Connection, protected: Mapping[DeviceId, int], now_ms: int
-) -> Sequence[DeviceId]:
-    """Turn rows past their time into gaps; returns the devices to ring."""
-    rows = db.execute(
-        "SELECT id, device, position, sender_device, message, length(body) + length(wrap)"
-        " FROM envelopes WHERE expires_ms <= ? ORDER BY expires_ms",
-        (now_ms,),
-    )
-    # Counted after the protected ones are left out: devices that hold on to theirs must not keep
-    # everybody else's from expiring.
-    due = list(
-        islice((r for r in rows if r[2] > protected.get(DeviceId(r[1]), 0)), EXPIRED_AT_ONCE)
-    )
-    rows.close()
-    # The row keeps its hash and digest: the device's rolling digest must come out the same.
-    db.executemany(
-        "UPDATE envelopes SET gap = 'expired', body = x'', wrap = x'', expires_ms = NULL"
-        " WHERE id = ?",
-        [(row[0],) for row in due],
-    )
-    db.executemany(
-        "UPDATE mailboxes SET bytes = bytes - ? WHERE device = ?",
-        [(row[5] + ROW_OVERHEAD, row[1]) for row in due],
-    )
-    told, _ = tell(
-        db, [News(row[3], row[4], row[1], "expired", now_ms) for row in due], now_ms=now_ms
-    )
-    return sorted({DeviceId(row[1]) for row in due} | {sender for _, sender, _ in told})

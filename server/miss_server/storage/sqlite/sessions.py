@@ -1,60 +1,23 @@
 """Begins and ends sessions: generations, counts, digests, and the epoch (rule C6)."""
 
 import sqlite3
-from collections.abc import Sequence
+
+from sqlalchemy import Connection
 
 from miss_protocol import limits
-from miss_protocol.digest import EMPTY
-from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.ids import AccountAddress, DeviceId
-from miss_server.storage.messages import DeviceRecord, Greeting, SessionRefused, SessionStart
-from miss_server.storage.sqlite import epochs, witness
+from miss_server.storage import epoch_ids
+from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
+from miss_server.storage.sql import epochs
+from miss_server.storage.sqlite.engine import driver
 
 GENERATIONS_OF_AN_EPOCH = 32
 """Bits: counted on from the epoch's number, a generation that a restore undid never comes again."""
 
 
-def device(db: sqlite3.Connection, device_id: DeviceId) -> DeviceRecord | None:
-    """Look a device up; revoked ones are found too."""
-    row = db.execute(
-        "SELECT d.id, d.account, d.signing_key, d.revoked_ms, a.suspended, a.roster_version"
-        " FROM devices d JOIN accounts a ON a.address = d.account WHERE d.id = ?",
-        (device_id,),
-    ).fetchone()
-    if row is None:
-        return None
-    return DeviceRecord(
-        DeviceId(row[0]), AccountAddress(row[1]), row[2], row[3] is not None, bool(row[4]), row[5]
-    )
-
-
-def current_epoch(db: sqlite3.Connection) -> tuple[bytes, int]:
-    """The mailbox epoch and the time it began."""
-    epoch: bytes = db.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchone()[0]
-    since: bytes = db.execute("SELECT value FROM settings WHERE name = 'epoch_ms'").fetchone()[0]
-    return epoch, int.from_bytes(since, "big")
-
-
-def change_epoch(db: sqlite3.Connection, now_ms: int, *, after: int) -> bytes:
-    """The database turned out to be older than what its devices saw: start a new epoch, of a
-    number above `after`.
-
-    One-time prekeys are voided, because some of them may have been handed out in the lost time
-    (invariant I11), and every account waits until one of its devices confirms its roster.
-    """
-    epoch = epochs.make(secret(db), after + 1)
-    witness.count_up(db)
-    db.execute("UPDATE settings SET value = ? WHERE name = 'epoch'", (epoch,))
-    db.execute(
-        "UPDATE settings SET value = ? WHERE name = 'epoch_ms'", (now_ms.to_bytes(8, "big"),)
-    )
-    db.execute("DELETE FROM prekeys")
-    db.execute("UPDATE accounts SET confirmed = 0 WHERE genesis IS NOT NULL")
-    return epoch
-
-
-def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
+def begin(connection: Connection, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
     """Compare what both ends remember and open a session."""
+    db = driver(connection)
     row = db.execute(
         "SELECT d.account, d.sn, d.generation, d.revoked_ms, d.epoch, d.tick_acked, d.seen_ms,"
         " d.window, a.roster_version, a.confirmed, m.head, m.digest, m.acked, m.acked_digest"
@@ -66,7 +29,7 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         return SessionRefused(revoked=True)
     account, sn, generation, _, noted, ticks, seen, window, version, confirmed = row[:10]
     head, digest, acked, acked_digest = row[10:]
-    epoch, epoch_since = current_epoch(db)
+    epoch, epoch_since, secret = _epoch(db)
     if not noted and greeting.epoch == epoch:
         noted = epoch  # it was told, and shows that it heard
     restored_since: int | None = None
@@ -77,9 +40,9 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         # A device never takes a number back, whatever became of this database: its state is older
         # than what it sent, and would use keys and numbers a second time (rule B2).
         return SessionRefused(rolled_back=True)
-    if epochs.proves_restore(greeting.epoch, epoch, secret(db)):
+    if epoch_ids.proves_restore(greeting.epoch, epoch, secret):
         # The device has seen a later epoch of this very database: it is an older copy.
-        epoch = change_epoch(db, now_ms, after=epochs.number(greeting.epoch))
+        epoch = epochs.change(connection, now_ms, after=epoch_ids.number(greeting.epoch))
         new_epoch, epoch_since = True, now_ms
     elif noted == epoch and greeting.epoch in (b"", epoch):
         if greeting.position < acked:
@@ -89,8 +52,8 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         )
         # Rows that it never received, or its own sends that were answered, are gone from here.
         differs = known != greeting.digest or greeting.settled > sn
-        if differs and epochs.may_tell(db, account, now_ms):
-            epoch = change_epoch(db, now_ms, after=epochs.number(epoch))
+        if differs and epochs.may_tell(connection, account, now_ms):
+            epoch = epochs.change(connection, now_ms, after=epoch_ids.number(epoch))
             new_epoch, epoch_since = True, now_ms
         elif differs:
             # It alone begins anew; whether others must is for others to tell.
@@ -107,7 +70,7 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
         # At any hello: it may have had to fetch a newer roster before it could confirm it.
         db.execute("UPDATE accounts SET confirmed = 1 WHERE address = ?", (account,))
     if greeting.live:
-        generation = max(generation, epochs.number(epoch) << GENERATIONS_OF_AN_EPOCH) + 1
+        generation = max(generation, epoch_ids.number(epoch) << GENERATIONS_OF_AN_EPOCH) + 1
     # One that knew no epoch is told of the restore until it shows this one: its welcome may get lost.
     heard = restored_since is None or greeting.epoch
     db.execute(
@@ -140,10 +103,14 @@ def begin(db: sqlite3.Connection, greeting: Greeting, now_ms: int) -> SessionSta
     )
 
 
-def secret(db: sqlite3.Connection) -> bytes:
-    """The database's own secret."""
-    value: bytes = db.execute("SELECT value FROM settings WHERE name = 'pepper'").fetchone()[0]
-    return value
+def _epoch(db: sqlite3.Connection) -> tuple[bytes, int, bytes]:
+    """The epoch, the time it began, and the database's secret."""
+    found: dict[str, bytes] = dict(
+        db.execute(
+            "SELECT name, value FROM settings WHERE name IN ('epoch', 'epoch_ms', 'pepper')"
+        ).fetchall()
+    )
+    return found["epoch"], int.from_bytes(found["epoch_ms"], "big"), found["pepper"]
 
 
 def _digest_at(
@@ -174,46 +141,3 @@ def end(
         "UPDATE devices SET seen_ms = max(seen_ms, ?), window = ? WHERE id = ? AND generation = ?",
         (now_ms, window, device_id, generation),
     )
-
-
-def note_seen(db: sqlite3.Connection, devices: Sequence[DeviceId], now_ms: int) -> None:
-    """Note that these devices are connected."""
-    db.executemany(
-        "UPDATE devices SET seen_ms = max(seen_ms, ?) WHERE id = ?",
-        [(now_ms, device) for device in sorted(devices)],
-    )
-
-
-def add_device(
-    db: sqlite3.Connection, certificate: DeviceCertificate, app: str, now_ms: int
-) -> bool:
-    """Make a device and its empty mailbox; tells whether it is surely new.
-
-    One that is older than the epoch may have been here in the time that a restore undid. It counts
-    as not told of the epoch: at its first hello it learns that messages may be missing, and prekeys
-    that it made before are refused.
-    """
-    device_id, account = certificate.device, certificate.account
-    epoch, since = current_epoch(db)
-    is_new = (
-        epochs.number(epoch) == epochs.FIRST
-        or certificate.created_ms > since + limits.CLOCK_SKEW_MAX * 1000
-    )
-    db.execute(
-        "INSERT INTO devices (id, account, signing_key, created_ms, seen_ms, epoch, app)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            device_id,
-            account,
-            certificate.signing_key,
-            now_ms,
-            now_ms,
-            epoch if is_new else b"",
-            app,
-        ),
-    )
-    db.execute(
-        "INSERT INTO mailboxes (device, digest, acked_digest) VALUES (?, ?, ?)",
-        (device_id, EMPTY, EMPTY),
-    )
-    return is_new

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import functools
 import os
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,8 @@ from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage import epoch_ids
+from miss_server.storage import witness as witnesses
 from miss_server.storage.accounts import Account, Enrolment, Link, RosterChain, RosterChange
 from miss_server.storage.messages import (
     Acknowledged,
@@ -35,8 +36,17 @@ from miss_server.storage.messages import (
     Wanted,
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
-from miss_server.storage.sqlite import accounts, epochs, mailboxes, prekeys, rosters, sessions
-from miss_server.storage.sqlite import witness as witnesses
+from miss_server.storage.sql import (
+    accounts,
+    devices,
+    endings,
+    epochs,
+    prekeys,
+    rosters,
+    settings,
+    witnessed,
+)
+from miss_server.storage.sqlite import mailboxes, sessions
 from miss_server.storage.sqlite.directory import SqliteDirectory
 from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
@@ -45,8 +55,8 @@ from miss_server.storage.sqlite.engine import (
     open_engine,
     writing,
 )
-from miss_server.storage.sqlite.witness import Damaged, Witness
 from miss_server.storage.sqlite.writer import Writer
+from miss_server.storage.witness import Damaged, Witness
 
 T = TypeVar("T")
 
@@ -90,7 +100,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                     [
                         ("schema", str(SCHEMA_VERSION).encode()),
                         ("domain", domain.encode()),
-                        ("epoch", epochs.make(pepper, epochs.FIRST)),
+                        ("epoch", epoch_ids.make(pepper, epoch_ids.FIRST)),
                         ("epoch_ms", now_ms.to_bytes(8, "big")),
                         ("pepper", pepper),
                     ],
@@ -136,9 +146,8 @@ def _check(path: Path, db: sqlite3.Connection, domain: str) -> None:
 def _compare(connection: Connection, witness: Witness, now_ms: int) -> bool:
     """Begin a life of the database, with a new epoch if it is older than what was witnessed."""
     with writing(connection):
-        db = driver(connection)
-        now = witnesses.stands(db)
-        after, beyond = epochs.number(now.epoch), now.count
+        now = witnessed.stands(connection)
+        after, beyond = epoch_ids.number(now.epoch), now.count
         try:
             seen = witness.read()
         except Damaged:
@@ -152,12 +161,12 @@ def _compare(connection: Connection, witness: Witness, now_ms: int) -> bool:
                     witness.write(now)  # else a crash after the commit made it a missing one
             elif witnesses.is_older(now, seen):
                 why = "saw more"
-                after = max(after, epochs.number(seen.epoch))
+                after = max(after, epoch_ids.number(seen.epoch))
                 beyond = max(beyond, seen.count)
         if why:
             log.warning("the database may be older than its witness: new epoch", witness=why)
-            sessions.change_epoch(db, now_ms, after=after)
-        witnesses.count_up(db, beyond=beyond)
+            epochs.change(connection, now_ms, after=after)
+        witnessed.count_up(connection, beyond=beyond)
     return bool(why)
 
 
@@ -209,16 +218,15 @@ class SqliteStore:
             WitnessError: the witness cannot be read or written.
         """
         with self._engine.connect() as connection:
-            db = driver(connection)
             try:
-                witness = Witness(self.path, sessions.secret(db))
+                witness = Witness(self.path, settings.secret(connection))
                 restored = _compare(connection, witness, now_ms)
-                witness.stood = witnesses.stands(db)
+                witness.stood = witnessed.stands(connection)
                 witness.write(witness.stood)
             except OSError as error:
                 raise WitnessError(f"{witness.path}: {error.strerror or error}") from error
-            except sqlite3.Error as error:
-                raise DatabaseError(f"{self.path}: {error}") from error
+            except (sqlite3.Error, SQLAlchemyError) as error:
+                raise DatabaseError(f"{self.path}: {getattr(error, 'orig', error)}") from error
         self._writer.witness = witness
         return restored
 
@@ -249,20 +257,17 @@ class SqliteStore:
         return await loop.run_in_executor(self._readers, lambda: work(self._connections.get()))
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
-        """Run `work` in the writer, on the driver's connection."""
-        return await self._writer.run(lambda connection: work(driver(connection), *args))
-
-    async def _write_with(self, work: Callable[..., T], *args: Any) -> T:
-        """As `_write`, with the SQLAlchemy connection."""
+        """Run `work` in the writer."""
         return await self._writer.run(lambda connection: work(connection, *args))
 
     async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
-        return await self._writer.run(lambda connection: work(driver(connection), *args), long=True)
+        """As `_write`, for what takes milliseconds."""
+        return await self._writer.run(lambda connection: work(connection, *args), long=True)
 
     # --- Messages ---------------------------------------------------------------------------------
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
-        return await self.read(functools.partial(sessions.device, device_id=device))
+        return await self.read_with(lambda connection: devices.find(connection, device))
 
     async def begin_session(
         self, greeting: Greeting, *, now_ms: int
@@ -285,20 +290,22 @@ class SqliteStore:
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
 
-    async def note_seen(self, devices: Sequence[DeviceId], *, now_ms: int) -> None:
-        await self._write_long(sessions.note_seen, devices, now_ms)
+    async def note_seen(self, devices_: Sequence[DeviceId], *, now_ms: int) -> None:
+        for at in range(0, len(devices_), devices.SEEN_AT_ONCE):
+            some = devices_[at : at + devices.SEEN_AT_ONCE]
+            await self._write_long(devices.note_seen, some, now_ms)
 
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
         return await self.read(lambda db: mailboxes.heads(db, devices))
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
-        return await self._write_long(mailboxes.expire, protected, now_ms)
+        return await self._write_long(endings.expire, protected, now_ms)
 
     async def clean(self, *, now_ms: int) -> int:
-        return await self._write_long(accounts.clean, now_ms)
+        return await self._write_long(endings.clean, now_ms)
 
     async def epoch(self) -> bytes:
-        return (await self.read(sessions.current_epoch))[0]
+        return (await self.read_with(epochs.current))[0]
 
     # --- Accounts ---------------------------------------------------------------------------------
 
@@ -308,10 +315,10 @@ class SqliteStore:
         return await self._write(accounts.create, person, name, address, now_ms)
 
     async def find(self, address: AccountAddress) -> Account | None:
-        return await self.read(lambda db: accounts.find(db, address))
+        return await self.read_with(lambda connection: accounts.find(connection, address))
 
     async def listing(self, *, after: str = "", limit: int = 100) -> list[Account]:
-        return await self.read(lambda db: accounts.listing(db, after, limit))
+        return await self.read_with(lambda connection: accounts.listing(connection, after, limit))
 
     async def add_code(
         self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
@@ -319,7 +326,9 @@ class SqliteStore:
         await self._write(accounts.add_code, account, code, expires_ms, now_ms)
 
     async def account_of_code(self, code: str, *, now_ms: int) -> Account:
-        return await self.read(lambda db: accounts.account_of_code(db, code, now_ms))
+        return await self.read_with(
+            lambda connection: accounts.account_of_code(connection, code, now_ms)
+        )
 
     async def enrol(self, enrolment: Enrolment, *, now_ms: int) -> AccountAddress:
         return await self._write(accounts.enrol, enrolment, now_ms)
@@ -330,18 +339,22 @@ class SqliteStore:
         await self._write(rosters.invite, account, code, expires_ms, now_ms)
 
     async def account_of_invitation(self, code: str, *, now_ms: int) -> Account:
-        return await self.read(lambda db: rosters.account_of_invitation(db, code, now_ms))
+        return await self.read_with(
+            lambda connection: rosters.account_of_invitation(connection, code, now_ms)
+        )
 
     async def ask_link(self, code: str, link: Link, *, now_ms: int) -> None:
         await self._write(rosters.ask_link, code, link, now_ms)
 
     async def links(self, account: AccountAddress, *, now_ms: int) -> list[Link]:
-        return await self.read(lambda db: rosters.links(db, account, now_ms))
+        return await self.read_with(lambda connection: rosters.links(connection, account, now_ms))
 
     async def rosters(
         self, account: AccountAddress, *, after: int, now_ms: int
     ) -> RosterChain | None:
-        return await self.read(lambda db: rosters.chain(db, account, after, now_ms))
+        return await self.read_with(
+            lambda connection: rosters.chain(connection, account, after, now_ms)
+        )
 
     async def change_roster(self, roster: Roster, *, now_ms: int) -> RosterChange:
         return await self._write(rosters.change, roster, now_ms)
@@ -365,7 +378,7 @@ class SqliteStore:
         return await self._write(prekeys.claim, devices)
 
     async def count_prekeys(self, device: DeviceId) -> tuple[int, int]:
-        return await self.read(lambda db: prekeys.count(db, device))
+        return await self.read_with(lambda connection: prekeys.count(connection, device))
 
     async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
         return await self._write(accounts.use_nonce, device, nonce, expires_ms)

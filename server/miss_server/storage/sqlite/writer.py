@@ -36,7 +36,8 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.sqlite import acks, sends
 from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver
-from miss_server.storage.sqlite.witness import FsyncFailed, Testimony, Witness, stands
+from miss_server.storage.sqlite.witness import stands
+from miss_server.storage.witness import FsyncFailed, Testimony, Witness
 
 T = TypeVar("T")
 
