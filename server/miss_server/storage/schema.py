@@ -14,7 +14,9 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    false,
     text,
+    true,
 )
 
 SCHEMA_VERSION = 1
@@ -43,8 +45,8 @@ accounts = Table(
     Column("name", String, nullable=False, comment="shown name, from the directory"),
     Column("genesis", _Hash, nullable=True, comment="null until the first device is enrolled"),
     Column("roster_version", BigInteger, nullable=False, server_default="0"),
-    Column("confirmed", Boolean, nullable=False, server_default=text("1")),
-    Column("suspended", Boolean, nullable=False, server_default=text("0")),
+    Column("confirmed", Boolean, nullable=False, server_default=true()),
+    Column("suspended", Boolean, nullable=False, server_default=false()),
     Column("created_ms", _Ms, nullable=False),
     Index("accounts_person", "person", unique=True),
 )
