@@ -18,7 +18,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """A started server process on a fresh database."""
-    process = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "server.log")
+    process = ServerProcess(
+        tmp_path / "miss.sqlite",
+        tmp_path / "server.log",
+        settings={"MISS_TRUSTED_PROXIES": "127.0.0.1"},
+    )
     await process.start()
     yield process
     await process.stop()
@@ -31,7 +35,10 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     process = ServerProcess(
         folder / "miss.sqlite",
         folder / "server.log",
-        settings={"MISS_MINIMUM_APP": '{"old-app": "2.4"}'},
+        settings={
+            "MISS_MINIMUM_APP": '{"old-app": "2.4"}',
+            "MISS_TRUSTED_PROXIES": "127.0.0.1",
+        },
     )
     await process.start()
     yield process

@@ -2,14 +2,9 @@
 
 import asyncio
 import gc
-import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from types import FrameType
 
-import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -18,6 +13,10 @@ from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.edge.addresses import TrustedProxies
+from miss_server.edge.admission import Admission, Limits
+from miss_server.edge.certificate import Certificate
+from miss_server.edge.open_files import connections_possible, raise_limit
 from miss_server.http.problems import (
     on_fault,
     on_gone,
@@ -28,7 +27,7 @@ from miss_server.http.problems import (
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
-from miss_server.http.websocket import WebSocket
+from miss_server.listening import listen, server_of
 from miss_server.relay.clock import Clock, SystemClock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
@@ -37,15 +36,6 @@ from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
-
-TCP_USER_TIMEOUT_MS = 20_000
-"""The kernel gives up a peer that acknowledges nothing for so long; uvicorn's pings do not."""
-
-log = structlog.get_logger()
-
-
-class ListenError(Exception):
-    """The address cannot be listened on; the text is the system's."""
 
 
 def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
@@ -67,6 +57,8 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
         throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
         clock=clock,
+        admission=admission_of(settings),
+        certificate=certificate_of(settings, clock),
     )
 
     @asynccontextmanager
@@ -96,53 +88,36 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     return app
 
 
-class Server(uvicorn.Server):
-    """uvicorn, but connections end in order before it closes their sockets (rule B6)."""
+def admission_of(settings: Settings) -> Admission:
+    """Who may connect.
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, hub: Hub) -> None:
-        super().__init__(config)
-        self._settings = settings
-        self._hub = hub
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for server in self.servers:
-            for listening in server.sockets:
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                log.info("listening", url=f"http://{shown}:{port}", domain=self._settings.domain)
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        log.info("draining", connections=len(self._hub))
-        # Clients spread their return over the time that a restart takes (jittered by them).
-        await self._hub.drain(self._settings.drain_seconds, retry_after=2.0)
-        await super().shutdown(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """As uvicorn's, but the signal is not raised again after an orderly end: its status is 0,
-        and the lock and the database are closed first."""
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True
-        self.should_exit = True
-
-
-def server_of(app: Starlette, settings: Settings) -> Server:
-    """The server of an application from `build`; `run(sockets=[...])` it."""
-    config = uvicorn.Config(
-        app,
-        ws=WebSocket,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        date_header=True,
-        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
-        lifespan="on",
+    Raises:
+        TooFewFilesError: the system allows fewer open files than `max_connections` needs.
+    """
+    connections = connections_possible(
+        settings.max_connections,
+        allowed=raise_limit(),
+        must="max_connections" in settings.model_fields_set,
     )
-    return Server(config, settings, app.state.services.hub)
+    limits = Limits(
+        connections=connections,
+        strangers=settings.max_strangers,
+        per_address=settings.connections_per_address,
+        rate=settings.address_rate,
+        burst=settings.address_burst,
+    )
+    return Admission(limits, TrustedProxies(settings.trusted_proxies, settings.proxy_headers))
+
+
+def certificate_of(settings: Settings, clock: Clock) -> Certificate | None:
+    """The server's own certificate, if it is to speak TLS.
+
+    Raises:
+        CertificateError: it cannot be used.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificate(settings.tls_cert, settings.tls_key, now_ms=clock.now_ms())
 
 
 def serve(settings: Settings) -> None:
@@ -151,10 +126,13 @@ def serve(settings: Settings) -> None:
     Raises:
         DatabaseError: the database cannot be used; the text says what to do.
         ListenError: the address cannot be listened on.
+        CertificateError, TooFewFilesError: as above; the text says what to change.
         OSError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
     load_charter(settings)
+    admission_of(settings)
+    certificate_of(settings, clock)
     settings.database.parent.mkdir(parents=True, exist_ok=True)
     lock = ServeLock(settings.database)
     lock.take()
@@ -171,25 +149,3 @@ def serve(settings: Settings) -> None:
         server_of(build(settings, store, clock), settings).run(sockets=[listening])
     finally:
         lock.release()
-
-
-def listen(settings: Settings) -> socket.socket:
-    """The listening socket.
-
-    Raises:
-        ListenError: the address is taken, not this machine's, or none.
-    """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        listening.close()
-        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
-    listening.listen(2048)
-    listening.set_inheritable(False)
-    return listening

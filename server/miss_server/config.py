@@ -1,12 +1,15 @@
 """The server's settings: from the command line, else MISS_* variables, else the defaults here."""
 
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miss_protocol import limits
 from miss_protocol.ids import is_domain
+from miss_server.edge.addresses import Network, ProxyHeaders
 
 
 class Settings(BaseSettings):
@@ -20,6 +23,27 @@ class Settings(BaseSettings):
     database: Path = Field(Path("miss.sqlite"), description="the SQLite file")
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8440, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
+    tls_cert: Path | None = Field(
+        None, description="the certificate with its chain, PEM; with it the server speaks TLS"
+    )
+    tls_key: Path | None = Field(None, description="the certificate's private key, PEM")
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="addresses or networks, by commas, whose word on their clients is taken"
+    )
+    proxy_headers: ProxyHeaders = Field(
+        "x-forwarded", description="what they tell it by: x-forwarded (-for, -proto) or forwarded"
+    )
+    max_connections: int = Field(20_000, ge=1, description="connections of this process, in all")
+    max_strangers: int = Field(
+        4_096, ge=1, description="of those, how many that have not logged in (yet)"
+    )
+    connections_per_address: int = Field(
+        10_000, ge=1, description="connections of one address, of which a hospital has only one"
+    )
+    address_rate: float = Field(
+        200.0, gt=0, description="new connections a second of one address, not counting logins"
+    )
+    address_burst: int = Field(6_000, ge=1, description="new ones of it that may come at once")
     charter_version: str = Field("2026-1", max_length=64, description="the charter's version")
     charter_en: Path | None = Field(None, description="the charter in English, a UTF-8 text file")
     charter_fr: Path | None = Field(None, description="the charter in French, a UTF-8 text file")
@@ -41,3 +65,20 @@ class Settings(BaseSettings):
         if not is_domain(value):
             raise ValueError("must be a lower-case domain name, as miss.example.org")
         return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        words = [word for word in value.replace(",", " ").split() if word]
+        try:
+            return tuple(ip_network(word) for word in words)
+        except ValueError as error:
+            raise ValueError(f"{error}: write addresses or networks, as 10.0.0.0/24") from error
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: set both or none")
+        return self

@@ -18,6 +18,7 @@ from miss_protocol.api import Charter
 from miss_protocol.codec import client_codec
 from miss_protocol.errors import CloseCode, Code, Refused, RemoteError
 from miss_protocol.ids import DeviceId
+from miss_server.app import admission_of
 from miss_server.config import Settings
 from miss_server.doorbell.interface import News
 from miss_server.doorbell.memory import MemoryDoorbell
@@ -111,6 +112,12 @@ class Wire:
         """The server lets go."""
         self.server_gone = True
 
+    def heard(self) -> None:
+        """The server got the hello."""
+
+    def logged_in(self) -> None:
+        """The server knows who this is."""
+
     def pause_reading(self) -> None:
         """The server reads nothing more for now."""
         self._reads = False
@@ -191,8 +198,9 @@ class Node:
         sweep = Sweep(self.store, self.hub)
         self.doorbell.listen(sweep.hear)
         self.keeper = Keeper(self.store, self.hub, self.doorbell, sweep, clock, sweep_every=5)
+        settings = Settings.model_validate({"domain": DOMAIN, "database": path})
         services = Services(
-            settings=Settings.model_validate({"domain": DOMAIN, "database": path}),
+            settings=settings,
             charter=Charter("1", bytes(32), "", ""),
             messages=self.store,
             accounts=self.store,
@@ -209,6 +217,8 @@ class Node:
             login=Login(self.store, clock, domain=DOMAIN, minimum_app={}),
             throttle=Throttle(enrolment_tries_per_hour=20),
             clock=clock,
+            admission=admission_of(settings),
+            certificate=None,
         )
         self._services = services
         self._app = SimpleNamespace(state=SimpleNamespace(services=services))

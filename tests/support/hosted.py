@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from miss_server.app import build, listen, server_of
+from miss_server.app import build
 from miss_server.config import Settings
 from miss_server.http.services import Services
+from miss_server.listening import listen, server_of
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.server import DOMAIN
@@ -46,7 +47,7 @@ class Hosted:
     @property
     def socket_url(self) -> str:
         """The URL of the WebSocket."""
-        return self.url.replace("http://", "ws://") + "/v1/ws"
+        return "ws" + self.url.removeprefix("http") + "/v1/ws"
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ DOMAIN = "miss.example"
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
-_LISTENING = re.compile(r"""url["']?[=:] ?["'](http://[0-9.:]+)""")
+_LISTENING = re.compile(r"""url["']?[=:] ?["'](https?://[0-9.:]+)""")
 
 
 def miss_server(
@@ -117,7 +117,7 @@ class ServerProcess:
     @property
     def socket_url(self) -> str:
         """The URL of the WebSocket."""
-        return self.url.replace("http://", "ws://") + "/v1/ws"
+        return "ws" + self.url.removeprefix("http") + "/v1/ws"
 
     async def kill(self) -> None:
         """End it as a power cut would end the process: SIGKILL."""

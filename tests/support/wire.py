@@ -43,8 +43,9 @@ PATIENCE = 60.0
 """Seconds after which a test stops waiting for an event: never reached by a passing one."""
 APP = f.App("test", "1.0", "linux")
 
-_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Tests speak plain HTTP to this machine: reading the machine's certificates takes longer."""
+AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Whose certificates are believed: none, until a test of TLS adds its own authority. Reading the
+machine's would take longer than most tests."""
 
 E = TypeVar("E")
 
@@ -268,6 +269,7 @@ class Line:
         ws = await connect(
             device.server.socket_url,
             sock=raw,
+            ssl=AUTHORITIES if url.scheme == "https" else None,
             subprotocols=[Subprotocol(subprotocol)],
             compression=None,
             ping_interval=None,
@@ -402,7 +404,7 @@ def encode(body: object) -> bytes:
 
 async def exchange(request: httpx2.Request) -> httpx2.Response:
     """Send a request as it is."""
-    async with httpx2.AsyncClient(timeout=PATIENCE, verify=_NO_AUTHORITIES) as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE, verify=AUTHORITIES) as client:
         return await client.send(request)
 
 

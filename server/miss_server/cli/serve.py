@@ -1,13 +1,16 @@
 """`miss-server serve`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from miss_server import observe
-from miss_server.app import ListenError
 from miss_server.app import serve as run_server
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.edge.certificate import CertificateError
+from miss_server.edge.open_files import TooFewFilesError
+from miss_server.listening import ListenError
 from miss_server.storage.sqlite.store import DatabaseError, WitnessError
 from miss_server.words import tr
 
@@ -34,13 +37,38 @@ def serve(
             show_default="8440",
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            help=tr(
+                "The certificate with its chain, PEM; read anew when it changes.",
+                "Le certificat et sa chaîne, PEM ; relu quand il change.",
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            help=tr("The certificate's private key, PEM.", "La clé privée du certificat, PEM."),
+            show_default=False,
+        ),
+    ] = None,
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json", help=tr("Log as JSON lines.", "Journal en lignes JSON.")),
     ] = None,
 ) -> None:
     """Run the server."""
-    chosen = settings(database=database, domain=domain, host=host, port=port, log_json=log_json)
+    chosen = settings(
+        database=database,
+        domain=domain,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        log_json=log_json,
+    )
     observe.configure(json=chosen.log_json)
     try:
         run_server(chosen)
@@ -66,6 +94,13 @@ def serve(
                 "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
             ),
         )
+    except CertificateError as error:
+        fail(
+            str(error),
+            hint=tr("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key."),
+        )
+    except TooFewFilesError as error:
+        fail(str(error))
     except (OSError, UnicodeDecodeError) as error:
         fail(
             str(error),

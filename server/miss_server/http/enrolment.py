@@ -1,7 +1,5 @@
 """An account's first device: whose code this is, and using it."""
 
-from ipaddress import ip_address, ip_network
-
 import structlog
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,12 +9,12 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import prekeys, roster
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.charter import CharterAcceptance
+from miss_server.edge.addresses import subscriber
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.services import Services, services
 from miss_server.observe import short
 from miss_server.storage.accounts import Account, Enrolment
 
-IPV6_SUBSCRIBER_BITS = 64
 WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
 
 log = structlog.get_logger()
@@ -29,16 +27,7 @@ def normal_code(text: str) -> str:
 
 def peer_address(request: Request) -> str:
     """The address that a guess counts against; of IPv6 the network, which one subscriber holds."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if address.version == 6 and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
-    if address.version == 6:
-        return str(ip_network((int(address), IPV6_SUBSCRIBER_BITS), strict=False))
-    return host
+    return subscriber(request.client.host if request.client else "unknown")
 
 
 async def server_info(request: Request) -> Response:

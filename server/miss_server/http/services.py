@@ -8,6 +8,8 @@ from starlette.requests import HTTPConnection
 from miss_protocol.api import Charter
 from miss_server.config import Settings
 from miss_server.doorbell.interface import Doorbell
+from miss_server.edge.admission import Admission
+from miss_server.edge.certificate import Certificate
 from miss_server.http.throttle import Throttle
 from miss_server.relay.clock import Clock
 from miss_server.relay.delivery import Delivery
@@ -35,6 +37,8 @@ class Services:
     login: Login
     throttle: Throttle
     clock: Clock
+    admission: Admission
+    certificate: Certificate | None
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -44,6 +44,14 @@ log = structlog.get_logger()
 class Wire(relay.Wire, Protocol):
     """The transport, as a socket uses it."""
 
+    def heard(self) -> None:
+        """The peer's hello came; it is being checked."""
+        ...
+
+    def logged_in(self) -> None:
+        """The peer is who it says it is."""
+        ...
+
     def pause_reading(self) -> None:
         """Read nothing more for now."""
         ...
@@ -119,6 +127,7 @@ class Socket:
                 case NackCame(nack):
                     nacks.append(nack)
                 case HelloCame(hello):
+                    self._wire.heard()
                     self._login = asyncio.get_running_loop().create_task(self._greet(hello))
         if nacks:
             self._acknowledge_in_order(None, nacks)
@@ -184,6 +193,7 @@ class Socket:
             ticks_after=start.ticks_after,
             window=start.window,
         )
+        self._wire.logged_in()
         it.hub.join(connection)
         it.doorbell.began(connection.device, start.generation)
         connection.flush()

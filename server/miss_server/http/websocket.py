@@ -21,26 +21,33 @@ from websockets.typing import Subprotocol
 
 from miss_protocol import frames as f
 from miss_protocol import limits
-from miss_protocol.errors import CloseCode
+from miss_protocol.codec import server_codec
+from miss_protocol.errors import CloseCode, Code
+from miss_server.edge.admission import BUSY_RETRY, TurnedAway, Visitor
 from miss_server.http.services import Services
 from miss_server.http.socket import Socket
 
 PATH = "/v1/ws"
 CLOSE_TIMEOUT = 10.0
 """Seconds that a peer has to answer a close frame before its socket is closed under it."""
+PUSH_OUT_TIMEOUT = 1.0
+"""Seconds that a peer has to read why it was pushed out."""
 
 _quiet = logging.getLogger("miss_server.websocket")
 _quiet.setLevel(logging.ERROR)
 
 
 class WebSocket(asyncio.Protocol):
-    """One connection, from its upgrade request on. `app_state` holds the `services`."""
+    """One connection, from its upgrade request on. `app_state` holds the `services`.
+
+    Args:
+        visitor: what counts this connection; it is told when that ends.
+        turned_away: it is not let in, and only told so.
+    """
 
     __slots__ = (
-        "_begun",
-        "_closing", "_socket", "_state", "_text", "_transport",
-        "_waiting", "_websocket", "full",
-        "services",
+        "_begun", "_closing", "_socket", "_state", "_text", "_transport", "_turned_away", "_visitor",
+        "_waiting", "_websocket", "full", "services",
     )  # fmt: skip
 
     def __init__(
@@ -49,7 +56,14 @@ class WebSocket(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        visitor: Visitor | None = None,
+        turned_away: TurnedAway | None = None,
     ) -> None:
+        self._visitor = visitor
+        self._turned_away = turned_away
+        if visitor is not None:
+            visitor.push_out = self._push_out
         self.services: Services = app_state["services"]
         self.full = False
         """The transport holds more than it wants to."""
@@ -98,6 +112,10 @@ class WebSocket(asyncio.Protocol):
         self._state.connections.discard(cast(Any, self))
         if self._closing is not None:
             self._closing.cancel()
+        if self._visitor is not None:
+            self.services.admission.leave(self._visitor)
+        else:
+            self.services.admission.told()
         if self._socket is not None:
             self._socket.lost()
 
@@ -135,6 +153,16 @@ class WebSocket(asyncio.Protocol):
     def abort(self) -> None:
         """Let go of the peer at once."""
         self._transport.abort()
+
+    def heard(self) -> None:
+        """The hello has come."""
+        if self._visitor is not None:
+            self.services.admission.heard(self._visitor)
+
+    def logged_in(self) -> None:
+        """The hello was right."""
+        if self._visitor is not None:
+            self.services.admission.logged_in(self._visitor)
 
     def pause_reading(self) -> None:
         """Take nothing more for now, also of what was read already."""
@@ -175,11 +203,26 @@ class WebSocket(asyncio.Protocol):
         if subprotocol is None:
             # Accepted first, so that a browser sees the code and not a bare failure.
             self.close(CloseCode.PROTOCOL, "subprotocol")
+        elif self._turned_away is not None:
+            self._tell_and_close(subprotocol, self._turned_away)
         elif self.services.hub.draining:
             self.close(CloseCode.DRAINING, "draining")
         else:
             self._socket = Socket(self.services, cast(f.Subprotocol, subprotocol), self)
             self._socket.open()
+
+    def _tell_and_close(self, subprotocol: str, why: TurnedAway) -> None:
+        codec = server_codec(cast(f.Subprotocol, subprotocol))
+        self.write(codec.encode([f.Bye(why.code.wire, why.retry_after)]))
+        rate = why.code is Code.RATE_LIMITED
+        self.close(CloseCode.RATE if rate else CloseCode.TRY_LATER, why.code.wire)
+
+    def _push_out(self) -> None:
+        """Make room for others: this peer has said nothing for the longest time."""
+        if self._socket is not None:
+            self._socket.connection.session.bye(Code.BUSY, BUSY_RETRY)
+            self._socket.connection.end(CloseCode.TRY_LATER)
+        asyncio.get_running_loop().call_later(PUSH_OUT_TIMEOUT, self._transport.abort)
 
     def _take(self, frame: Frame) -> None:
         if self._socket is None or frame.opcode not in _DATA:

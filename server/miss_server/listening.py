@@ -1,0 +1,153 @@
+"""The socket that is listened on, TLS on it, and the life of uvicorn around it."""
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+from typing import cast
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+
+from miss_server.config import Settings
+from miss_server.edge.admission import Visitor
+from miss_server.edge.certificate import SOON_DAYS, Certificate, covers
+from miss_server.edge.tls_listener import TlsListener
+from miss_server.http.connection import HttpConnection
+from miss_server.http.services import Services
+from miss_server.http.websocket import WebSocket
+
+TCP_USER_TIMEOUT_MS = 20_000
+"""The kernel gives up a peer that acknowledges nothing for so long; uvicorn's pings do not."""
+BACKLOG = 2048
+LOOK_EVERY = 5.0
+"""Seconds between looks whether the certificate's files changed."""
+STARTUP_FAILURE = 3
+
+log = structlog.get_logger()
+
+
+class ListenError(Exception):
+    """The address cannot be listened on; the text is the system's."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but with TLS that is read anew, and connections that end in order before it closes
+    their sockets (rule B6)."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self._looking: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; that one can set no deadline for a handshake, and no other certificate."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        loop, certificate = asyncio.get_running_loop(), self._services.certificate
+        self.servers = []
+        for listening in sockets or ():
+            if certificate is None:
+                self.servers.append(
+                    await loop.create_server(self._connection, sock=listening, backlog=BACKLOG)
+                )
+            else:
+                admission = self._services.admission
+                listener = TlsListener(listening, certificate, admission, self._connection)
+                self.servers.append(cast(asyncio.Server, listener))
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            scheme = "http" if certificate is None else "https"
+            domain = self._services.settings.domain
+            log.info("listening", url=f"{scheme}://{shown}:{port}", domain=domain)
+        if certificate is not None:
+            self._say_what_to_look_at(certificate)
+            loop.add_signal_handler(signal.SIGHUP, self._look, certificate, True)
+            self._looking = loop.create_task(self._look_often(certificate))
+        self.started = True
+
+    def _connection(self, visitor: Visitor | None = None) -> asyncio.Protocol:
+        return HttpConnection(self.config, self.server_state, self.lifespan.state, visitor=visitor)
+
+    # --- the certificate --------------------------------------------------------------------------
+
+    def _say_what_to_look_at(self, certificate: Certificate) -> None:
+        loaded, domain = certificate.loaded, self._services.settings.domain
+        log.info("certificate", names=loaded.names, ends=loaded.ends.isoformat())
+        if not covers(loaded.names, domain):
+            # Clients may reach the server under another name than that of the addresses.
+            log.warning("the certificate does not name the domain", domain=domain)
+        if certificate.days_left(self._services.clock.now_ms()) < SOON_DAYS:
+            log.warning("the certificate ends soon: renew it", ends=loaded.ends.isoformat())
+
+    async def _look_often(self, certificate: Certificate) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            self._look(certificate)
+
+    def _look(self, certificate: Certificate, force: bool = False) -> None:
+        certificate.look(self._services.clock.now_ms(), force=force)
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        for server in self.servers:
+            server.close()
+        hub, seconds = self._services.hub, self._services.settings.drain_seconds
+        log.info("draining", connections=len(hub))
+        # Clients spread their return over the time that a restart takes (jittered by them).
+        await hub.drain(seconds, retry_after=2.0)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """As uvicorn's, but the signal is not raised again after an orderly end: its status is 0,
+        and the lock and the database are closed first."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+
+def server_of(app: Starlette, settings: Settings) -> Server:
+    """The server of an application from `build`; `run(sockets=[...])` it."""
+    config = uvicorn.Config(
+        app,
+        ws=WebSocket,
+        loop="uvloop",
+        http=HttpConnection,
+        # Ours tells whom a request comes from, for the socket too, and trusts nobody by itself.
+        proxy_headers=False,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        date_header=True,
+        timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
+        lifespan="on",
+    )
+    return Server(config, app.state.services)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """The listening socket.
+
+    Raises:
+        ListenError: the address is taken, not this machine's, or none.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
+    listening.listen(BACKLOG)
+    listening.set_inheritable(False)
+    return listening
