@@ -108,9 +108,9 @@ class TlsListener:
                 ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
             )
         except OSError:
-            # Scanners, plain HTTP, old protocols, people in tunnels: no news. The protocol of the
-            # connection has not begun, so nobody else knows of its end.
-            accepted.close()
+            # Scanners, plain HTTP, old protocols, people in tunnels: no news. The loop closes the
+            # socket (closed here too, its number could be another connection's by then); but the
+            # connection's protocol has not begun, so nobody else knows of the end.
             self._admission.leave(visitor)
 
 
