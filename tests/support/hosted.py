@@ -69,7 +69,7 @@ async def hosted(
     server = server_of(app, chosen)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        url = f"http://{host}:{port}"
+        url = f"{'https' if chosen.tls_cert else 'http'}://{host}:{port}"
         yield Hosted(chosen.database, store, app.state.services, clock, chosen, url)
     finally:
         server.should_exit = True
