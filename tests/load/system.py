@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from miss_server.storage.sqlite.writer import EXIT_DISK
+from miss_server.storage.disk import EXIT_DISK
 from tests.load.faults import kill
 from tests.load.phone import Manners
 from tests.load.stage import Fault, Ground, Stage

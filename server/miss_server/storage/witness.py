@@ -57,11 +57,16 @@ def is_older(database: Testimony, seen: Testimony) -> bool:
     return epoch_ids.number(database.epoch) < epoch_ids.number(seen.epoch)
 
 
-class Witness:
-    """The file `<database>.witness`. `stood` is where the database stood when it was last asked."""
+def beside(database: Path) -> Path:
+    """The witness of a database that is a file."""
+    return database.with_name(database.name + ".witness")
 
-    def __init__(self, database: Path, secret: bytes) -> None:
-        self.path = database.with_name(database.name + ".witness")
+
+class Witness:
+    """A witness's file. `stood` is where the database stood when it was last asked."""
+
+    def __init__(self, path: Path, secret: bytes) -> None:
+        self.path = path
         self.stood: Testimony | None = None
         self._secret = secret
 

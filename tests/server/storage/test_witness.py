@@ -15,10 +15,10 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import prekeys as prekey
 from miss_protocol.ids import DeviceId
 from miss_server.storage import witness as witnesses
+from miss_server.storage.disk import EXIT_DISK
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.store import SqliteStore, WitnessError, prepare
-from miss_server.storage.sqlite.writer import EXIT_DISK
-from miss_server.storage.witness import Witness
+from miss_server.storage.witness import Witness, beside
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, Store, enrol, pair
 
@@ -45,11 +45,6 @@ async def life(path: Path, *, restored: bool = False) -> AsyncIterator[Served]:
     store.open()
     yield store
     await store.close()
-
-
-def beside(path: Path) -> Path:
-    """The witness's file."""
-    return path.with_name(path.name + ".witness")
 
 
 def copy(path: Path, name: str) -> Path:
@@ -373,7 +368,7 @@ async def test_a_disk_that_fails_under_the_witness_ends_the_process(path: Path) 
         ended.append(status)
         raise Ended
 
-    witness = Witness(path, b"secret")
+    witness = Witness(beside(path), b"secret")
     now = witnesses.Testimony(bytes(16), 1)
     with (
         patch.object(os, "fsync", side_effect=OSError(5, "Input/output error")),
@@ -392,7 +387,7 @@ async def test_a_disk_that_fails_under_the_witness_ends_the_process(path: Path) 
 
 
 def test_written_in_part_is_not_written(path: Path) -> None:
-    witness = Witness(path, b"secret")
+    witness = Witness(beside(path), b"secret")
     now = witnesses.Testimony(bytes(16), 1)
     witness.write(now)
     with patch.object(os, "write", return_value=3), pytest.raises(OSError, match="in part"):

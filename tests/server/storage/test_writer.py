@@ -13,11 +13,12 @@ import pytest
 
 from miss_protocol import frames as f
 from miss_protocol.errors import Code, Refused
+from miss_server.storage.disk import EXIT_DISK
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite import writer
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore, prepare
-from miss_server.storage.sqlite.writer import EXIT_DISK, EXIT_WRITER, Writer
+from miss_server.storage.sqlite.writer import EXIT_WRITER, Writer
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import enrol, opaque_body, pair
 from tests.support.server import environment

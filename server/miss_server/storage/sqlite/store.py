@@ -56,7 +56,7 @@ from miss_server.storage.sqlite.engine import (
     writing,
 )
 from miss_server.storage.sqlite.writer import Writer
-from miss_server.storage.witness import Damaged, Witness
+from miss_server.storage.witness import Damaged, Witness, beside
 
 T = TypeVar("T")
 
@@ -219,7 +219,7 @@ class SqliteStore:
         """
         with self._engine.connect() as connection:
             try:
-                witness = Witness(self.path, settings.secret(connection))
+                witness = Witness(beside(self.path), settings.secret(connection))
                 restored = _compare(connection, witness, now_ms)
                 witness.stood = witnessed.stands(connection)
                 witness.write(witness.stood)

@@ -27,6 +27,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from miss_protocol.errors import MissError
+from miss_server.storage.disk import stop_for_the_disk
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -50,8 +51,6 @@ sender hardly sees its ticks later, and sends do not queue behind what nobody wa
 ROWS_INLINE = 1_024
 BYTES_INLINE = 2 << 20
 """Of a batch whose statements run in the event loop: beyond, it would stand still for 50 ms."""
-EXIT_DISK = 74
-"""EX_IOERR: after a failed fsync nobody knows what is on disk; a restart reads what is (C4)."""
 EXIT_WRITER = 70
 """EX_SOFTWARE: the thread that writes ended; a restart makes a new one."""
 
@@ -313,7 +312,7 @@ class Writer:
         try:
             self.witness.write(news)
         except FsyncFailed as error:
-            _stop_for_the_disk(error)
+            stop_for_the_disk(error)
         except OSError as error:
             # Committed and told to nobody: the prekeys that were taken are lost, not reused.
             log.error("witness not written", error=str(error), jobs=len(jobs))
@@ -408,13 +407,7 @@ def _end_if_the_disk_failed(error: Exception) -> None:
     # A write that fails (no room, a quota) is rolled back and tried again; only after an fsync
     # that failed may the kernel have dropped pages that it had promised to keep (rule C4).
     if getattr(error, "sqlite_errorcode", 0) in _FSYNC_FAILED:
-        _stop_for_the_disk(error)
-
-
-def _stop_for_the_disk(error: Exception) -> NoReturn:
-    sys.stderr.write(f"miss-server: the disk failed ({error}); stopping at once\n")
-    sys.stderr.flush()
-    os._exit(EXIT_DISK)
+        stop_for_the_disk(error)
 
 
 def _end_as_broken(error: BaseException) -> NoReturn:
