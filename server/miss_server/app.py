@@ -3,10 +3,11 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 
 from miss_protocol.errors import RemoteError
@@ -24,10 +25,22 @@ from miss_server.http.problems import (
     on_not_durable,
     on_remote_error,
 )
+from miss_server.http.requests import Requests
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
 from miss_server.listening import listen, server_of
+from miss_server.operating import pulse
+from miss_server.operating.figures import FiguresKept
+from miss_server.operating.health import Health
+from miss_server.operating.metrics import Metrics
+from miss_server.operating.watching import (
+    DatabaseWatch,
+    DirectoryWatch,
+    DiskWatch,
+    DoorbellWatch,
+    StayingWatch,
+)
 from miss_server.relay.clock import Clock, SystemClock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
@@ -35,6 +48,7 @@ from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable
+from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 
 
@@ -44,6 +58,17 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
     keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
+    figures = FiguresKept(SqliteOverview(store.path), clock)
+    health = Health(
+        clock,
+        [
+            StayingWatch(hub),
+            DatabaseWatch(store, clock),
+            DoorbellWatch(doorbell),
+            DiskWatch(store.path.parent),
+            DirectoryWatch(figures, clock),
+        ],
+    )
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -60,22 +85,37 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         admission=admission_of(settings),
         certificate=certificate_of(settings, clock),
     )
+    metrics = Metrics(
+        clock=clock,
+        health=health,
+        figures=figures,
+        writing=store,
+        hub=hub,
+        sweep=sweep,
+        doorbell=doorbell,
+        door=services.tally,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
         await doorbell.start()
         await keeper.begin()
-        rounds = asyncio.create_task(keeper.run())
+        rounds = [
+            asyncio.create_task(keeper.run()),
+            asyncio.create_task(health.run()),
+            asyncio.create_task(pulse.feel(clock, hub.tally.lag)),
+        ]
         yield {"services": services}
-        rounds.cancel()
-        with suppress(asyncio.CancelledError):
-            await rounds
+        for each in rounds:
+            each.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
         await doorbell.stop()
         await store.close()
 
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
+        middleware=[Middleware(Requests, tally=services.tally, clock=clock)],
         exception_handlers={
             RemoteError: on_remote_error,
             NotDurable: on_not_durable,
@@ -85,6 +125,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         },
     )
     app.state.services = services
+    app.state.health, app.state.metrics = health, metrics
     return app
 
 

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     enrolment_tries_per_hour: int = Field(
         limits.ENROLMENT_TRIES_PER_HOUR, ge=1, description="wrong codes from one address"
     )
+    metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="addresses or networks, by commas, that may read /metrics",
+    )
     log_json: bool = Field(False, description="write the log as JSON lines")
 
     @field_validator("domain")
@@ -66,7 +70,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a lower-case domain name, as miss.example.org")
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "metrics_from", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         if not isinstance(value, str):

@@ -50,6 +50,7 @@ def configure(*, json: bool) -> None:
     """Set the log up for this process: standard error, time in UTC, JSON lines or plain ones."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _refuse_secrets,

@@ -32,6 +32,8 @@ BODY_GRACE = 2.0
 """Seconds that the call has to answer a slow body itself before the connection is cut."""
 CUT_AFTER = 5.0
 """Seconds that a last answer has to get out."""
+BY_PROXY, FORWARDED = "miss.by_proxy", "miss.forwarded"
+"""In a call's scope: whether a proxy that we trust handed it in; whether anybody claims to have."""
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -128,7 +130,9 @@ class HttpConnection(HttpToolsProtocol):
             if origin.host is not None:
                 host = origin.host.encode("latin-1", "replace")
                 headers[:] = [(n, host if n == b"host" else v) for n, v in headers]
-        if any(name in TELLING for name, _ in headers):
+        claimed = any(name in TELLING for name, _ in headers)
+        cast(dict[str, Any], self.scope).update({BY_PROXY: self._by_proxy, FORWARDED: claimed})
+        if claimed:
             headers[:] = [header for header in headers if header[0] not in TELLING]
         self._unwatch()
         super().on_headers_complete()

@@ -1,22 +1,16 @@
 """Every path of the server but the socket's, which is `websocket.PATH`."""
 
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from miss_server.http import devices, directory, enrolment, mailbox, prekeys
-from miss_server.http.bodies import reply
-
-
-async def alive(request: Request) -> Response:
-    """`GET /health/live`: the process answers."""
-    return reply({"status": "live"})
+from miss_server.http import devices, directory, enrolment, mailbox, operating, prekeys
 
 
 def routes() -> list[BaseRoute]:
     """The routes, open ones first."""
     return [
-        Route("/health/live", alive),
+        Route("/health/live", operating.live),
+        Route("/health/ready", operating.ready),
+        Route("/metrics", operating.metrics),
         Route("/v1/server", enrolment.server_info),
         Route("/v1/enrolment/preview", enrolment.preview, methods=["POST"]),
         Route("/v1/enrolment", enrolment.enrol, methods=["POST"]),

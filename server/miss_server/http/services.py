@@ -1,6 +1,6 @@
 """What the HTTP calls and the socket work with, put together once by `app`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from starlette.requests import HTTPConnection
@@ -19,6 +19,7 @@ from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.messages import Messages
+from miss_server.tallies import DoorTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Services:
     clock: Clock
     admission: Admission
     certificate: Certificate | None
+    tally: DoorTally = field(default_factory=DoorTally)
 
 
 def services(connection: HTTPConnection) -> Services:

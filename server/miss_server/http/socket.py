@@ -65,7 +65,7 @@ class Socket:
     """One WebSocket with a subprotocol of ours. Call `open`, then `take` and at last `lost`."""
 
     __slots__ = (
-        "_held", "_login", "_nonce", "_paused", "_services", "_subprotocol", "_unsettled", "_wire",
+        "_gone", "_held", "_login", "_nonce", "_paused", "_services", "_subprotocol", "_unsettled", "_wire",
         "connection", "session",
     )  # fmt: skip
 
@@ -75,7 +75,11 @@ class Socket:
         self._wire = wire
         self._nonce = os.urandom(limits.NONCE_BYTES)
         self.session = ServerSession(_CODECS[subprotocol], now=services.clock.steady())
-        self.connection = relay.Connection(self.session, wire, services.clock, self._left)
+        self.connection = relay.Connection(
+            self.session, wire, services.clock, self._left, self._nonce[:4].hex()
+        )
+        self._gone = False
+        """The peer ended it, not we."""
         self._unsettled = 0
         self._paused = False
         self._held: deque[tuple[f.Ack | None, list[f.Nack]]] | None = None
@@ -101,6 +105,7 @@ class Socket:
 
     def lost(self) -> None:
         """The transport is gone."""
+        self._gone = self.session.close_code is None
         self.connection.over()
 
     # --- frames -----------------------------------------------------------------------------------
@@ -169,6 +174,7 @@ class Socket:
     async def _let_in(self, hello: f.Hello) -> None:
         it, connection = self._services, self.connection
         start = await it.login.check(hello, nonce=self._nonce, subprotocol=self._subprotocol)
+        it.tally.logins[start.code.wire if isinstance(start, Turned) else "ok"] += 1
         if isinstance(start, SessionStart) and start.epoch_changed:
             # Before anything else, also if this device hung up meanwhile: nobody else would tell.
             log.warning(
@@ -197,12 +203,19 @@ class Socket:
         it.hub.join(connection)
         it.doorbell.began(connection.device, start.generation)
         connection.flush()
-        log.info("connected", device=short(connection.device), position=start.resume_after)
+        log.info(
+            "connected",
+            connection=connection.name,
+            device=short(connection.device),
+            position=start.resume_after,
+        )
 
     def _left(self) -> None:
         """The connection has ended: note it, so that a later one is known to be newer."""
         it, connection = self._services, self.connection
         it.hub.leave(connection)
+        code = self.session.close_code
+        it.hub.tally.closes["gone" if self._gone or code is None else code.name.lower()] += 1
         if connection.device is None:
             return
         try:
@@ -290,7 +303,7 @@ class Socket:
             self.session.error(code, about="ack", ref=ref)
         if ref is not None and not problems:
             self.session.acked(ref)
-        self._services.hub.more_room(connection)
+        self._services.hub.acknowledged(connection)
         connection.flush()
 
     def _acknowledged(self, nacks: list[f.Nack]) -> None:

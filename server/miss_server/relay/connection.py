@@ -51,14 +51,22 @@ class Connection:
 
     __slots__ = (
         "_ended", "_full_since", "_on_end", "_over", "_scheduled", "_wire", "account", "clock",
-        "device", "epoch", "generation", "head", "reading", "session", "status_head", "ticks_acked",
+        "device", "epoch", "generation", "head", "name", "reading", "session", "status_head",
+        "ticks_acked", "watched", "watched_since",
     )  # fmt: skip
 
     def __init__(
-        self, session: ServerSession, wire: Wire, clock: Clock, on_end: Callable[[], None]
+        self,
+        session: ServerSession,
+        wire: Wire,
+        clock: Clock,
+        on_end: Callable[[], None],
+        name: str = "",
     ) -> None:
         self.session = session
         self.clock = clock
+        self.name = name
+        """Tells it from others in the log."""
         self.device: DeviceId | None = None
         self.account: AccountAddress | None = None
         self.generation = 0
@@ -69,6 +77,9 @@ class Connection:
         """The last position that is known to wait: behind it nothing need be read."""
         self.status_head = 0
         """The same for status ticks."""
+        self.watched = 0
+        """A position that was written when it was new, to see how long its device takes; or 0."""
+        self.watched_since = 0.0
         self.reading = False
         """The hub is reading for it: what comes meanwhile must wait for that."""
         self._wire = wire
@@ -128,7 +139,7 @@ class Connection:
         if self._full_since is not None:
             if now > self._full_since + self.session.patience + WRITE_GRACE:
                 # The peer stopped reading; a close frame would not get through either.
-                log.info("connection given up: its socket stays full")
+                log.info("connection given up: its socket stays full", connection=self.name)
                 self.session.close(CloseCode.ACK_TIMEOUT)
                 self._wire.abort()
                 self.over()

@@ -97,10 +97,14 @@ class Delivery:
         settling: asyncio.Future[Settled],
     ) -> None:
         error = settling.exception()
+        tally = self._hub.tally.settled
         if error is not None:
-            answer(_unsettled(submission, error))
+            settled = _unsettled(submission, error)
+            tally[_outcome(settled)] += 1
+            answer(settled)
             return
         settled = settling.result()
+        tally[_outcome(settled)] += 1
         try:
             self._doorbell.ring([*self._hub.hand_over(settled.rows), *settled.ring])
         finally:
@@ -155,6 +159,13 @@ def _unsettled(submission: Submission, error: BaseException) -> Settled:
         log.error("send failed", device=device, sn=sn, exc_info=error)
         code = Code.INTERNAL
     return Settled(f.RetrySend(sn, code.wire, RETRY_NOT_DURABLE))
+
+
+def _outcome(settled: Settled) -> str:
+    reply = settled.reply
+    if isinstance(reply, f.Sent):
+        return "sent"
+    return "stale" if reply is None else reply.code
 
 
 def _optional(value: int | msgspec.UnsetType) -> int | None:

@@ -20,6 +20,7 @@ from miss_server.observe import short
 from miss_server.relay.connection import Connection
 from miss_server.relay.rows import deliver_of, frames_of
 from miss_server.storage.messages import Fetched, Messages, Row, Wanted
+from miss_server.tallies import RelayTally
 
 ROUND_MAX = 64
 """Connections of one read, each up to its window: bounds memory when everybody comes back."""
@@ -34,6 +35,9 @@ class Hub:
         self._connections: dict[DeviceId, Connection] = {}
         self._marked: dict[DeviceId, Connection] = {}
         self._round: asyncio.Task[None] | None = None
+        self._rung: float | None = None
+        """When the first of the marked ones was."""
+        self.tally = RelayTally()
         self.strangers: set[Connection] = set()
         """Open sockets that have not logged in yet."""
         self.draining = False
@@ -130,7 +134,10 @@ class Hub:
             session = connection.session
             connection.head = max(connection.head, row.position)
             if row.position == session.delivered + 1 and session.room > 0:
-                session.deliver(deliver_of(row), row.size, connection.clock.steady())
+                now = connection.clock.steady()
+                session.deliver(deliver_of(row), row.size, now)
+                if not connection.watched:
+                    connection.watched, connection.watched_since = row.position, now
                 connection.flush()
             elif connection.behind:
                 left.append(device)
@@ -165,11 +172,21 @@ class Hub:
         if connection.device is not None and connection.behind:
             self.ring([connection.device])
 
+    def acknowledged(self, connection: Connection) -> None:
+        """An acknowledgement of its device is durable."""
+        self.tally.acknowledged += 1
+        if 0 < connection.watched <= connection.session.acknowledged:
+            self.tally.delivery.note(connection.clock.steady() - connection.watched_since)
+            connection.watched = 0
+        self.more_room(connection)
+
     def ring(self, devices: Collection[DeviceId]) -> None:
         """Look into these devices' mailboxes soon."""
         for device in devices:
             connection = self._connections.get(device)
             if connection is not None and connection.live:
+                if not self._marked:
+                    self._rung = connection.clock.steady()
                 self._marked[device] = connection
         if self._marked and self._round is None:
             self._round = asyncio.create_task(self._deliver())
@@ -177,6 +194,7 @@ class Hub:
     async def _deliver(self) -> None:
         try:
             while self._marked:
+                rung = self._rung
                 marked = [self._marked.pop(d) for d in list(islice(self._marked, ROUND_MAX))]
                 wanted = [self._wanted(c) for c in marked]
                 for connection in marked:
@@ -193,6 +211,8 @@ class Hub:
                 for connection, asked, found in zip(marked, wanted, fetched, strict=True):
                     if connection.live:
                         self._write_or_end(connection, asked, found)
+                if rung is not None:
+                    self.tally.ring.note(marked[0].clock.steady() - rung)
         finally:
             self._round = None
         if self._marked:

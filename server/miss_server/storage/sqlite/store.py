@@ -57,6 +57,7 @@ from miss_server.storage.sqlite.engine import (
 )
 from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Damaged, Witness, beside
+from miss_server.tallies import StorageTally
 
 T = TypeVar("T")
 
@@ -306,6 +307,15 @@ class SqliteStore:
 
     async def epoch(self) -> bytes:
         return (await self.read_with(epochs.current))[0]
+
+    # --- Writing ----------------------------------------------------------------------------------
+
+    @property
+    def tally(self) -> StorageTally:
+        return self._writer.tally
+
+    async def prove_durable(self, *, now_ms: int) -> None:
+        await self._write(settings.put, "proved", now_ms.to_bytes(8, "big"))
 
     # --- Accounts ---------------------------------------------------------------------------------
 

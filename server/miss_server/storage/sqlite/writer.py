@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -39,6 +40,7 @@ from miss_server.storage.sqlite import acks, sends
 from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver
 from miss_server.storage.sqlite.witness import stands
 from miss_server.storage.witness import FsyncFailed, Testimony, Witness
+from miss_server.tallies import StorageTally
 
 T = TypeVar("T")
 
@@ -62,6 +64,12 @@ _FAULTS = (
     sqlite3.DataError,
 )
 """A statement of ours was wrong: the disk is well, and trying again would not help."""
+_CAUSES = {
+    sqlite3.SQLITE_BUSY: "locked",
+    sqlite3.SQLITE_LOCKED: "locked",
+    sqlite3.SQLITE_FULL: "full",
+    sqlite3.SQLITE_IOERR: "disk",
+}
 
 log = structlog.get_logger()
 
@@ -90,6 +98,7 @@ class Writer:
         self._engine = engine
         self.witness: Witness | None = None
         """Told of what a restore must not undo, before anybody else is; set it before `start`."""
+        self.tally = StorageTally()
         self.lock_patience_ms = BUSY_TIMEOUT_MS
         """How long a batch waits for another process that holds the database."""
         self._jobs: list[_Job] = []
@@ -108,6 +117,10 @@ class Writer:
         self._connection: Connection | None = None
         self._batch_on: Connection | None = None
         """What the jobs of the batch in hand are called with."""
+        self._handed_in: float | None = None
+        """When the first of the jobs was."""
+        self._waited_since = self._begun_at = 0.0
+        """Of the batch in hand."""
 
     def start(self) -> None:
         """Open the connection and start the thread."""
@@ -152,6 +165,8 @@ class Writer:
             raise NotDurable("the store is closing")
         loop = asyncio.get_running_loop()
         job = _Job(work, now_ms, loop.create_future(), long)
+        if not self._jobs:
+            self._handed_in = perf_counter()
         self._jobs.append(job)
         if isinstance(work, Acknowledgement):
             self._acks += 1
@@ -197,6 +212,9 @@ class Writer:
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._connection is not None  # noqa: S101  # `start` was called
         jobs = self._take()
+        self._begun_at = perf_counter()
+        self._waited_since = self._handed_in or self._begun_at
+        self._handed_in = self._begun_at
         try:
             order = self._settle_now(self._connection, jobs, loop)
         except BaseException as error:  # noqa: BLE001  # nobody above would handle it
@@ -229,6 +247,10 @@ class Writer:
             self._answer(jobs)
         except BaseException as error:  # noqa: BLE001  # nobody would ever be answered again
             _end_as_broken(error)
+        now = perf_counter()
+        self.tally.batch_jobs.note(len(jobs))
+        self.tally.batch_seconds.note(now - self._begun_at)
+        self.tally.batch_wait.note(now - self._waited_since)
         self._busy = False
         if self._jobs:
             self._acks_due = self._acks_due or self._stopping
@@ -315,6 +337,7 @@ class Writer:
             stop_for_the_disk(error)
         except OSError as error:
             # Committed and told to nobody: the prekeys that were taken are lost, not reused.
+            self.tally.failures["disk"] += 1
             log.error("witness not written", error=str(error), jobs=len(jobs))
             for job in jobs:
                 job.error = NotDurable(str(error))
@@ -323,16 +346,17 @@ class Writer:
         """A fault in one job must not fail its neighbours: each gets its own transaction."""
         _roll_back(driver(connection))
         if len(jobs) == 1:
+            self.tally.failures["other"] += 1
             jobs[0].error = error
             return
         for job in jobs:
             job.error = job.outcome = None
             self._commit(connection, [job])
 
-    @staticmethod
-    def _fail(db: sqlite3.Connection, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
+    def _fail(self, db: sqlite3.Connection, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
         """The disk or another process is in the way: nobody's fault, and nobody's job is done."""
         _end_if_the_disk_failed(error)
+        self.tally.failures[_CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")] += 1
         _roll_back(db)
         log.error("commit failed", error=str(error), jobs=len(jobs))
         for job in jobs:

@@ -1,0 +1,167 @@
+"""The parts that health asks, built over the interfaces of what they watch."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from miss_server.conditions import Condition, State
+from miss_server.doorbell.interface import Doorbell
+from miss_server.operating.figures import FiguresKept
+from miss_server.relay.clock import Clock
+from miss_server.relay.hub import Hub
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.overview import Writing
+from miss_server.words import Both
+
+DISK_LOW_SHARE = 0.10
+DISK_LOW_BYTES = 1 << 30
+"""Free space below both of these is said: a log of a busy day must fit, however large the disk."""
+DIRECTORY_OLD_DAYS = 30
+"""The register is published daily; after a month people who moved are no longer found."""
+LAG_MAX = 1.0
+"""Seconds that the event loop may come late before it is said."""
+
+_DAY_MS = 24 * 3600 * 1000
+
+
+class DatabaseWatch:
+    """Whether a message could be made durable: by what was committed just now, else by a try."""
+
+    part, vital = "database", True
+
+    def __init__(self, writing: Writing, clock: Clock) -> None:
+        self._writing = writing
+        self._clock = clock
+        self._failures = 0
+        self._batches = 0
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        tally = self._writing.tally
+        before, self._failures = self._failures, tally.failures.total()
+        # A cause is looked for among what failed since the last look.
+        batches, self._batches = self._batches, sum(tally.batch_jobs.counts)
+        if self._failures == before and self._batches > batches:
+            return _WELL
+        causes = dict(tally.failures)
+        try:
+            await self._writing.prove_durable(now_ms=self._clock.now_ms())
+        except NotDurable:
+            for cause, text in _CAUSES.items():
+                if tally.failures[cause] > causes.get(cause, 0):
+                    return Condition(State.FAILED, text)
+            return Condition(State.FAILED, _NOTHING_WRITTEN)
+        return _WELL
+
+
+_WELL = Condition(State.OK, Both("Messages are made durable.", "Les messages sont enregistrés."))
+_NOTHING_WRITTEN = Both(
+    "Nothing can be written to the database. Nothing is lost: clients repeat.",
+    "Rien ne peut être écrit dans la base. Rien n'est perdu : les clients répètent.",
+)
+_CAUSES = {
+    "full": Both(
+        "The disk is full. Free space; nothing is lost, clients repeat.",
+        "Le disque est plein. Libérez de la place ; rien n'est perdu, les clients répètent.",
+    ),
+    "locked": Both(
+        "Another process holds the database. End it; nothing is lost, clients repeat.",
+        "Un autre processus tient la base. Arrêtez-le ; rien n'est perdu, les clients répètent.",
+    ),
+    "disk": Both(
+        "The disk fails to write. Look at it; nothing is lost, clients repeat.",
+        "Le disque n'écrit plus. Examinez-le ; rien n'est perdu, les clients répètent.",
+    ),
+    "connection": Both(
+        "The database does not answer. Nothing is lost: clients repeat.",
+        "La base ne répond pas. Rien n'est perdu : les clients répètent.",
+    ),
+}
+
+
+class StayingWatch:
+    """Whether this process is about to end: whoever comes now is sent elsewhere."""
+
+    part, vital = "process", True
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        if self._hub.draining:
+            return Condition(
+                State.FAILED,
+                Both("The server is stopping.", "Le serveur est en train de s'arrêter."),
+            )
+        return Condition(State.OK, Both("The server runs.", "Le serveur fonctionne."))
+
+
+class DiskWatch:
+    """Room where the database is."""
+
+    part, vital = "disk", False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        usage = await asyncio.to_thread(shutil.disk_usage, self._folder)
+        if usage.free < DISK_LOW_BYTES and usage.free < DISK_LOW_SHARE * usage.total:
+            mib = usage.free >> 20
+            return Condition(
+                State.DEGRADED,
+                Both(
+                    f"Only {mib} MiB are free on the database's disk.",
+                    f"Il ne reste que {mib} Mio sur le disque de la base.",
+                ),
+            )
+        return Condition(State.OK, Both("There is room.", "Il y a de la place."))
+
+
+class DoorbellWatch:
+    """The way to the other nodes: without it messages come with the next sweep."""
+
+    part, vital = "doorbell", False
+
+    def __init__(self, doorbell: Doorbell) -> None:
+        self._doorbell = doorbell
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        if self._doorbell.state().up:
+            return Condition(
+                State.OK, Both("Other nodes are reached.", "Les autres nœuds sont joints.")
+            )
+        return Condition(
+            State.DEGRADED,
+            Both(
+                "Other nodes are not reached: messages between them come some seconds later.",
+                "Les autres nœuds ne sont pas joints : entre eux, les messages arrivent quelques"
+                " secondes plus tard.",
+            ),
+        )
+
+
+class DirectoryWatch:
+    """The age of the directory."""
+
+    part, vital = "directory", False
+
+    def __init__(self, kept: FiguresKept, clock: Clock) -> None:
+        self._kept = kept
+        self._clock = clock
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        figures = await self._kept.get()
+        if figures.directory_ms is None:
+            return Condition(
+                State.DEGRADED, Both("No directory is imported.", "Aucun annuaire n'est importé.")
+            )
+        days = (self._clock.now_ms() - figures.directory_ms) // _DAY_MS
+        text = Both(
+            f"The directory's data is {days} days old.", f"L'annuaire date de {days} jours."
+        )
+        return Condition(State.DEGRADED if days > DIRECTORY_OLD_DAYS else State.OK, text)
