@@ -185,7 +185,7 @@ def serve(settings: Settings) -> None:
         store.open()
         # What is loaded stays, and a message makes a hundred objects that reference counting frees:
         # looking for cycles at every 700 of them costs more than it finds.
-        gc.set_threshold(20_000, 20, 100)
+        gc.set_threshold(20_000, 20, 20)
         gc.freeze()
         server_of(build(settings, store, clock), settings).run(sockets=[listening])
     finally:

@@ -37,6 +37,14 @@ _quiet = logging.getLogger("miss_server.websocket")
 _quiet.setLevel(logging.ERROR)
 
 
+class _Protocol(ServerProtocol):
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        for name in subprotocols:
+            if name in (f.MSGPACK, f.JSON):
+                return name
+        return None
+
+
 class WebSocket(asyncio.Protocol):
     """One connection, from its upgrade request on. `app_state` holds the `services`.
 
@@ -68,9 +76,7 @@ class WebSocket(asyncio.Protocol):
         self.full = False
         """The transport holds more than it wants to."""
         self._state = server_state
-        self._websocket = ServerProtocol(
-            select_subprotocol=_choose, max_size=limits.TRANSPORT_MAX, logger=_quiet
-        )
+        self._websocket = _Protocol(max_size=limits.TRANSPORT_MAX, logger=_quiet)
         self._transport: asyncio.Transport
         self._socket: Socket | None = None
         self._begun: bytearray | None = None
@@ -84,6 +90,9 @@ class WebSocket(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        # uvicorn's parser and its protocol hold each other, and nobody tells them that it is over.
+        before = self._transport.get_protocol()
+        asyncio.get_running_loop().call_soon(setattr, before, "parser", None)
         # What uvicorn wrote before the upgrade may fill it already, and nobody would tell us again.
         _, high = self._transport.get_write_buffer_limits()
         self.full = self._transport.get_write_buffer_size() > high
@@ -118,6 +127,10 @@ class WebSocket(asyncio.Protocol):
             self.services.admission.told()
         if self._socket is not None:
             self._socket.lost()
+        # What holds itself by a cycle waits for the collector, for hours: with each connection that
+        # comes and goes the process would grow.
+        self._socket = None
+        self._websocket.parser.close()
 
     # --- what uvicorn asks ------------------------------------------------------------------------
 
@@ -258,13 +271,6 @@ class WebSocket(asyncio.Protocol):
 
 
 _DATA = frozenset({Opcode.TEXT, Opcode.BINARY, Opcode.CONT})
-
-
-def _choose(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    for name in offered:
-        if name in (f.MSGPACK, f.JSON):
-            return name
-    return None
 
 
 def _is_utf8(message: bytes) -> bool:

@@ -156,7 +156,8 @@ class Connection:
         self.session.close(CloseCode.TRY_LATER)
         if self._ended is not None:
             self._ended.set()
-        self._on_end()
+        on_end, self._on_end = self._on_end, _nothing  # it holds the one that holds this
+        on_end()
 
     def _write(self) -> None:
         self._scheduled = False
@@ -176,3 +177,7 @@ class Connection:
             self._full_since = self.clock.steady()
         else:
             session.flushed(self.clock.steady())
+
+
+def _nothing() -> None:
+    pass
