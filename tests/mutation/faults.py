@@ -33,11 +33,13 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
+from miss_server.storage.settlement import acks as settled_acks
+from miss_server.storage.settlement.news import News
+from miss_server.storage.settlement.sends import Sends
 from miss_server.storage.sql import endings, epochs
 from miss_server.storage.sqlite import acks, mailboxes, sends, sessions
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.engine import driver
-from miss_server.storage.sqlite.sends import _Batch
 from miss_server.storage.sqlite.writer import Writer, _Job
 from tests.mutation import prekeys
 from tests.simulation.letters import Letter
@@ -139,50 +141,56 @@ def no_sweep(stack: ExitStack) -> None:
 
 def no_dedupe(stack: ExitStack) -> None:
     """A repeated send is a new one."""
-    real = _Batch.run
+    real = sends.settle
 
-    def run(self: _Batch) -> list[Settled]:
-        for submission, _ in self.batch:
+    def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> list[Settled]:
+        for submission, _ in batch:
             send = submission.send
-            self.db.execute(
+            db.execute(
                 "DELETE FROM sends WHERE device = ? AND sn = ?", (submission.device, send.sn)
             )
-            self.db.execute(
+            db.execute(
                 "UPDATE devices SET sn = ? WHERE id = ? AND sn >= ?",
                 (send.sn - 1, submission.device, send.sn),
             )
-        return real(self)
+        return real(db, batch)
 
-    stack.enter_context(patch.object(_Batch, "run", run))
+    stack.enter_context(patch.object(sends, "settle", settle))
 
 
 def global_positions(stack: ExitStack) -> None:
     """Positions come from one sequence for all mailboxes."""
-    real = _Batch._put
+    real = sends.settle
+    real_put = Sends._put
+    last = [0]
 
-    def put(self: _Batch, submission: Submission, *rest: Any) -> Row:
-        (last,) = self.db.execute("SELECT max(head) FROM mailboxes").fetchone()
+    def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> list[Settled]:
+        (last[0],) = db.execute("SELECT max(head) FROM mailboxes").fetchone()
+        return real(db, batch)
+
+    def put(self: Sends, submission: Submission, *rest: Any) -> Row:
         device = rest[0].device
-        heads = [box.head for box in self.mailboxes.values()]
-        self.mailboxes[device].head = max(last, *heads)
-        return real(self, submission, *rest)
+        heads = [box.head for box in self._mailboxes.values()]
+        self._mailboxes[device].head = max(last[0], *heads)
+        return real_put(self, submission, *rest)
 
-    stack.enter_context(patch.object(_Batch, "_put", put))
+    stack.enter_context(patch.object(sends, "settle", settle))
+    stack.enter_context(patch.object(Sends, "_put", put))
 
 
 def half_a_send(stack: ExitStack) -> None:
     """Of a send to several devices the last row is lost on its way into the table."""
-    real = _Batch._write
+    real = sends._write
 
-    def write(self: _Batch) -> None:
-        if len(self.new_envelopes) > 1:
-            device = self.new_envelopes[-1][0]
-            if sum(row[0] == device for row in self.new_envelopes) == 1:
-                self.new_envelopes.pop()
-                self.mailboxes[bytes(device)].touched = False  # type: ignore[call-overload]  # an id
-        real(self)
+    def write(db: sqlite3.Connection, decided: Sends) -> None:
+        if len(decided.envelopes) > 1:
+            device = decided.envelopes[-1][0]
+            if sum(row[0] == device for row in decided.envelopes) == 1:
+                decided.envelopes.pop()
+                decided._mailboxes[bytes(device)].touched = False  # type: ignore[call-overload]  # an id
+        real(db, decided)
 
-    stack.enter_context(patch.object(_Batch, "_write", write))
+    stack.enter_context(patch.object(sends, "_write", write))
 
 
 def silent_expiry(stack: ExitStack) -> None:
@@ -215,7 +223,7 @@ def expiry_changes_hashes(stack: ExitStack) -> None:
 
 def silent_quota(stack: ExitStack) -> None:
     """A device without room gets no gap."""
-    stack.enter_context(patch.object(_Batch, "_put_quota_gap", lambda *_: None))
+    stack.enter_context(patch.object(Sends, "_put_quota_gap", lambda *_: None))
 
 
 def restore_without_epoch(stack: ExitStack) -> None:
@@ -246,10 +254,12 @@ def restore_without_epoch(stack: ExitStack) -> None:
 
 def statuses_beget_statuses(stack: ExitStack) -> None:
     """The acknowledgement of a status is itself news."""
-    real = acks._drop_ticks
+    real = acks.settle
 
-    def drop(db: sqlite3.Connection, given: Sequence[Acknowledgement]) -> None:
-        for ack in given:
+    def settle(
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+    ) -> list[Acknowledged]:
+        for ack, _ in batch:
             if ack.tick is not None:
                 db.execute("UPDATE devices SET tick = tick + 1 WHERE id = ?", (ack.device,))
                 db.execute(
@@ -257,9 +267,9 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
                     " WHERE device = ? AND tick = ?",
                     (ack.device, ack.device, ack.tick),
                 )
-        real(db, given)
+        return real(db, batch)
 
-    stack.enter_context(patch.object(acks, "_drop_ticks", drop))
+    stack.enter_context(patch.object(acks, "settle", settle))
 
 
 def ack_past_the_unseen(stack: ExitStack) -> None:
@@ -286,22 +296,25 @@ def ack_past_the_unseen(stack: ExitStack) -> None:
 
 def unsigned_receipts(stack: ExitStack) -> None:
     """The signature of a receipt is not passed on."""
-    real = acks._from_receipt
+    real = settled_acks._from_receipt
 
-    def bare(receipt: Any) -> acks.News:
+    def bare(receipt: Any) -> News:
         return msgspec.structs.replace(real(receipt), signature=b"")
 
-    stack.enter_context(patch.object(acks, "_from_receipt", bare))
+    stack.enter_context(patch.object(settled_acks, "_from_receipt", bare))
 
 
 def deaf_to_nacks(stack: ExitStack) -> None:
     """A nack is taken for an ack."""
-    real = acks._told_by
+    real = acks.settle
 
-    def told(db: sqlite3.Connection, ack: Acknowledgement, now_ms: int) -> Any:
-        return real(db, msgspec.structs.replace(ack, nacks=()), now_ms)
+    def settle(
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+    ) -> list[Acknowledged]:
+        deaf = [(msgspec.structs.replace(ack, nacks=()), now_ms) for ack, now_ms in batch]
+        return real(db, deaf)
 
-    stack.enter_context(patch.object(acks, "_told_by", told))
+    stack.enter_context(patch.object(acks, "settle", settle))
 
 
 def resume_from_pushed(stack: ExitStack) -> None:
