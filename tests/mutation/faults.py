@@ -405,7 +405,7 @@ ALL = (
     Fault(deaf_to_nacks, (0, 2), ("D3",)),
     Fault(resume_from_pushed, (0, 1), ("broke the protocol",)),
     Fault(positions_unchecked, (0, 1), ("position",)),
-    Fault(ack_before_save, (18, 31), ("I2",)),
+    Fault(ack_before_save, (18, 44), ("I2",)),
     Fault(restore_without_resubmission, (4, 22), ("I13",)),
     Fault(copies_not_recognised, (22, 34), ("I4",)),
     Fault(prekeys.witness_not_compared, (109, 169), ("I11",)),
