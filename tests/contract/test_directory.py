@@ -19,7 +19,8 @@ from miss_server.importers.activities import ActivityFile
 from miss_server.importers.importing import Report, run_import
 from miss_server.storage.directory import Directory, DirectoryBusy
 from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sqlite.directory import SqliteDirectory
+from miss_server.storage.sql.directory import SqlDirectory
+from miss_server.storage.sqlite.directory import SqliteWords
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import prepare
@@ -101,7 +102,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     engine, reading = open_engine(path), open_engine(path, read_only=True)
     few = 0 if "many" in request.param else 2000
     with reading.connect() as connection:
-        yield Bench(path, engine, connection, SqliteDirectory(few=few))
+        yield Bench(path, engine, connection, SqlDirectory(SqliteWords(few=few)))
     engine.dispose()
     reading.dispose()
 
@@ -381,7 +382,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     prepare(path, domain=DOMAIN, now_ms=NOW)
     engine = open_engine(path)
     with engine.connect() as connection:
-        bench = Bench(path, engine, connection, SqliteDirectory())
+        bench = Bench(path, engine, connection, SqlDirectory(SqliteWords()))
         bench.load(CARDIOLOGIST, NURSE)
         yield bench
     engine.dispose()

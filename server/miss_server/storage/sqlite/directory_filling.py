@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from miss_server.storage.directory import DirectoryBusy, ImportedFile, Record
 from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
+from miss_server.storage.sql.directory import generation
 from miss_server.storage.sqlite.engine import writing
 
 SLICE_TARGET_S = 0.008
@@ -53,12 +54,6 @@ def create_directory(connection: Connection) -> None:
     for statement in WORDS_TABLES:
         connection.exec_driver_sql(statement)
     connection.exec_driver_sql("INSERT OR IGNORE INTO directory_state VALUES (1, 0)")
-
-
-def generation(connection: Connection) -> int:
-    """The number of the directory in force: 0 before the first import; its parity is the slot."""
-    row = connection.exec_driver_sql("SELECT generation FROM directory_state").one()
-    return int(row[0])
 
 
 def in_slot(statement: str, slot: int) -> str:

@@ -46,8 +46,9 @@ from miss_server.storage.sql import (
     settings,
     witnessed,
 )
+from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sqlite import mailboxes, sessions
-from miss_server.storage.sqlite.directory import SqliteDirectory
+from miss_server.storage.sqlite.directory import SqliteWords
 from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
     ThreadConnections,
@@ -209,7 +210,7 @@ class SqliteStore:
         self._writer = Writer(self._engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
-        self._directory = SqliteDirectory()
+        self._directory = SqlDirectory(SqliteWords())
 
     def begin_life(self, *, now_ms: int) -> bool:
         """Compare the database with its witness, before `open` and before anybody is served; tells
