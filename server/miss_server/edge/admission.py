@@ -117,8 +117,8 @@ class Admission:
 
     def heard(self, visitor: Visitor) -> None:
         """It did what was waited for: others are pushed out before it now."""
-        if visitor.address is not None and not visitor.known:
-            strangers = self._strangers[visitor.address]
+        if visitor.address is not None:
+            strangers = self._strangers.get(visitor.address, {})
             if visitor in strangers:
                 del strangers[visitor]
                 strangers[visitor] = None

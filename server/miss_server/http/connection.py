@@ -107,7 +107,7 @@ class HttpConnection(HttpToolsProtocol):
             self._last_words(Code.TOO_LARGE, 431)
         elif not self._unfinished and self.timeout_keep_alive_task is None and self._answered:
             # Bytes that begin nothing (empty lines) have ended uvicorn's own waiting.
-            self._unfinished = True
+            self._unfinished = self._in_head = True
         self._watch()
 
     # --- what the parser tells --------------------------------------------------------------------
