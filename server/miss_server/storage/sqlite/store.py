@@ -89,7 +89,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
         if path.exists():
             # Before the engine opens it: that alone would make another program's file ours.
             with closing(sqlite3.connect(path)) as looking:
-                _check(path, looking, domain)
+                check_ours(path, looking, domain)
         _make_private(path)
         with engine.connect() as connection, writing(connection):
             db = driver(connection)
@@ -107,7 +107,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
                         ("pepper", pepper),
                     ],
                 )
-            _check(path, db, domain)  # once more, under the lock: two may begin at once
+            check_ours(path, db, domain)  # once more, under the lock: two may begin at once
             create_directory(connection)
     except (sqlite3.Error, SQLAlchemyError) as error:
         raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
@@ -128,7 +128,12 @@ def _make_private(path: Path) -> None:
         raise DatabaseError(f"{path}: {error.strerror}") from error
 
 
-def _check(path: Path, db: sqlite3.Connection, domain: str) -> None:
+def check_ours(path: Path, db: sqlite3.Connection, domain: str) -> None:
+    """Whether a database is one of this domain's that this version knows; a new one is.
+
+    Raises:
+        DatabaseError: it is not.
+    """
     tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
     if not tables:
         return
