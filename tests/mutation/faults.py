@@ -27,8 +27,6 @@ from miss_server.storage.messages import (
     Greeting,
     NotDurable,
     Row,
-    SessionRefused,
-    SessionStart,
     Settled,
     Submission,
     Wanted,
@@ -36,8 +34,9 @@ from miss_server.storage.messages import (
 from miss_server.storage.settlement import acks as settled_acks
 from miss_server.storage.settlement.news import News
 from miss_server.storage.settlement.sends import Sends
+from miss_server.storage.settlement.sessions import Comparison, Known
 from miss_server.storage.sql import endings, epochs
-from miss_server.storage.sqlite import acks, mailboxes, sends, sessions
+from miss_server.storage.sqlite import acks, mailboxes, sends
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.writer import Writer, _Job
@@ -228,27 +227,14 @@ def silent_quota(stack: ExitStack) -> None:
 
 def restore_without_epoch(stack: ExitStack) -> None:
     """What a device remembers is not compared with what the database does."""
-    real = sessions.begin
+    real = Comparison.__init__
 
-    def begin(
-        connection: Connection, greeting: Greeting, now_ms: int
-    ) -> SessionStart | SessionRefused:
-        db = driver(connection)
-        row = db.execute(
-            "SELECT m.digest, m.acked_digest, m.head, m.acked FROM mailboxes m WHERE m.device = ?",
-            (greeting.device,),
-        ).fetchone()
-        if row is not None:
-            digest, acked_digest, head, acked = row
-            known = sessions._digest_at(
-                db, greeting.device, greeting.position, head, digest, acked, acked_digest
-            )
-            greeting = dataclasses.replace(
-                greeting, digest=known or greeting.digest, settled=0, epoch=b""
-            )
-        return real(connection, greeting, now_ms)
+    def trusting(self: Comparison, greeting: Greeting, known: Known) -> None:
+        digests = {known.head: known.digest, known.acked: known.acked_digest}
+        here = digests.get(greeting.position) or known.here or greeting.digest
+        real(self, dataclasses.replace(greeting, digest=here, settled=0, epoch=b""), known)
 
-    stack.enter_context(patch.object(sessions, "begin", begin))
+    stack.enter_context(patch.object(Comparison, "__init__", trusting))
     stack.enter_context(patch.object(epochs, "may_tell", lambda *_: False))
 
 

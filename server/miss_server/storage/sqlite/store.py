@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,17 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_protocol.directory import Entry, SearchPage
-from miss_protocol.identity.charter import CharterAcceptance
-from miss_protocol.identity.prekeys import SignedPrekey
-from miss_protocol.identity.roster import Roster
-from miss_protocol.ids import AccountAddress, DeviceId
+from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids
 from miss_server.storage import witness as witnesses
-from miss_server.storage.accounts import Account, Enrolment, Link, RosterChain, RosterChange
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
-    DeviceRecord,
     Fetched,
     Greeting,
     Head,
@@ -37,15 +32,11 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import (
-    accounts,
-    devices,
-    endings,
     epochs,
-    prekeys,
-    rosters,
     settings,
     witnessed,
 )
+from miss_server.storage.sql.calls import QuietCalls
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sqlite import mailboxes, sessions
 from miss_server.storage.sqlite.directory import SqliteWords
@@ -205,7 +196,7 @@ class ServeLock:
             self._file = None
 
 
-class SqliteStore:
+class SqliteStore(QuietCalls):
     """`Messages`, `Accounts` and `DirectoryReader` over one SQLite file; call `prepare` first."""
 
     def __init__(self, path: Path) -> None:
@@ -273,9 +264,6 @@ class SqliteStore:
 
     # --- Messages ---------------------------------------------------------------------------------
 
-    async def device(self, device: DeviceId) -> DeviceRecord | None:
-        return await self.read_with(lambda connection: devices.find(connection, device))
-
     async def begin_session(
         self, greeting: Greeting, *, now_ms: int
     ) -> SessionStart | SessionRefused:
@@ -297,107 +285,14 @@ class SqliteStore:
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:
         return await self.read(lambda db: [mailboxes.fetch(db, one) for one in wanted])
 
-    async def note_seen(self, devices_: Sequence[DeviceId], *, now_ms: int) -> None:
-        for at in range(0, len(devices_), devices.SEEN_AT_ONCE):
-            some = devices_[at : at + devices.SEEN_AT_ONCE]
-            await self._write_long(devices.note_seen, some, now_ms)
-
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
         return await self.read(lambda db: mailboxes.heads(db, devices))
-
-    async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
-        return await self._write_long(endings.expire, protected, now_ms)
-
-    async def clean(self, *, now_ms: int) -> int:
-        return await self._write_long(endings.clean, now_ms)
-
-    async def epoch(self) -> bytes:
-        return (await self.read_with(epochs.current))[0]
 
     # --- Writing ----------------------------------------------------------------------------------
 
     @property
     def tally(self) -> StorageTally:
         return self._writer.tally
-
-    async def prove_durable(self, *, now_ms: int) -> None:
-        await self._write(settings.put, "proved", now_ms.to_bytes(8, "big"))
-
-    # --- Accounts ---------------------------------------------------------------------------------
-
-    async def create(
-        self, person: str | None, name: str, address: AccountAddress, *, now_ms: int
-    ) -> AccountAddress:
-        return await self._write(accounts.create, person, name, address, now_ms)
-
-    async def find(self, address: AccountAddress) -> Account | None:
-        return await self.read_with(lambda connection: accounts.find(connection, address))
-
-    async def listing(self, *, after: str = "", limit: int = 100) -> list[Account]:
-        return await self.read_with(lambda connection: accounts.listing(connection, after, limit))
-
-    async def add_code(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
-    ) -> None:
-        await self._write(accounts.add_code, account, code, expires_ms, now_ms)
-
-    async def account_of_code(self, code: str, *, now_ms: int) -> Account:
-        return await self.read_with(
-            lambda connection: accounts.account_of_code(connection, code, now_ms)
-        )
-
-    async def enrol(self, enrolment: Enrolment, *, now_ms: int) -> AccountAddress:
-        return await self._write(accounts.enrol, enrolment, now_ms)
-
-    async def invite(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
-    ) -> None:
-        await self._write(rosters.invite, account, code, expires_ms, now_ms)
-
-    async def account_of_invitation(self, code: str, *, now_ms: int) -> Account:
-        return await self.read_with(
-            lambda connection: rosters.account_of_invitation(connection, code, now_ms)
-        )
-
-    async def ask_link(self, code: str, link: Link, *, now_ms: int) -> None:
-        await self._write(rosters.ask_link, code, link, now_ms)
-
-    async def links(self, account: AccountAddress, *, now_ms: int) -> list[Link]:
-        return await self.read_with(lambda connection: rosters.links(connection, account, now_ms))
-
-    async def rosters(
-        self, account: AccountAddress, *, after: int, now_ms: int
-    ) -> RosterChain | None:
-        return await self.read_with(
-            lambda connection: rosters.chain(connection, account, after, now_ms)
-        )
-
-    async def change_roster(self, roster: Roster, *, now_ms: int) -> RosterChange:
-        return await self._write(rosters.change, roster, now_ms)
-
-    async def sign_charter(self, acceptance: CharterAcceptance, *, now_ms: int) -> None:
-        await self._write(accounts.sign_charter, acceptance, now_ms)
-
-    async def add_prekeys(
-        self,
-        device: DeviceId,
-        prekeys_: Sequence[SignedPrekey],
-        *,
-        epoch: bytes = b"",
-        now_ms: int,
-    ) -> tuple[int, int]:
-        return await self._write(prekeys.add, device, prekeys_, epoch)
-
-    async def claim_prekeys(
-        self, devices: Sequence[DeviceId], *, now_ms: int
-    ) -> dict[DeviceId, bytes]:
-        return await self._write(prekeys.claim, devices)
-
-    async def count_prekeys(self, device: DeviceId) -> tuple[int, int]:
-        return await self.read_with(lambda connection: prekeys.count(connection, device))
-
-    async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
-        return await self._write(accounts.use_nonce, device, nonce, expires_ms)
 
     # --- DirectoryReader --------------------------------------------------------------------------
 

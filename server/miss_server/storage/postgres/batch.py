@@ -1,0 +1,310 @@
+"""One transaction for many sends, acknowledgements and sessions, in the order of rule C1.
+
+Lock the accounts that are written to, so that their devices stay as they are; claim and lock every
+device whose counts may move; then every mailbox; each kind sorted. Only then, in new statements,
+read what is checked, decide, and write all that changed at once. What is locked is
+kept in memory between the steps, so each row is read and written once a batch, whatever the number
+of messages that moved it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from miss_server.storage.messages import (
+    Acknowledged,
+    Acknowledgement,
+    Settled,
+    Submission,
+)
+from miss_server.storage.postgres import sessions
+from miss_server.storage.postgres.pool import Connection
+from miss_server.storage.postgres.trouble import Crossed
+from miss_server.storage.settlement.acks import Acks
+from miss_server.storage.settlement.news import Telling
+from miss_server.storage.settlement.sends import Sends
+
+_LOCK_ACCOUNTS = (
+    "SELECT address FROM accounts WHERE address = ANY($1::text[]) ORDER BY address FOR SHARE"
+)
+_LOCK_DEVICES = (
+    "SELECT id, account, generation, revoked_ms, sn, tick, tick_acked, seen_ms FROM devices"
+    " WHERE id = ANY($1::bytea[]) ORDER BY id FOR NO KEY UPDATE"
+)
+_LOCK_MAILBOXES = (
+    "SELECT device, head, digest, acked, acked_digest, waiting, bytes FROM mailboxes"
+    " WHERE device = ANY($1::bytea[]) ORDER BY device FOR NO KEY UPDATE"
+)
+_READ_NACKED = (
+    "SELECT e.device, e.position, e.sender_device, e.message"
+    " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, position)"
+    " JOIN envelopes e ON e.device = w.device AND e.position = w.position WHERE e.gap IS NULL"
+)
+_DELETE_ACKED = (
+    "DELETE FROM envelopes e USING unnest($1::bytea[], $2::bigint[]) AS w(device, position)"
+    " WHERE e.device = w.device AND e.position <= w.position"
+    " RETURNING e.device, e.position, e.digest, e.gap, e.sender_device, e.message,"
+    " octet_length(e.body) + octet_length(e.wrap)"
+)
+_READ_SENDS = (
+    "SELECT s.rowid_, s.device, s.sn, s.message, s.kind, s.states"
+    " FROM unnest($1::bytea[], $2::bytea[]) AS w(device, message)"
+    " JOIN sends s ON s.device = w.device AND s.message = w.message"
+)
+_READ_ACCOUNTS = (
+    "SELECT a.address, a.roster_version, a.genesis, a.confirmed, a.suspended, d.id, d.seen_ms"
+    " FROM unnest($1::text[]) AS w(account) JOIN accounts a ON a.address = w.account"
+    " LEFT JOIN devices d ON d.account = a.address AND d.revoked_ms IS NULL"
+)
+_READ_EARLIER = (
+    "SELECT s.device, s.sn, s.fingerprint, s.reply"
+    " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, sn)"
+    " JOIN sends s ON s.device = w.device AND s.sn = w.sn"
+)
+_READ_ENDS = (
+    "SELECT e.device, e.position, e.gap"
+    " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, position)"
+    " JOIN envelopes e ON e.device = w.device AND e.position = w.position"
+)
+_WRITE_DEVICES = (
+    "UPDATE devices d SET sn = w.sn, tick = w.tick, tick_acked = w.tick_acked"
+    " FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])"
+    " AS w(id, sn, tick, tick_acked) WHERE d.id = w.id"
+)
+_WRITE_MAILBOXES = (
+    "UPDATE mailboxes m SET head = w.head, digest = w.digest, acked = w.acked,"
+    " acked_digest = w.acked_digest, waiting = w.waiting, bytes = w.bytes"
+    " FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[],"
+    " $6::integer[], $7::bigint[])"
+    " AS w(device, head, digest, acked, acked_digest, waiting, bytes) WHERE m.device = w.device"
+)
+_WRITE_ENVELOPES = (
+    'INSERT INTO envelopes (device, position, row_hash, digest, gap, "count", sender_account,'
+    " sender_device, message, body, wrap, kind, urgency, at_ms, expires_ms)"
+    " SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::text[],"
+    " $6::integer[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[], $11::bytea[], $12::text[],"
+    " $13::text[], $14::bigint[], $15::bigint[])"
+)
+_WRITE_GAPS = (
+    'UPDATE envelopes e SET "count" = e."count" + w.more'
+    " FROM unnest($1::bytea[], $2::bigint[], $3::integer[]) AS w(device, position, more)"
+    " WHERE e.device = w.device AND e.position = w.position"
+)
+_WRITE_RESULTS = (
+    "INSERT INTO sends (device, sn, message, fingerprint, reply, states, kind, open, kept_until_ms)"
+    " SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[],"
+    " $6::bytea[], $7::text[], $8::integer[], $9::bigint[])"
+)
+_WRITE_TOLD = (
+    "UPDATE sends s SET states = w.states, tick = w.tick, open = w.open,"
+    " kept_until_ms = w.kept_until_ms"
+    " FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::integer[], $5::bigint[])"
+    " AS w(rowid_, states, tick, open, kept_until_ms) WHERE s.rowid_ = w.rowid_"
+)
+
+
+class Device(msgspec.Struct, gc=False):
+    """A locked row of `devices`; what a batch may change of it."""
+
+    account: str
+    generation: int
+    revoked_ms: int | None
+    sn: int
+    tick: int
+    tick_acked: int
+    seen_ms: int
+    changed: bool = False
+    """Its number or ticks: what else a session changes is written by `sessions`."""
+
+
+class _Mailbox(msgspec.Struct, gc=False):
+    head: int
+    digest: bytes
+    acked: int
+    acked_digest: bytes
+    waiting: int
+    bytes: int
+    changed: bool = False
+
+
+class Unlocked(Crossed):
+    """Rows turned out to be needed that were not locked in their turn: `devices`."""
+
+    def __init__(self, devices: Iterable[bytes] = ()) -> None:
+        super().__init__("rows came into play after the locks")
+        self.devices = frozenset(devices)
+
+
+class Batch:
+    """What is settled together. Call `run` inside a transaction, then read the answers."""
+
+    def __init__(
+        self,
+        db: Connection,
+        visits: Sequence[sessions.Visit],
+        acks: Sequence[tuple[Acknowledgement, int]],
+        sends: Sequence[tuple[Submission, int]],
+        also: Iterable[bytes] = (),
+    ) -> None:
+        self._db = db
+        self._visits = visits
+        self._acks = Acks(acks)
+        self._named = {used.account for submission, _ in sends for used in submission.send.rosters}
+        self._sends = Sends(sends)
+        self._receipts = {receipt.sender_device for ack, _ in acks for receipt in ack.receipts}
+        self._also = also
+        self._devices: dict[bytes, Device] = {}
+        self._mailboxes: dict[bytes, _Mailbox] = {}
+        self._telling: Telling | None = None
+        self.visited: list[sessions.Outcome] = []
+        self.acknowledged: list[Acknowledged] = []
+        self.settled: list[Settled] = []
+
+    async def run(self) -> None:
+        """Lock, check, decide, write; nothing is committed yet.
+
+        Raises:
+            Crossed: repeat it in a new transaction, with `Unlocked.devices` as `also`.
+            sessions.Alone: repeat it without that visit, after the visit had one of its own.
+        """
+        if self._visits:
+            await sessions.hold_epoch(self._db)
+        if self._named:
+            await self._db.execute(_LOCK_ACCOUNTS, sorted(self._named))
+        await self._lock_devices()
+        if self._visits:
+            self.visited = await sessions.settle(self._db, self._visits, self._devices)
+        devices = self._devices.items()
+        self._acks.admit((id_, one.generation, one.revoked_ms) for id_, one in devices)
+        self._sends.claim(
+            (id_, one.account, one.sn, one.generation, one.revoked_ms) for id_, one in devices
+        )
+        await self._lock_mailboxes()
+        await self._take_acks()
+        if self._telling is not None:
+            await self._tell(self._telling)
+        self.acknowledged = self._acks.answer(self._telling)
+        if self._sends.senders:
+            await self._check_sends()
+        await self._write()
+
+    # --- lock -------------------------------------------------------------------------------------
+
+    async def _lock_devices(self) -> None:
+        wanted: set[bytes] = {visit.device for visit, _ in self._visits}
+        wanted.update(self._acks.devices, self._sends.senders, self._receipts, self._also)
+        for id_, *rest in await self._db.fetch(_LOCK_DEVICES, sorted(wanted)):
+            self._devices[id_] = Device(*rest)
+
+    async def _lock_mailboxes(self) -> None:
+        wanted = {device for device, _ in self._acks.acked}
+        wanted.update(self._sends.recipients)
+        if wanted:
+            for device, *rest in await self._db.fetch(_LOCK_MAILBOXES, sorted(wanted)):
+                self._mailboxes[device] = _Mailbox(*rest)
+
+    # --- acknowledgements -------------------------------------------------------------------------
+
+    async def _take_acks(self) -> None:
+        for id_, tick in self._acks.ticks:
+            device = self._devices[id_]
+            if tick > device.tick_acked:
+                device.tick_acked, device.changed = tick, True
+        nacked = await self._read(_READ_NACKED, self._acks.nacked)
+        gone = await self._read(_DELETE_ACKED, self._acks.acked)
+        self._telling = self._acks.take(nacked, gone)
+        for id_, position, digest, rows, freed in self._acks.mailboxes:
+            box = self._mailboxes[id_]
+            box.acked, box.acked_digest, box.changed = position, digest, True
+            box.waiting -= rows
+            box.bytes -= freed
+
+    async def _tell(self, telling: Telling) -> None:
+        await self._lock_late({sender for sender, _ in telling.wanted})
+        telling.apply(await self._read(_READ_SENDS, telling.wanted))
+        telling.number((id_, self._devices[id_].tick) for id_ in telling.senders)
+        for id_, tick in telling.ticks:
+            device = self._devices[id_]
+            device.tick, device.changed = tick, True
+
+    async def _lock_late(self, senders: set[bytes]) -> None:
+        """Lock senders whom no receipt named: out of their turn, so without waiting for them."""
+        late = sorted(senders - self._devices.keys() - set(self._also))
+        if not late:
+            return
+        await self._db.execute("SAVEPOINT late")
+        try:
+            for id_, *rest in await self._db.fetch(f"{_LOCK_DEVICES} SKIP LOCKED", late):
+                self._devices[id_] = Device(*rest)
+            missing = [id_ for id_ in late if id_ not in self._devices]
+        finally:
+            await self._db.execute("RELEASE late")
+        if missing:
+            # Held by another node, or gone for good: the next time they are locked in their turn.
+            raise Unlocked(missing)
+
+    # --- sends ------------------------------------------------------------------------------------
+
+    async def _check_sends(self) -> None:
+        sends = self._sends
+        accounts: dict[str, tuple[Any, ...]] = {}
+        devices: list[tuple[bytes, str, int]] = []
+        for address, *account, device, seen in await self._db.fetch(_READ_ACCOUNTS, sends.accounts):
+            accounts[address] = (address, *account)
+            if device is not None:
+                held = self._devices.get(device)
+                devices.append((device, address, seen if held is None else held.seen_ms))
+        wrapped = set(sends.recipients)
+        if any(id_ in wrapped and id_ not in self._mailboxes for id_, _, _ in devices):
+            raise Unlocked  # a device that was added between the locks and this look
+        sends.see(
+            accounts.values(),
+            devices,
+            (
+                (id_, box.head, box.digest, box.waiting, box.bytes)
+                for id_, box in self._mailboxes.items()
+                if id_ in wrapped
+            ),
+        )
+        earlier = await self._read(_READ_EARLIER, sends.earlier)
+        self.settled = sends.decide(earlier, await self._read(_READ_ENDS, sends.ends))
+        for id_, sn in sends.numbers:
+            device = self._devices[id_]
+            device.sn, device.changed = sn, True
+        for id_, head, digest, waiting, size in sends.mailboxes:
+            box = self._mailboxes[id_]
+            box.head, box.digest, box.waiting, box.bytes = head, digest, waiting, size
+            box.changed = True
+
+    # --- write ------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        await self._put(
+            _WRITE_DEVICES,
+            [
+                (id_, one.sn, one.tick, one.tick_acked)
+                for id_, one in self._devices.items()
+                if one.changed
+            ],
+        )
+        await self._put(
+            _WRITE_MAILBOXES,
+            [
+                (id_, b.head, b.digest, b.acked, b.acked_digest, b.waiting, b.bytes)
+                for id_, b in self._mailboxes.items()
+                if b.changed
+            ],
+        )
+        if self._telling is not None:
+            await self._put(_WRITE_TOLD, self._telling.sends)
+        await self._put(_WRITE_ENVELOPES, self._sends.envelopes)
+        await self._put(_WRITE_GAPS, self._sends.gaps)
+        await self._put(_WRITE_RESULTS, self._sends.results)
+
+    async def _read(self, statement: str, keys: Sequence[tuple[Any, ...]]) -> list[Any]:
+        return await self._db.fetch(statement, *zip(*keys, strict=True)) if keys else []
+
+    async def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            await self._db.execute(statement, *zip(*rows, strict=True))
