@@ -1,0 +1,97 @@
+"""The line of nodes that share a Redis or Valkey: one channel, PUBLISH and SUBSCRIBE."""
+
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+)
+
+from miss_server.doorbell.line import LineDown, LineRefused
+
+ANSWER_MAX = 2.0
+"""Seconds for an answer; Redis gives one in less than a millisecond."""
+CHANNEL = "miss:{domain}:doorbell"
+
+
+def open_client(url: str, *, answer_max: float = ANSWER_MAX, **options: Any) -> Redis:
+    """A client that tries once and waits briefly: when to try again is its user's business."""
+    return Redis.from_url(
+        url,
+        socket_timeout=answer_max,
+        socket_connect_timeout=answer_max,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        **options,
+    )
+
+
+class RedisLine:
+    """Connects to `url` (`redis://`, `rediss://`, `unix://`) for the service of `domain`."""
+
+    kind = "redis"
+    payload_max = 64 * 1024
+
+    def __init__(self, url: str, domain: str) -> None:
+        self._url = url
+        self._channel = CHANNEL.format(domain=domain).encode()
+        self._client: Redis | None = None
+        self._heard: PubSub | None = None
+
+    async def open(self) -> None:
+        self._client = client = open_client(self._url)
+        self._heard = heard = client.pubsub()
+        try:
+            await heard.subscribe(self._channel)
+            # Heard from here on: the confirmation stands before anything that is said.
+            await heard.get_message(timeout=ANSWER_MAX)
+        except (RedisError, OSError) as error:
+            self._explain(error)
+
+    async def say(self, payload: bytes) -> None:
+        assert self._client is not None  # noqa: S101  # opened before
+        try:
+            await self._client.publish(self._channel, payload)
+        except (RedisError, OSError) as error:
+            self._explain(error)
+
+    async def hear(self) -> bytes:
+        assert self._heard is not None  # noqa: S101  # opened before
+        try:
+            async for message in self._heard.listen():
+                if message["type"] == "message":
+                    payload: bytes = message["data"]
+                    return payload
+        except (RedisError, OSError) as error:
+            self._explain(error)
+        raise LineDown("Redis ended the subscription")
+
+    async def close(self) -> None:
+        client, heard = self._client, self._heard
+        self._client = self._heard = None
+        with suppress(RedisError, OSError, TimeoutError):
+            if heard is not None:
+                await heard.aclose()  # type: ignore[no-untyped-call]  # the library's
+        with suppress(RedisError, OSError, TimeoutError):
+            if client is not None:
+                await client.aclose()
+
+    def _explain(self, error: Exception) -> NoReturn:
+        if isinstance(error, AuthenticationError | AuthorizationError):
+            raise LineRefused(
+                f"Redis refuses us ({error}): set its password in MISS_REDIS,"
+                " as redis://:PASSWORD@HOST:6379/0"
+            ) from error
+        if isinstance(error, NoPermissionError):
+            raise LineRefused(
+                f"Redis refuses us ({error}): let its user use the channel"
+                f" {self._channel.decode()} and PUBLISH, SUBSCRIBE"
+            ) from error
+        raise LineDown(f"Redis does not answer: {error}") from error
