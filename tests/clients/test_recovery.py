@@ -2,11 +2,9 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -144,13 +142,13 @@ async def test_a_count_that_was_agreed_and_lost_again_is_noticed(
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     for device in (gp, nurse):
         await device.fetch_once()
-    first = await machine(world)
+    first = await world.server.snapshot()
     await nurse.send([gp.account], "lu")
     await nurse.fetch_once()
     assert await gp.fetch_once() == 1
-    await put_machine_back(world, first)
+    await world.server.put_back(*first)
     await gp.fetch_once()  # begins the one epoch that its digest may begin in a day
-    second = await machine(world)
+    second = await world.server.snapshot()
     await nurse.fetch_once()
     assert await gp.fetch_once() == 1
     counted = gp.vault.cursor.sn
@@ -158,7 +156,7 @@ async def test_a_count_that_was_agreed_and_lost_again_is_noticed(
     await gp.outbox.encrypt()
     declared = gp.vault.cursor.sn
     assert declared > counted >= gp.vault.cursor.settled
-    await put_machine_back(world, second)
+    await world.server.put_back(*second)
 
     async def die() -> None:
         raise ConnectionError
@@ -168,7 +166,7 @@ async def test_a_count_that_was_agreed_and_lost_again_is_noticed(
         with pytest.raises(ConnectionError):
             await gp.fetch_once()
     assert gp.vault.cursor.settled == declared
-    await put_machine_back(world, second)
+    await world.server.put_back(*second)
     async with gp, nurse:
         await gp.wait_for_state(id, "delivered")
         await nurse.drained()
@@ -189,29 +187,6 @@ async def test_a_restored_server_learns_again_what_was_read(world: World) -> Non
     await world.server.put_back(backup)
     async with gp, nurse:
         assert (await gp.wait_for_state(id, "read")).state == "read"
-
-
-async def machine(world: World) -> tuple[bytes, bytes]:
-    """The server's disk: its database, and the witness beside it."""
-    await world.server.stop()
-    with closing(sqlite3.connect(world.server.database)) as database:
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    disk = world.server.database.read_bytes(), witness_of(world).read_bytes()
-    await world.server.start()
-    return disk
-
-
-async def put_machine_back(world: World, disk: tuple[bytes, bytes]) -> None:
-    """Put both back, so that nothing on the machine shows it."""
-    await world.server.stop()
-    witness_of(world).write_bytes(disk[1])
-    await world.server.put_back(disk[0])
-
-
-def witness_of(world: World) -> Path:
-    """Where the server keeps how far its database had come."""
-    database = world.server.database
-    return database.with_name(f"{database.name}.witness")
 
 
 async def test_receipts_that_do_not_verify_are_not_shown(world: World) -> None:

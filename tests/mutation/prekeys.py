@@ -37,7 +37,13 @@ def one_time_prekeys_survive_an_epoch(stack: ExitStack) -> None:
     def change(
         connection: Connection, now_ms: int, *, after: int, witness: str = witnessed.ALONE
     ) -> bytes:
-        kept = connection.execute(select(schema.prekeys)).mappings().all()
+        kept = (
+            connection.execute(
+                select(schema.prekeys).where(schema.prekeys.c.last_resort.is_(False))
+            )
+            .mappings()
+            .all()
+        )
         epoch = real(connection, now_ms, after=after, witness=witness)
         if kept:
             connection.execute(insert(schema.prekeys), [dict(row) for row in kept])

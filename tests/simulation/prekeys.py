@@ -21,7 +21,7 @@ class Keeping(Device):
     """What `miss_client.upkeep` does for prekeys: saved, uploaded, uploaded again, made anew."""
 
     def _refill(self, left: int, *, restored: bool) -> None:
-        """A welcome told how many are left. After a restore all of them are void."""
+        """A welcome told how many are left. After a restore none is."""
         disk = self.disk
         if restored:
             disk.upload, disk.latest, disk.last_resort_owed = None, None, True

@@ -115,6 +115,11 @@ class ServerProcess:
             ended.cancel()
 
     @property
+    def witness(self) -> Path:
+        """The file in which it keeps how far its database had come."""
+        return self.database.with_name(f"{self.database.name}.witness")
+
+    @property
     def socket_url(self) -> str:
         """The URL of the WebSocket."""
         return "ws" + self.url.removeprefix("http") + "/v1/ws"
@@ -146,12 +151,31 @@ class ServerProcess:
         await self.start()
         return copy.read_bytes()
 
-    async def put_back(self, backup: bytes) -> None:
-        """Stop it, put a backup in the database's place, start."""
+    async def snapshot(self) -> tuple[bytes, bytes]:
+        """Stop it, copy its disk as a virtual machine's snapshot does, start.
+
+        Returns (database, witness), for `put_back`.
+        """
+        await self.stop()
+        with closing(sqlite3.connect(self.database)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        copy = self.database.read_bytes(), self.witness.read_bytes()
+        await self.start()
+        return copy
+
+    async def put_back(self, database: bytes, witness: bytes | None = None) -> None:
+        """Stop it unless it has ended, put an older database in the place of its own, start.
+
+        Args:
+            witness: put back with it, so that nothing on the machine shows what happened. Without,
+                the witness stays and tells the server as it starts: a restore as the manual has it.
+        """
         await self.stop()
         for file in self.database.parent.glob(f"{self.database.name}-*"):
             file.unlink()
-        self.database.write_bytes(backup)
+        self.database.write_bytes(database)
+        if witness is not None:
+            self.witness.write_bytes(witness)
         await self.start()
 
     def code_for(self, person: str) -> str:

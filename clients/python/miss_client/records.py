@@ -44,7 +44,8 @@ class Cursor(Struct):
     `sn` is the highest serial number ever put on a send, `order` the highest place ever given to
     something that the user sent. `settled` is the highest number whose answer was saved, or
     from which a restored server agreed to count on: one that counts fewer has lost that.
-    `last_resort_owed` is set by a restore, which voids all prekeys, until the server has a new one.
+    `last_resort_owed` is set by a restore, which may bring back one that this device has forgotten,
+    until the server has a new one.
     """
 
     position: int = 0

@@ -96,15 +96,15 @@ async def test_a_copy_of_the_same_life_hands_nothing_out_again(path: Path) -> No
     put_back(path, backup)
     async with life(path, restored=True) as store:
         assert await store.epoch() != before
-        assert await store.claim_prekeys([device], now_ms=NOW) == {}
+        assert (await claim(store, device)).last_resort
         account = await store.find(person.account)
         assert account is not None
         assert account.roster_version == 1
     async with life(path) as store:  # told once
-        assert await store.claim_prekeys([device], now_ms=NOW) == {}
+        assert (await claim(store, device)).last_resort
     put_back(path, backup)
     async with life(path, restored=True) as store:
-        assert await store.claim_prekeys([device], now_ms=NOW) == {}
+        assert (await claim(store, device)).last_resort
 
 
 async def test_a_copy_of_an_earlier_life_is_noticed_though_nothing_was_handed_out(
@@ -137,7 +137,7 @@ async def test_a_copy_since_which_nothing_was_handed_out_goes_on(path: Path) -> 
         assert (await claim(store, device)).last_resort
     put_back(path, backup)
     async with life(path, restored=True) as store:
-        assert await store.claim_prekeys([device], now_ms=NOW) == {}
+        assert (await claim(store, device)).last_resort
     assert not first.last_resort
 
 
@@ -210,7 +210,7 @@ async def test_a_device_that_has_not_heard_of_the_epoch_cannot_bring_keys_back(p
         with pytest.raises(Refused) as refused:
             await store.add_prekeys(doctor.id, lost, now_ms=NOW)
         assert refused.value.code is Code.PREKEYS_STALE
-        assert await store.claim_prekeys([doctor.id], now_ms=NOW) == {}
+        assert (await claim(store, doctor.id)).last_resort
         phone = Phone(store, doctor.certificate, doctor.person)
         assert (await phone.connect()).restored_since == LATER
         # Nor by a request that was on its way while it was told.

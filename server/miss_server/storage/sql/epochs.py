@@ -19,7 +19,7 @@ _TOLD = "epoch told by "
 
 _HOLD = select(func.pg_advisory_xact_lock_shared(LOCK))
 _TAKE = select(func.pg_advisory_xact_lock(LOCK))
-_VOID = delete(prekeys)
+_VOID = delete(prekeys).where(prekeys.c.last_resort.is_(False))
 _UNCONFIRM = update(accounts).where(accounts.c.genesis.is_not(None)).values(confirmed=False)
 
 
@@ -50,7 +50,9 @@ def change(
     number above `after`. `take` it first, and compare again.
 
     One-time prekeys are voided, because some of them may have been handed out in the lost time
-    (invariant I11), and every account waits until one of its devices confirms its roster.
+    (invariant I11), and every account waits until one of its devices confirms its roster. Last
+    resorts stay: they go to many anyhow, and without them a device that is away, a tablet in a
+    drawer, would keep everybody without a session from writing to its account.
     """
     epoch = epoch_ids.make(settings.secret(connection), after + 1)
     settings.put(connection, "epoch", epoch)
