@@ -5,6 +5,7 @@ them. Three are of the model device, because what they break is the client's dut
 """
 
 import dataclasses
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -47,11 +48,15 @@ from tests.simulation.phone import Dies, Phone
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A mistake, the seeds that must find it, and how what they say begins."""
+    """A mistake, the seeds that must find it, and the words with which what they say begins."""
 
     put_in: Callable[[ExitStack], None]
     killed_by: tuple[int, ...]
     invariants: tuple[str, ...]
+
+    def is_told_by(self, text: str) -> bool:
+        """Whether a text begins with one of `invariants`, as whole words: I14 is not I1."""
+        return any(re.match(rf"{re.escape(words)}\b", text) for words in self.invariants)
 
     @property
     def name(self) -> str:
@@ -373,8 +378,8 @@ def copies_not_recognised(stack: ExitStack) -> None:
 
 
 ALL = (
-    Fault(sent_before_commit, (0, 1), ("I1 ",)),
-    Fault(failed_commit_called_done, (1, 9), ("I1 ", "I11")),
+    Fault(sent_before_commit, (0, 1), ("I1",)),
+    Fault(failed_commit_called_done, (1, 9), ("I1", "I11")),
     Fault(stale_roster_check, (0, 3), ("C1",)),
     Fault(delete_on_send, (0, 1), ("I2",)),
     Fault(no_sweep, (1, 3), ("I8",)),
