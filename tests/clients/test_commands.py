@@ -140,7 +140,7 @@ async def test_devices_and_contacts(world: World, miss: Miss) -> None:
     exit_code, said = await miss("gp", "devices", "approve", "AAAA-AAAA-AAAA-AAAA")
     assert (exit_code, "no_match" in said) == (1, True)
     exit_code, said = await miss("gp", "devices", "approve", "nonsense")
-    assert (exit_code, "malformed" in said) == (1, True)
+    assert (exit_code, "sixteen letters" in said) == (1, True)
     exit_code, said = await miss("gp", "devices", "approve", pending.code.lower())
     assert (exit_code, said.strip()) == (0, "Approved: tab")
     shown, _ = await joining.communicate()

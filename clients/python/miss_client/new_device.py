@@ -68,7 +68,16 @@ class JoiningAccount:
         return self._joining.approval_code
 
     async def approved(self) -> Client:
-        """Wait for the approval; then this is a client like any other."""
+        """Wait for the approval; then this is a client like any other.
+
+        Once only: after `Unreachable` this object is closed. Repeat `join_account` with the same
+        store, which goes on where it was, and await `approved` of what it returns.
+
+        Raises:
+            Unreachable: the server is away. Nothing is lost.
+            RefusedByServer: the invitation ended; begin anew with another, and a new store.
+            ServerError: rosters that do not hold, or of another account than the invitation's.
+        """
         try:
             await self._joining.approved()
         finally:

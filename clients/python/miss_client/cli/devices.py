@@ -7,6 +7,8 @@ import typer
 from miss_client.cli.common import StoreOption, clean, out, show_code, stop, with_client
 from miss_client.client import Client
 from miss_client.words import tr
+from miss_protocol.errors import Malformed
+from miss_protocol.identity import link
 from miss_protocol.ids import DeviceId
 
 app = typer.Typer(
@@ -94,7 +96,18 @@ def approve(
     """Approve a device."""
 
     async def work(client: Client) -> None:
-        entry = await client.approve_device(code)
+        try:
+            wanted = link.read_code(code)
+        except Malformed:
+            stop(
+                tr(
+                    "This is not an approval code. The new device shows sixteen letters and digits, "
+                    "like ABCD-EFGH-IJKL-MNOP: type them all.",
+                    "Ce n'est pas un code d'approbation. Le nouvel appareil affiche seize lettres et "
+                    "chiffres, comme ABCD-EFGH-IJKL-MNOP : saisissez-les tous.",
+                )
+            )
+        entry = await client.approve_device(wanted)
         out.print(tr("Approved: ", "Approuvé : ") + clean(entry.name))
 
     with_client(store, work)
