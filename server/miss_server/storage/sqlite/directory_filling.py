@@ -67,6 +67,9 @@ def filling(
 ) -> "Iterator[SqliteDirectoryFilling]":
     """Open the one import of a database; the lock ends with the process that holds it.
 
+    The lock's file stays, empty: were it deleted, a process that had opened it just before would
+    hold a lock on a file without a name, while the next one locks a new file beside it.
+
     Raises:
         DirectoryBusy: another one is running.
     """
