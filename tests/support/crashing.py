@@ -30,6 +30,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,12 +46,10 @@ from miss_server.storage.accounts import Accounts
 from miss_server.storage.messages import Messages
 from miss_server.storage.sqlite.directory_filling import SqliteDirectoryFilling
 from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Testimony, Witness
 from tests.support.points import Points, end, name_of_call, ops_of
 
-READS = {"device", "fetch", "heads", "epoch", "find", "listing", "links", "rosters"}
-READS |= {"account_of_code", "account_of_invitation", "count_prekeys"}
-"""The methods of the store that commit nothing."""
 DELIVERIES = frozenset({"deliver", "gap", "status"})
 DISK_S = 0.05
 """What a slow disk takes for a commit before the process ends in it: an answer that does not wait
@@ -148,12 +147,20 @@ def wrap_driver(points: Points, operations: Operations) -> None:
 
 
 def wrap_store(operations: Operations) -> None:
-    """The methods of the storage interfaces name what a commit is about."""
+    """The methods of the storage interfaces name what a commit is about: each that hands something
+    to the writer, which tells those that write from those that read."""
     for interface in (Messages, Accounts):
         for name in vars(interface):
             real = getattr(SqliteStore, name, None)
-            if name not in READS and inspect.isfunction(real) and not name.startswith("_"):
-                setattr(SqliteStore, name, _named(name, real, operations))
+            if inspect.isfunction(real) and not name.startswith("_"):
+                setattr(SqliteStore, name, _named(name, real))
+    hand_in = Writer._hand_in
+
+    def handing_in(self: Writer, *arguments: Any) -> asyncio.Future[Any]:
+        operations.asked(_method.get())
+        return hand_in(self, *arguments)
+
+    Writer._hand_in = handing_in  # type: ignore[assignment, method-assign]  # what this module is for
     for name in ("fill", "publish", "tidy"):
         filling = getattr(SqliteDirectoryFilling, name)
 
@@ -164,15 +171,28 @@ def wrap_store(operations: Operations) -> None:
         setattr(SqliteDirectoryFilling, name, work)
 
 
-def _named(
-    name: str, real: Callable[..., Awaitable[Any]], operations: Operations
-) -> Callable[..., Awaitable[Any]]:
-    @functools.wraps(real)
-    def call(*arguments: Any, **options: Any) -> Awaitable[Any]:
-        operations.asked(name)
-        return real(*arguments, **options)
+_method = ContextVar("_method", default="other")
+"""The store's method that runs."""
 
-    return call
+
+def _named(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(real)
+    async def wait(*arguments: Any, **options: Any) -> Any:
+        token = _method.set(name)
+        try:
+            return await real(*arguments, **options)
+        finally:
+            _method.reset(token)
+
+    @functools.wraps(real)
+    def call(*arguments: Any, **options: Any) -> Any:
+        token = _method.set(name)
+        try:
+            return real(*arguments, **options)
+        finally:
+            _method.reset(token)
+
+    return wait if inspect.iscoroutinefunction(real) else call
 
 
 def wrap_doorbell(points: Points) -> None:
