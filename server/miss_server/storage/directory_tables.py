@@ -5,7 +5,8 @@ tables, nothing changes the schema under a running server (no statement is prepa
 virtual table renamed), a reader sees the change at the start of its next transaction, the same
 works on every engine, and an import that died half-way left rows that the next one deletes.
 
-SQLite's full-text tables beside them are in `sqlite/directory_filling.py`.
+The words by which entries are found are each engine's own: `sqlite/directory_filling.py` and
+`postgres/directory_filling.py`.
 """
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
@@ -36,7 +37,13 @@ def _slot(number: int) -> Table:
         f"directory_entries_{number}",
         metadata,
         Column("id", Integer, primary_key=True, autoincrement=False, comment="in order of names"),
-        Column("person", String, nullable=False, unique=True),
+        # Sorted as Python sorts, whatever the database's language: imports compare side by side.
+        Column(
+            "person",
+            String().with_variant(String(collation="C"), "postgresql"),
+            nullable=False,
+            unique=True,
+        ),
         Column("name_key", String, nullable=False, index=True),
         Column("digest", LargeBinary(16), nullable=False),
         Column("entry", LargeBinary, nullable=False, comment="an Entry in JSON"),
