@@ -5,6 +5,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -31,6 +32,7 @@ from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
 from miss_server.listening import listen, server_of
 from miss_server.operating import pulse
+from miss_server.operating.edge_watching import CertificateWatch, RoomWatch
 from miss_server.operating.figures import FiguresKept
 from miss_server.operating.health import Health
 from miss_server.operating.metrics import Metrics
@@ -51,6 +53,8 @@ from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 
+log = structlog.get_logger()
+
 
 def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     """The application over an open store."""
@@ -59,6 +63,10 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     doorbell.listen(sweep.hear)
     keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
     figures = FiguresKept(SqliteOverview(store.path), clock)
+    admission, certificate = admission_of(settings), certificate_of(settings, clock)
+    connections = admission.limits.connections
+    if connections < settings.max_connections:
+        log.warning("fewer connections than by default: open files", connections=connections)
     health = Health(
         clock,
         [
@@ -67,6 +75,8 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
             DoorbellWatch(doorbell),
             DiskWatch(store.path.parent),
             DirectoryWatch(figures, clock),
+            RoomWatch(admission),
+            *([CertificateWatch(certificate, clock)] if certificate is not None else []),
         ],
     )
     services = Services(
@@ -82,8 +92,8 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
         throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
         clock=clock,
-        admission=admission_of(settings),
-        certificate=certificate_of(settings, clock),
+        admission=admission,
+        certificate=certificate,
     )
     metrics = Metrics(
         clock=clock,
@@ -172,6 +182,7 @@ def serve(settings: Settings) -> None:
     """
     clock = SystemClock()
     load_charter(settings)
+    # What cannot work must show before the database is touched.
     admission_of(settings)
     certificate_of(settings, clock)
     settings.database.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
-"""The server's settings: from the command line, else MISS_* variables, else the defaults here."""
+"""The server's settings: from the command line, else MISS_* variables, else the file of such lines
+that MISS_SETTINGS names, else the files in the folder MISS_SECRETS, else the defaults here."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
     proxy_headers: ProxyHeaders = Field(
         "x-forwarded", description="what they tell it by: x-forwarded (-for, -proto) or forwarded"
     )
-    max_connections: int = Field(20_000, ge=1, description="connections of this process, in all")
+    max_connections: int = Field(16_384, ge=1, description="connections of this process, in all")
     max_strangers: int = Field(
         4_096, ge=1, description="of those, how many that have not logged in (yet)"
     )

@@ -13,6 +13,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
+from miss_server.cli.sources import SourceError, sources, unknown
 from miss_server.config import Settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.messages import NotDurable
@@ -55,8 +56,14 @@ def fail(text: str, *, hint: str = "", status: int = EXIT_REFUSED) -> NoReturn:
 
 def settings(**given: Any) -> Settings:
     """The settings, with what the command line gave before everything else."""
+    named = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**named, **sources())
+    except SourceError as error:
+        fail(
+            tr(f"settings cannot be read: {error}", f"réglages illisibles : {error}"),
+            status=EXIT_USAGE,
+        )
     except (ValidationError, SettingsError) as error:
         lines = [str(error)]
         if isinstance(error, ValidationError):
@@ -68,6 +75,20 @@ def settings(**given: Any) -> Settings:
             tr("a setting is wrong: ", "un réglage est incorrect : ") + "; ".join(lines),
             hint=tr(
                 "See `miss-server config check --help`.", "Voir `miss-server config check --help`."
+            ),
+            status=EXIT_USAGE,
+        )
+
+
+def refuse_unknown_settings() -> None:
+    """End if a variable is no setting: it would be ignored, and a default taken in silence."""
+    for name, meant in unknown():
+        fail(
+            tr(f"{name} is no setting", f"{name} n'est pas un réglage")
+            + (tr(f"; {meant} is", f" ; {meant} en est un") if meant else ""),
+            hint=tr(
+                "Correct or unset it; `miss-server config check` shows all there are.",
+                "Corrigez ou supprimez-la ; `miss-server config check` les montre tous.",
             ),
             status=EXIT_USAGE,
         )

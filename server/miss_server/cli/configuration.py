@@ -1,17 +1,13 @@
 """`miss-server config`."""
 
-import os
 import sys
-from difflib import get_close_matches
 
 import typer
 
 from miss_server.charter import load_charter
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.sources import unknown
 from miss_server.words import tr
-
-ALIKE = 0.88
-"""Two letters swapped, or one wrong: nearer than any variable of another program of ours."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,14 +39,9 @@ def check(database: DatabaseOption = None, domain: DomainOption = None) -> None:
         )
     for name, field in type(chosen).model_fields.items():
         typer.echo(f"MISS_{name.upper()}={getattr(chosen, name)}    # {field.description}")
-    known = {f"MISS_{name.upper()}" for name in type(chosen).model_fields}
-    for name in sorted(os.environ.keys() - known):
-        # A mistyped name is ignored by everything else, and its default taken in silence.
-        close = get_close_matches(name, known, 1, ALIKE)
-        if close:
-            sys.stderr.write(
-                tr(
-                    f"miss-server: {name} is no setting; {close[0]} is\n",
-                    f"miss-server : {name} n'est pas un réglage ; {close[0]} en est un\n",
-                )
-            )
+    for name, meant in unknown():
+        # `serve` would not start with it.
+        sys.stderr.write(
+            tr(f"miss-server: {name} is no setting", f"miss-server : {name} n'est pas un réglage")
+            + (tr(f"; {meant} is\n", f" ; {meant} en est un\n") if meant else "\n")
+        )

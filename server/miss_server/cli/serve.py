@@ -7,7 +7,13 @@ import typer
 
 from miss_server import observe
 from miss_server.app import serve as run_server
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import (
+    DatabaseOption,
+    DomainOption,
+    fail,
+    refuse_unknown_settings,
+    settings,
+)
 from miss_server.edge.certificate import CertificateError
 from miss_server.edge.open_files import TooFewFilesError
 from miss_server.listening import ListenError
@@ -60,6 +66,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server."""
+    refuse_unknown_settings()
     chosen = settings(
         database=database,
         domain=domain,

@@ -68,7 +68,7 @@ class Admission:
     """Counts the connections of this node. All times are seconds of one clock that only goes on."""
 
     def __init__(self, limits: Limits, proxies: TrustedProxies) -> None:
-        self._limits = limits
+        self.limits = limits
         self.proxies = proxies
         self.connections = 0
         self.turned_away = 0
@@ -99,7 +99,7 @@ class Admission:
         Call `leave` when it is over. A proxy's is counted in all only: call `pass_on` when it told
         whom it stands for.
         """
-        if self.connections >= self._limits.connections and not self._make_room():
+        if self.connections >= self.limits.connections and not self._make_room():
             self.turned_away += 1
             return TurnedAway(Code.BUSY, BUSY_RETRY)
         if peer in self.proxies:
@@ -130,7 +130,7 @@ class Admission:
         if visitor.address is not None:
             self._no_stranger(visitor)
             if visitor.address in self._full_again:
-                self._full_again[visitor.address] -= 1 / self._limits.rate
+                self._full_again[visitor.address] -= 1 / self.limits.rate
         visitor.known = True
 
     def leave(self, visitor: Visitor) -> None:
@@ -166,10 +166,10 @@ class Admission:
         if wait > 0:
             self.turned_away += 1
             return TurnedAway(Code.RATE_LIMITED, wait)
-        if self._held.get(address, 0) >= self._limits.per_address:
+        if self._held.get(address, 0) >= self.limits.per_address:
             self.turned_away += 1
             return TurnedAway(Code.BUSY, BUSY_RETRY)
-        if self._stranger_count >= self._limits.strangers:
+        if self._stranger_count >= self.limits.strangers:
             self._make_room()
         visitor = known or Visitor(address, push_out)
         visitor.address = address
@@ -182,7 +182,7 @@ class Admission:
 
     def _too_fast(self, address: str, now: float) -> float:
         """Seconds until the address may come again; 0 and counted if it may now."""
-        step, burst = 1 / self._limits.rate, self._limits.burst / self._limits.rate
+        step, burst = 1 / self.limits.rate, self.limits.burst / self.limits.rate
         full = max(self._full_again.get(address, 0.0), now)
         if full - now > burst - step:
             return full - now - burst + step

@@ -157,6 +157,10 @@ async def test_calls_and_sockets_over_tls_and_a_renewal_under_them(files: Files)
         server.process.send_signal(1)
         await until(lambda: "new certificate not used" in server.log_text())
         assert served(server) == after
+        await until(lambda: "part='certificate'" in server.log_text())
+        parts = (await open_call(server, "GET", "/health/ready")).json()["parts"]
+        assert "the old one stays" in str(parts)
+        assert str(files.folder) not in str(parts)
         await line.settle(gp.send(nurse.person))
         async with gp.online() as again:
             await again.ping()

@@ -1,0 +1,126 @@
+"""What cannot work stops the server at its start, in one line that says what to change."""
+
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.server.cli.test_commands import run
+from tests.support.server import ServerProcess, environment
+from tests.support.wire import open_call
+
+
+def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
+    """The start failed with one line and a hint."""
+    assert done.returncode in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) <= 2, done.stderr
+    for each in said:
+        assert each in done.stderr
+
+
+def serve(
+    tmp_path: Path, *words: str, settings: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    database = ("--database", str(tmp_path / "miss.sqlite"))
+    return run("serve", "--port", "0", *database, *words, settings=settings)
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = str(other.getsockname()[1])
+        refused(serve(tmp_path, "--port", port), f"127.0.0.1 {port}", "in use", "--port")
+
+
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    refused(serve(tmp_path, "--host", "192.0.2.1"), "192.0.2.1", "--host")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "data" / "miss.sqlite"
+    refused(run("serve", "--port", "0", "--database", str(path)), "Not a directory")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("MISS_PROT", "MISS_PORT"), ("MISS_DATABASE_URL", "MISS_DATABASE"), ("MISS_XYZZY", None)],
+)
+def test_a_variable_that_is_no_setting(tmp_path: Path, name: str, meant: str | None) -> None:
+    done = serve(tmp_path, settings={name: "1"})
+    refused(done, f"{name} is no setting", *([f"{meant} is"] if meant else []))
+    assert not (tmp_path / "miss.sqlite").exists()
+
+
+def test_a_variable_of_the_client_is_let_be(tmp_path: Path) -> None:
+    done = serve(tmp_path, "--host", "192.0.2.1", settings={"MISS_HOME": "/nowhere"})
+    assert "MISS_HOME" not in done.stderr
+
+
+def test_settings_from_a_file_and_secrets_from_a_folder(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "miss_charter_version").write_text("secret-1\n")
+    (secrets / "miss_port").write_text("9003")
+    file = tmp_path / "miss.conf"
+    file.write_text("# the server's settings\nMISS_PORT=9001\nMISS_DOMAIN=file.example\n")
+    places = {"MISS_SETTINGS": str(file), "MISS_SECRETS": str(secrets)}
+    shown = run("config", "check", settings=places | {"MISS_DOMAIN": "variable.example"})
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stderr == ""
+    for line in (
+        "MISS_PORT=9001 ", "MISS_DOMAIN=variable.example ", "MISS_CHARTER_VERSION=secret-1 ",
+    ):  # fmt: skip
+        assert line in shown.stdout
+    file.write_text("MISS_PROT=9001\n")
+    refused(serve(tmp_path, settings=places), "miss_prot")
+    file.write_bytes(b"\xff\xfe")
+    refused(serve(tmp_path, settings=places), str(file), "not UTF-8")
+    file.unlink()
+    refused(serve(tmp_path, settings=places), str(file), "No such file")
+    refused(serve(tmp_path, settings={"MISS_SECRETS": str(file)}), str(file), "not a folder")
+
+
+def limited(files: int, *words: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run with a hard limit of open files."""
+    return subprocess.run(
+        ["sh", "-c", f'ulimit -n {files}; exec "$@"', "-", sys.executable, "-m", "miss_server"]
+        + list(words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment() | settings,
+    )
+
+
+def test_too_few_open_files_for_what_was_asked(tmp_path: Path) -> None:
+    words = ("serve", "--port", "0", "--database", str(tmp_path / "miss.sqlite"))
+    done = limited(300, *words, settings={"MISS_MAX_CONNECTIONS": "1000"})
+    refused(done, "300 open files are too few for 1000 connections", "LimitNOFILE")
+    done = limited(200, *words, settings={})
+    refused(done, "200 open files are too few")
+    assert not (tmp_path / "miss.sqlite").exists()
+
+
+async def test_fewer_open_files_than_by_default_lower_the_cap_and_say_so(tmp_path: Path) -> None:
+    server = ServerProcess(
+        tmp_path / "miss.sqlite",
+        tmp_path / "server.log",
+        under=("sh", "-c", 'ulimit -Sn 260; ulimit -Hn 300; exec "$@"', "-"),
+    )
+    await server.start()
+    assert "fewer connections than by default" in server.log_text()
+    assert "connections=44" in server.log_text()
+    assert (await open_call(server, "GET", "/health/live")).status_code == 200
+    assert server.process is not None
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text()
+    [line] = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert line.split()[3:5] == ["300", "300"]
+    assert await server.stop() == 0
+    assert os.path.exists(server.database)
