@@ -2,7 +2,7 @@
 
 import typer
 
-from miss_server.cli import accounts, backups, codes, configuration, directory, serve
+from miss_server.cli import accounts, backups, codes, configuration, directory, serve, size, why
 from miss_server.words import tr
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app.add_typer(configuration.app, name="config")
 app.command("serve", help=serve.HELP)(serve.serve)
 app.command("enrol-code", help=codes.HELP)(codes.enrol_code)
 app.command("accounts", help=accounts.HELP)(accounts.accounts)
+app.command("why", help=why.HELP)(why.why)
+app.command("size", help=size.HELP)(size.size)
 app.command("backup", help=backups.BACKUP_HELP)(backups.backup)
 app.command("restore", help=backups.RESTORE_HELP)(backups.restore)
 

@@ -1,0 +1,44 @@
+"""What the commands that only look share: a database that is there, opened for reading."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from typing import TypeVar
+from urllib.parse import quote
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from miss_server.cli.common import fail
+from miss_server.config import Settings
+from miss_server.storage.overview import Overview
+from miss_server.storage.sqlite.overview import SqliteOverview
+from miss_server.storage.sqlite.store import DatabaseError, check_ours
+from miss_server.words import tr
+
+T = TypeVar("T")
+
+
+def with_overview(chosen: Settings, work: Callable[[Overview], Awaitable[T]]) -> T:
+    """Run `work` over an existing database; nothing of it is changed."""
+    if not chosen.database.exists():
+        fail(
+            tr(f"there is no {chosen.database}", f"{chosen.database} n'existe pas"),
+            hint=tr(
+                "Name the server's file with --database.",
+                "Indiquez le fichier du serveur (--database).",
+            ),
+        )
+    try:
+        name = f"file:{quote(str(chosen.database))}?mode=ro"
+        with closing(sqlite3.connect(name, uri=True)) as db:
+            check_ours(chosen.database, db, chosen.domain)
+
+        async def run() -> T:
+            return await work(SqliteOverview(chosen.database))
+
+        return asyncio.run(run())
+    except DatabaseError as error:
+        fail(str(error))
+    except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+        fail(f"{chosen.database}: {getattr(error, 'orig', error)}")

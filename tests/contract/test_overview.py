@@ -1,0 +1,55 @@
+"""The contract of `Overview` and `Writing`: what an operator is told of a database."""
+
+from pathlib import Path
+
+import pytest
+
+from miss_protocol.ids import AccountAddress
+from miss_server.storage.overview import Overview, Writing
+from miss_server.storage.sqlite.overview import SqliteOverview
+from miss_server.storage.sqlite.store import SqliteStore
+from tests.support.devices import NOW
+
+DAY = 24 * 3600 * 1000
+
+
+@pytest.fixture
+def overview(store: SqliteStore) -> Overview:
+    """Of the same database."""
+    return SqliteOverview(Path(store.path))
+
+
+async def test_an_empty_database(store: SqliteStore, overview: Overview) -> None:
+    figures = await overview.figures(now_ms=NOW)
+    assert (figures.accounts, figures.devices, figures.prekeys, figures.waiting) == (0, 0, 0, 0)
+    assert (figures.deepest, figures.mailboxes, figures.full) == (0, 0, 0)
+    assert figures.oldest_ms is None
+    assert figures.directory_ms is None
+    assert figures.epoch == 1
+    assert figures.bytes > 0
+    assert await overview.trace(bytes(16), now_ms=NOW) == []
+
+
+async def test_accounts_of_a_month(store: SqliteStore, overview: Overview) -> None:
+    for number, at in enumerate((NOW - 40 * DAY, NOW - DAY, NOW)):
+        address = AccountAddress(f"{'abc'[number] * 26}@miss.example")
+        await store.create(None, "Dr Fictif", address, now_ms=at)
+    assert (await overview.figures(now_ms=NOW)).accounts == 3
+    sizes = await overview.sizes(now_ms=NOW)
+    assert (sizes.new_accounts, sizes.new_devices, sizes.messages_week) == (2, 0, 0)
+    tables = {table.name: table for table in sizes.tables}
+    assert tables["accounts"].rows == 3
+    assert {"sends", "envelopes", "mailboxes", "settings"} <= tables.keys()
+    assert sum(table.bytes for table in sizes.tables) <= sizes.total
+    assert 0 <= sizes.free <= sizes.total
+
+
+async def test_a_proof_counts_as_a_batch(store: SqliteStore) -> None:
+    writing: Writing = store
+    before = sum(writing.tally.batch_jobs.counts)
+    await writing.prove_durable(now_ms=NOW)
+    await writing.prove_durable(now_ms=NOW + 1)
+    assert sum(writing.tally.batch_jobs.counts) == before + 2
+    assert writing.tally.batch_jobs.total >= 2
+    assert sum(writing.tally.batch_seconds.counts) == sum(writing.tally.batch_wait.counts)
+    assert not writing.tally.failures.total()

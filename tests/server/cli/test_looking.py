@@ -1,0 +1,137 @@
+"""`miss-server why` and `miss-server size` beside a running server."""
+
+import base64
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from miss_protocol import frames as f
+from miss_protocol.identity.receipts import ReceiptState
+from tests.support.mailing import opaque_body
+from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.wire import enrolled, further
+
+
+def run(server: ServerProcess, *words: str, check: bool = True) -> str:
+    """What a command says."""
+    done = miss_server(*words, "--domain", DOMAIN, database=server.database, check=check)
+    return done.stdout + done.stderr
+
+
+async def test_why_follows_a_message_from_waiting_to_read(server: ServerProcess) -> None:
+    gp, nurse = await enrolled(server), await enrolled(server)
+    tablet = await further(nurse)
+    body = opaque_body()
+    async with gp.online() as writer:
+        await writer.settle(gp.send(nurse.person))
+        send = gp.send(nurse.person, body=body)
+        await writer.settle(send)
+    name = send.id.hex()
+    said = run(server, "why", name)
+    assert f"From {gp.person.account} ({gp.id.hex()[:8]}), made durable" in said
+    assert said.count("waits at position 2, 1 before it") == 2
+    assert "delivered when it connects" in said
+    assert nurse.person.account in said
+    async with nurse.online() as reader:
+        rows = await reader.deliveries(2)
+        await reader.ack(receipts=[nurse.receipt(row) for row in rows])
+        said = run(server, "why", name)
+        assert "delivered, 20" in said
+        assert "signed by the device" in said
+        assert f"({tablet.id.hex()[:8]})" in said
+        assert "waits at position 2, 1 before it" in said
+        assert "has not heard the last of this" in said
+        await reader.ack(receipts=[nurse.receipt(rows[1], ReceiptState.READ)])
+    short = base64.b64encode(send.id).decode().rstrip("=")
+    told = json.loads(run(server, "why", "--json", short))
+    states = {place["device"]: place["state"] for place in told[0]["places"]}
+    assert states == {nurse.id.hex(): "read", tablet.id.hex(): "waiting"}
+    for secret in (body, *(wrap.wrap for wrap in send.wraps)):
+        assert base64.b64encode(secret).decode()[:20] not in json.dumps(told)
+
+
+async def test_why_of_what_was_refused_or_never_came(server: ServerProcess) -> None:
+    gp = await enrolled(server)
+    async with gp.online() as writer:
+        send = gp.send(wraps=())
+        assert isinstance(await writer.settle(send), f.Refused)
+    assert "refused (no_recipients)" in run(server, "why", send.id.hex())
+    assert "no message of this id" in run(server, "why", "00" * 16, check=False)
+    for wrong in ("xyz", "00", "z" * 32):
+        assert "is no message id" in run(server, "why", wrong, check=False)
+
+
+async def test_why_of_a_message_that_expired(server: ServerProcess) -> None:
+    gp, nurse = await enrolled(server), await enrolled(server)
+    async with gp.online() as writer:
+        send = gp.send(nurse.person)
+        await writer.settle(send)
+    await server.stop()
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as db:
+        db.execute("UPDATE envelopes SET expires_ms = 1")
+    await server.start()
+    said = run(server, "why", send.id.hex())
+    assert "expired unread; the device sees a gap" in said
+    assert "signed" not in said
+    assert "has not heard the last" in said
+
+
+async def test_size_counts_what_there_is(server: ServerProcess) -> None:
+    gp, nurse = await enrolled(server), await enrolled(server)
+    async with gp.online() as writer:
+        for _ in range(5):
+            await writer.settle(gp.send(nurse.person))
+    said = run(server, "size")
+    assert "2 accounts, 2 devices (0 not seen" in said
+    assert "5 messages wait in 1 mailboxes" in said
+    assert "2 new accounts, 2 new devices" in said
+    told = json.loads(run(server, "size", "--json"))
+    tables = {table["name"]: table for table in told["sizes"]["tables"]}
+    assert tables["envelopes"]["rows"] == 5
+    assert tables["sends"]["rows"] == 5
+    assert sum(table["bytes"] for table in tables.values()) <= told["sizes"]["total"]
+    assert tables["directory_words_0"]["bytes"] > 0
+    assert told["figures"]["bytes"] == told["sizes"]["total"]
+
+
+@pytest.mark.parametrize("words", [("size",), ("why", "00" * 16)])
+def test_no_database_and_no_database_of_ours(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = miss_server(*words, database=tmp_path / "mistyped.sqlite", check=False)
+    assert done.returncode == 1
+    assert "there is no" in done.stderr
+    other = tmp_path / "other.sqlite"
+    for content in (b"SQLite format 3\0" + bytes(4096), b"notes"):
+        other.write_bytes(content)
+        done = miss_server(*words, database=other, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert other.read_bytes() == content
+
+
+def in_french(server: ServerProcess, *words: str) -> str:
+    """What a command says there."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "miss_server", *words),
+            *("--domain", DOMAIN, "--database", str(server.database)),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=environment() | {"LANG": "fr_FR.UTF-8"},
+    ).stdout
+
+
+async def test_in_french(server: ServerProcess) -> None:
+    gp, nurse = await enrolled(server), await enrolled(server)
+    async with gp.online() as writer:
+        send = gp.send(nurse.person)
+        await writer.settle(send)
+    assert "2 comptes" in in_french(server, "size")
+    assert "attend à la position 1" in in_french(server, "why", send.id.hex())
