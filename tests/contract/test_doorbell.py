@@ -13,9 +13,11 @@ from miss_server.doorbell import words
 from miss_server.doorbell.interface import Doorbell, News
 from miss_server.doorbell.line import Line
 from miss_server.doorbell.memory import MemoryDoorbell
-from miss_server.doorbell.nodes import NodeDoorbell
+from miss_server.doorbell.nodes import PAYLOADS_MAX, NodeDoorbell
+from miss_server.doorbell.postgres import PostgresLine
 from miss_server.doorbell.redis import RedisLine
 from tests.support.doorbells import now_ms, rung
+from tests.support.postgres import postgres_server
 from tests.support.redis import redis_server
 
 DOMAIN = "miss.example"
@@ -36,7 +38,15 @@ async def over_redis() -> AsyncIterator[Exchange]:
         yield lambda domain: RedisLine(server.url, domain)
 
 
-EXCHANGES = {"redis": over_redis}
+@asynccontextmanager
+async def over_postgres() -> AsyncIterator[Exchange]:
+    """A database of the test's own."""
+    async with postgres_server() as server:
+        database = await server.new_database()
+        yield lambda domain: PostgresLine(server.dsn(database), domain)
+
+
+EXCHANGES = {"redis": over_redis, "postgres": over_postgres}
 
 
 @pytest.fixture(params=list(EXCHANGES))
@@ -126,23 +136,25 @@ async def test_what_is_announced_together_goes_out_together(exchange: Exchange) 
 async def test_a_word_too_long_for_the_line_is_said_in_pieces(exchange: Exchange) -> None:
     a, b = (NodeDoorbell(exchange(DOMAIN), now_ms) for _ in range(2))
     async with rung(a, b) as [_, ear]:
-        devices, begun = new_devices(20_000), new_devices(5_000)
+        count = 3 * exchange(DOMAIN).payload_max // words.SESSION_BYTES
+        devices, begun = new_devices(count), new_devices(count)
         a.ring(devices)
         for device in begun:
             a.began(device, 2**62)
-        await ear.until(lambda ear: len(ear.devices) == 20_000 and len(ear.sessions) == 5_000)
+        await ear.until(lambda ear: len(ear.devices) == len(ear.sessions) == count)
         assert ear.devices == set(devices)
         assert ear.sessions == {(device, 2**62) for device in begun}
-        assert len(ear.heard) > 1
+        assert len(ear.heard) > 3
 
 
 async def test_more_than_can_wait_becomes_a_look_at_everything(exchange: Exchange) -> None:
     a, b = (NodeDoorbell(exchange(DOMAIN), now_ms) for _ in range(2))
     async with rung(a, b) as [_, ear]:
-        for _ in range(3):
-            a.ring(new_devices(60_000))
+        count = PAYLOADS_MAX * exchange(DOMAIN).payload_max // words.SESSION_BYTES
+        a.ring(new_devices(count - 100))
+        a.ring(new_devices(200))
         await ear.until(lambda ear: ear.everything > 0)
-        assert a.state().dropped == 120_000
+        assert a.state().dropped == count + 100
         [device] = new_devices(1)
         a.ring([device])
         await ear.until(lambda ear: device in ear.devices)

@@ -29,8 +29,8 @@ STOP_MAX = 1.0
 PAUSE_FIRST = 0.1
 PAUSE_MAX = 5.0
 """Between attempts to connect: doubled each time, less a random part, so that nodes spread."""
-WAITING_MAX = 100_000
-"""Devices that wait to be said: more, and looking at everything costs the others less."""
+PAYLOADS_MAX = 32
+"""Payloads of what waits to be said: more, and looking at everything costs the others less."""
 
 log = structlog.get_logger()
 
@@ -47,6 +47,7 @@ class NodeDoorbell:
         self._devices: set[DeviceId] = set()
         self._sessions: dict[DeviceId, int] = {}
         self._everything = False
+        self._waiting_max = PAYLOADS_MAX * (line.payload_max // words.SESSION_BYTES)
         self._missed = False
         """Something was not announced: once the line is up, the others must look at everything."""
         self._ready = asyncio.Event()
@@ -91,7 +92,7 @@ class NodeDoorbell:
         self._collected()
 
     def _collected(self) -> None:
-        if not self._state.up or len(self._devices) + len(self._sessions) > WAITING_MAX:
+        if not self._state.up or len(self._devices) + len(self._sessions) > self._waiting_max:
             self._drop()
         if self._state.up:
             self._ready.set()
@@ -199,8 +200,7 @@ class NodeDoorbell:
             self._ready.clear()
             news = self._take()
             try:
-                async with asyncio.timeout(SAY_MAX):
-                    await self._say(news)
+                await self._say(news)
             except BaseException:
                 self._dropped += len(news.devices)
                 raise
@@ -212,7 +212,8 @@ class NodeDoorbell:
         for payload in words.encode(
             self._speaker, self._number, news, payload_max=self._line.payload_max
         ):
-            await self._line.say(payload)
+            async with asyncio.timeout(SAY_MAX):
+                await self._line.say(payload)
 
     async def _hearing(self) -> None:
         loop = asyncio.get_running_loop()
