@@ -9,50 +9,53 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from miss_protocol import limits
-from miss_protocol.directory import SearchPage, Source
+from miss_protocol.directory import Entry, SearchPage, Source
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.importers.activities import ActivityFile
 from miss_server.importers.importing import Report, run_import
-from miss_server.storage.directory import Directory, DirectoryBusy
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile
 from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sql.directory import SqlDirectory
-from miss_server.storage.sqlite.directory import SqliteWords
-from miss_server.storage.sqlite.directory_filling import filling
-from miss_server.storage.sqlite.engine import open_engine, writing
-from miss_server.storage.sqlite.store import prepare
 from tests.support import register
 from tests.support.devices import DAY_MS, DOMAIN, NOW
+from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
+from tests.support.postgres import PostgresProcess
 from tests.support.register import STAMPED, STAMPED_DATE, activity, rpps
 
 LONG_AGO = NOW - limits.DORMANT_AFTER * 1000 - 1
 
 
+class Died(BaseException):
+    """The import's process is gone; not an `Exception`, so that nothing handles it."""
+
+
 @dataclass
 class Bench:
-    """A database with a directory; `on` is the reader's connection."""
+    """A database with a directory, and a folder for files to load."""
 
-    path: Path
-    engine: Engine
-    on: Connection
-    directory: Directory
+    shelf: Shelf
+    folder: Path
 
     def load(self, *activities: dict[str, str], gone_share: float = 1.0) -> Report:
-        file = register.write(self.path.with_name(STAMPED), *activities)
-        with filling(self.engine, self.path, pause=lambda _: None) as target:
+        file = register.write(self.folder / STAMPED, *activities)
+
+        def work(target: DirectoryFilling) -> Report:
             report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=gone_share)
             target.tidy()
-        return report
+            return report
+
+        return self.shelf.fill(work)
 
     def join(
         self, serial: int, *seen: int, revoked: bool = False, suspended: bool = False
     ) -> AccountAddress:
         """Open an account for a person, with a device for each time in `seen`."""
         address = new_address(os.urandom(16), DOMAIN)
-        with self.engine.connect() as connection, writing(connection):
+
+        def write(connection: Connection) -> None:
             connection.execute(
                 accounts.insert().values(
                     address=address,
@@ -75,10 +78,20 @@ class Bench:
                         epoch=bytes(16),
                     )
                 )
+
+        self.shelf.write(write)
         return address
 
+    def entry(self, person: str) -> Entry | None:
+        return self.shelf.read(lambda on: self.shelf.directory.entry(on, person, now_ms=NOW))
+
+    def files(self) -> list[ImportedFile]:
+        return self.shelf.read(self.shelf.directory.files)
+
     def page(self, query: str, **more: Any) -> SearchPage:
-        return self.directory.search(self.on, query, now_ms=NOW, **more)
+        return self.shelf.read(
+            lambda on: self.shelf.directory.search(on, query, now_ms=NOW, **more)
+        )
 
     def names(self, query: str, **more: Any) -> list[str]:
         return [entry.name for entry in self.page(query, **more).entries]
@@ -94,17 +107,25 @@ class Bench:
                 return found
 
 
+@pytest.fixture(scope="module")
+def postgres_shelf(postgres: PostgresProcess) -> Iterator[PostgresShelf]:
+    """A database for all tests of this file, since making one takes long; `cleared` for each."""
+    shelf = PostgresShelf(postgres)
+    yield shelf
+    shelf.close()
+
+
 # The second looks accounts up first, as for a query with thousands of matches.
-@pytest.fixture(params=["sqlite, few matches", "sqlite, many matches"])
+@pytest.fixture(params=["sqlite, few matches", "sqlite, many matches", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
-    engine, reading = open_engine(path), open_engine(path, read_only=True)
-    few = 0 if "many" in request.param else 2000
-    with reading.connect() as connection:
-        yield Bench(path, engine, connection, SqlDirectory(SqliteWords(few=few)))
-    engine.dispose()
-    reading.dispose()
+    if request.param == "postgresql":
+        postgres: PostgresShelf = request.getfixturevalue("postgres_shelf")
+        postgres.clear()
+        yield Bench(postgres, tmp_path)
+        return
+    sqlite = SqliteShelf(tmp_path / "miss.sqlite", 0 if "many" in request.param else 2000)
+    yield Bench(sqlite, tmp_path)
+    sqlite.close()
 
 
 CARDIOLOGIST = activity(
@@ -184,14 +205,14 @@ def test_an_entry_is_shown_whole_with_the_date_of_its_source(bench: Bench) -> No
     assert entry.specialities == ("Cardiologie et maladies vasculaires",)
     assert entry.places[0].city == "Lille"
     assert (entry.reach, entry.account, entry.sources) == ("none", None, ("RPPS",))
-    assert bench.directory.entry(bench.on, entry.person, now_ms=NOW) == entry
-    assert bench.directory.entry(bench.on, "8" + rpps(9), now_ms=NOW) is None
+    assert bench.entry(entry.person) == entry
+    assert bench.entry("8" + rpps(9)) is None
 
 
 def test_before_the_first_import_nobody_is_found(bench: Bench) -> None:
     assert bench.page("lille") == SearchPage((), None, "", ())
-    assert bench.directory.entry(bench.on, "8" + rpps(1), now_ms=NOW) is None
-    assert bench.directory.files(bench.on) == []
+    assert bench.entry("8" + rpps(1)) is None
+    assert bench.files() == []
 
 
 # --- Reach ---------------------------------------------------------------------------------------
@@ -217,7 +238,7 @@ def test_reach_is_told_honestly(
     (entry,) = bench.page("lef").entries
     assert entry.reach == reach
     assert entry.account == (None if reach == "none" else address)
-    assert bench.directory.entry(bench.on, entry.person, now_ms=NOW) == entry
+    assert bench.entry(entry.person) == entry
 
 
 def test_entries_are_found_by_account(bench: Bench) -> None:
@@ -226,12 +247,13 @@ def test_entries_are_found_by_account(bench: Bench) -> None:
     suspended = bench.join(2, NOW, suspended=True)
     stranger = new_address(os.urandom(16), DOMAIN)
     asked = [first, unused, suspended, stranger]
-    found = bench.directory.by_account(bench.on, asked, now_ms=NOW)
+    look_up = bench.shelf.directory.by_account
+    found = bench.shelf.read(lambda on: look_up(on, asked, now_ms=NOW))
     assert {address: entry.name for address, entry in found.items()} == {
         first: "LEFÉVÈRE-DESPRÉ",
         suspended: "D'HAËNE",
     }
-    assert bench.directory.by_account(bench.on, [], now_ms=NOW) == {}
+    assert bench.shelf.read(lambda on: look_up(on, [], now_ms=NOW)) == {}
 
 
 # --- Ranking and pages -----------------------------------------------------------------------------
@@ -376,16 +398,18 @@ def test_a_page_of_nobody_is_malformed(bench: Bench, limit: int) -> None:
         bench.page("lille", limit=limit)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    path = tmp_path_factory.mktemp("directory") / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
-    engine = open_engine(path)
-    with engine.connect() as connection:
-        bench = Bench(path, engine, connection, SqlDirectory(SqliteWords()))
-        bench.load(CARDIOLOGIST, NURSE)
-        yield bench
-    engine.dispose()
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("directory")
+    shelf: Shelf = SqliteShelf(folder / "miss.sqlite")
+    if request.param == "postgresql":
+        shelf = PostgresShelf(request.getfixturevalue("postgres"))
+    bench = Bench(shelf, folder)
+    bench.load(CARDIOLOGIST, NURSE)
+    yield bench
+    shelf.close()
 
 
 @settings(deadline=None)
@@ -407,7 +431,7 @@ def test_a_report_tells_added_changed_and_gone(bench: Bench) -> None:
     assert (second.added, second.changed, second.unchanged, second.gone) == (1, 1, 1, 1)
     third = bench.load(activity(2), activity(3, city="Lens"), activity(4))
     assert (third.added, third.changed, third.unchanged, third.gone) == (0, 0, 3, 0)
-    (file,) = bench.directory.files(bench.on)
+    (file,) = bench.files()
     assert (file.name, file.file, file.date, file.activities) == ("RPPS", STAMPED, STAMPED_DATE, 3)
 
 
@@ -419,14 +443,14 @@ def test_after_many_imports_only_the_last_is_found(bench: Bench) -> None:
 
 def test_until_it_is_published_the_old_directory_is_searched(bench: Bench) -> None:
     bench.load(CARDIOLOGIST)
-    file = register.write(bench.path.with_name("new.txt"), NURSE)
+    file = register.write(bench.folder / "new.txt", NURSE)
     seen: list[Sequence[str]] = []
 
     def look(text: str, share: float) -> None:
         seen.append(bench.names("lef"))
         seen.append(bench.names("haene"))
 
-    with filling(bench.engine, bench.path, pause=lambda _: None) as target:
+    def work(target: DirectoryFilling) -> None:
         report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=look)
         assert report.gone == 1
         assert seen[::2] == [["LEFÉVÈRE-DESPRÉ"]] * (len(seen) // 2)
@@ -435,21 +459,22 @@ def test_until_it_is_published_the_old_directory_is_searched(bench: Bench) -> No
         # in force before it is tidied up
         assert (bench.names("lef"), bench.names("haene")) == ([], ["D'HAËNE"])
 
+    bench.shelf.fill(work)
+
 
 def test_an_import_that_died_leaves_the_old_one_and_the_next_succeeds(bench: Bench) -> None:
     bench.load(CARDIOLOGIST)
-    file = register.write(bench.path.with_name("new.txt"), *(activity(n) for n in range(1, 400)))
+    file = register.write(bench.folder / "new.txt", *(activity(n) for n in range(1, 400)))
 
     def die(text: str, share: float) -> None:
         if text == "writing":
-            raise KeyboardInterrupt
+            raise Died
 
-    def run() -> None:
-        with filling(bench.engine, bench.path, pause=lambda _: None) as target:
-            run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=die)
+    def work(target: DirectoryFilling) -> None:
+        run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=die)
 
-    with pytest.raises(KeyboardInterrupt):
-        run()
+    with pytest.raises(Died):
+        bench.shelf.fill(work)
     assert bench.names("lille") == ["LEFÉVÈRE-DESPRÉ"]
     bench.load(NURSE)
     assert bench.names("lille") == []
@@ -457,40 +482,10 @@ def test_an_import_that_died_leaves_the_old_one_and_the_next_succeeds(bench: Ben
 
 
 def test_only_one_import_runs_at_a_time(bench: Bench) -> None:
-    with filling(bench.engine, bench.path), pytest.raises(DirectoryBusy):
-        bench.load(CARDIOLOGIST)
+    def second(_: DirectoryFilling) -> None:
+        with pytest.raises(DirectoryBusy):
+            bench.load(CARDIOLOGIST)
+
+    bench.shelf.fill(second)
     bench.load(CARDIOLOGIST)
     assert bench.names("lef") == ["LEFÉVÈRE-DESPRÉ"]
-
-
-def test_other_writers_get_their_turn_between_the_slices(bench: Bench) -> None:
-    file = register.write(bench.path.with_name("f.txt"), *(activity(n) for n in range(1000)))
-    turns = 0
-
-    def write(_: float) -> None:
-        nonlocal turns
-        with bench.engine.connect() as connection, writing(connection):
-            turns += 1
-
-    with filling(bench.engine, bench.path, pause=write) as target:
-        run_import([ActivityFile(file)], target, now_ms=NOW)
-        assert turns == len(target.slices) >= 4
-
-
-def test_the_log_beside_the_database_stays_small(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = "miss_server.storage.sqlite.directory_filling"
-    monkeypatch.setattr(f"{module}.SLICE_MAX", 20)
-    file = register.write(bench.path.with_name("f.txt"), *(activity(n) for n in range(2000)))
-
-    def log_after_import() -> int:
-        with filling(bench.engine, bench.path, pause=lambda _: None) as target:
-            run_import([ActivityFile(file)], target, now_ms=NOW)
-            assert len(target.slices) > 100
-            return Path(f"{bench.path}-wal").stat().st_size
-
-    kept_small = log_after_import()
-    # How large it would grow without the checkpoints between the slices.
-    monkeypatch.setattr(f"{module}.CHECKPOINT_EVERY", 10**9)
-    assert log_after_import() > 3 * kept_small

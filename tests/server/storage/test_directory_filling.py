@@ -1,0 +1,58 @@
+"""What an import into SQLite does not do to others: hold the lock for long, fill the disk."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from miss_server.importers.activities import ActivityFile
+from miss_server.importers.importing import run_import
+from miss_server.storage.sqlite.directory_filling import filling
+from miss_server.storage.sqlite.engine import writing
+from tests.support import register
+from tests.support.devices import NOW
+from tests.support.directories import SqliteShelf
+from tests.support.register import activity
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[SqliteShelf]:
+    """An empty directory."""
+    shelf = SqliteShelf(tmp_path / "miss.sqlite")
+    yield shelf
+    shelf.close()
+
+
+def test_other_writers_get_their_turn_between_the_slices(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(1000)))
+    turns = 0
+
+    def write(_: float) -> None:
+        nonlocal turns
+        with shelf.engine.connect() as connection, writing(connection):
+            turns += 1
+
+    with filling(shelf.engine, shelf.path, pause=write) as target:
+        run_import([ActivityFile(file)], target, now_ms=NOW)
+        assert turns == len(target.slices) >= 4
+
+
+def test_the_log_beside_the_database_stays_small(
+    shelf: SqliteShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "miss_server.storage.sqlite.directory_filling"
+    monkeypatch.setattr(f"{module}.SLICE_MAX", 20)
+    file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(2000)))
+
+    def log_after_import() -> int:
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import([ActivityFile(file)], target, now_ms=NOW)
+            assert len(target.slices) > 100
+            return Path(f"{shelf.path}-wal").stat().st_size
+
+    kept_small = log_after_import()
+    # How large it would grow without the checkpoints between the slices.
+    monkeypatch.setattr(f"{module}.CHECKPOINT_EVERY", 10**9)
+    assert log_after_import() > 3 * kept_small
