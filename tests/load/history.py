@@ -20,11 +20,28 @@ class Letter:
     """When the recipient's user saw it: more than once is a message doubled."""
     end: str = ""
     """The last thing that the sender heard: `delivered`, or why not."""
+    read: "Read | None" = None
+    """Its reader tells, or will tell, that it was read."""
 
     @property
     def over(self) -> bool:
         """Nothing more can come, and its sender knows."""
+        if self.read is not None and not (self.read.told or self.read.at_risk):
+            return False
         return bool(self.end) and (bool(self.shown) or self.end != "delivered")
+
+
+@dataclass(slots=True)
+class Read:
+    """The receipt of a reader who chose to give one."""
+
+    given: bool = False
+    """It was signed."""
+    told: bool = False
+    """The sender heard of it, by a signature that holds."""
+    at_risk: bool = False
+    """The server was restored before the sender heard: what it had of this is gone, and only a
+    message that is submitted again is receipted again (rule C6)."""
 
 
 @dataclass
@@ -61,6 +78,34 @@ class History:
             self.broken.append("a message that nobody wrote to this device")
             return
         letter.shown.append(at)
+        self._changed.set()
+
+    def wants_to_tell(self, id: bytes) -> None:
+        """A reader will tell the sender that it was read; called as it is shown."""
+        if id in self.letters:
+            self.letters[id].read = Read()
+
+    def gave_read(self, id: bytes) -> None:
+        """A reader signed that it was read."""
+        read = self.letters[id].read
+        assert read is not None
+        read.given = True
+
+    def told_read(self, id: bytes) -> None:
+        """The sender heard that it was read."""
+        read = self.letters[id].read
+        if read is None or not read.given:
+            self.broken.append("a read that no reader gave")
+            return
+        read.told = True
+        self._changed.set()
+
+    def restored(self) -> None:
+        """A device learned that the server is an older copy."""
+        self.restores += 1
+        for letter in self.letters.values():
+            if letter.read is not None and not letter.read.told:
+                letter.read.at_risk = True
         self._changed.set()
 
     def ended(self, id: bytes, end: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.load.history import History, Letter
+from tests.load.history import History, Letter, Read
 
 
 @dataclass
@@ -16,7 +16,8 @@ class Verdict:
     doubled: int = 0
     """Shown twice to the same user."""
     silent: int = 0
-    """Positions that a mailbox skipped, and messages of which the sender never heard an end."""
+    """Positions that a mailbox skipped, messages of which the sender never heard an end, and reads
+    that a reader gave and the sender never heard of."""
     told: int = 0
     """Not delivered, and the sender was told so."""
     latencies: list[float] = field(default_factory=list)
@@ -59,7 +60,7 @@ def judge(history: History) -> Verdict:
         messages=len(letters),
         lost=sum(1 for letter in letters if _is_lost(letter)),
         doubled=sum(len(letter.shown) - 1 for letter in letters if len(letter.shown) > 1),
-        silent=skipped + sum(1 for letter in letters if not letter.end),
+        silent=skipped + sum(1 for letter in letters if not letter.end or _is_unheard(letter.read)),
         told=sum(1 for letter in letters if letter.end not in ("", "delivered")),
         latencies=latencies(letters),
         faults=sorted({text for text in history.broken if not text.startswith("skipped")}),
@@ -73,6 +74,10 @@ def latencies(letters: Sequence[Letter]) -> list[float]:
 
 def _is_lost(letter: Letter) -> bool:
     return letter.sent is not None and not letter.shown and letter.end in ("", "delivered")
+
+
+def _is_unheard(read: Read | None) -> bool:
+    return read is not None and not read.told and not read.at_risk
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:

@@ -34,6 +34,9 @@ BACK_OFF_MAX = 1.0
 """A tenth and a sixtieth of the specification's: the shape counts, a run should not wait."""
 ENCRYPTED_ANEW = frozenset({"unconfirmed", "stale_roster"})
 """Refusals after which a client encrypts the message anew, under the next number."""
+READ_SHARE = 0.25
+"""Of the messages, how many are answered with a `read` receipt, a moment after they were shown."""
+READ_AFTER_MAX = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,10 @@ class _Entry:
     send: f.Send
     recipient: DeviceCertificate
     settled: bool = False
+
+
+_Owed = tuple[bytes, ReceiptState]
+"""A receipt's place: the message and what is said of it."""
 
 
 class Phone:
@@ -93,8 +100,11 @@ class Phone:
         self._queue: list[int] = []
         self._hold_until = 0.0
         self._settled = 0
-        self._owed: dict[bytes, Receipt] = {}
-        self._refs: dict[int, list[bytes]] = {}
+        self._recipient_of: dict[bytes, DeviceCertificate] = {}
+        self._read_ones: set[bytes] = set()
+        self._just_read: list[Receipt] = []
+        self._owed: dict[_Owed, Receipt] = {}
+        self._refs: dict[int, list[_Owed]] = {}
         self._last_ref = 0
         self._wake = asyncio.Event()
         self._come_back_after = 0.0
@@ -106,6 +116,7 @@ class Phone:
         """Send a message: numbered and handed in as soon as the connection allows."""
         send = self.device.send(other.device.person, sn=1)
         self.history.wrote(send.id, Letter(self.number, other.number, due, other.timed))
+        self._recipient_of[send.id] = other.certificate
         self._drafts.append(_Entry(send, other.certificate))
         self._wake.set()
 
@@ -203,6 +214,7 @@ class Phone:
             self._wake.clear()
             if self.welcomed:
                 self._hand_in(session)
+                self._tell_what_was_read(session)
             for message in session.data_to_send():
                 async with asyncio.timeout(self.manners.patience):
                     await socket.send(message)
@@ -250,20 +262,25 @@ class Phone:
             self.history.ended(entry.send.id, reply.code)
 
     def _stands(self, status: f.Status) -> None:
-        number = self._number_of.get(status.id)
-        if number is None:
+        recipient = self._recipient_of.get(status.id)
+        if recipient is None:
             return
-        entry = self._outbox[number]
         for state in status.devices:
-            if state.device == entry.recipient.device and state.state != "waiting":
-                if state.state == "delivered" and not self._proven(entry, state):
-                    self.history.broken.append("a delivery without its receipt")
-                del self._outbox[number], self._number_of[status.id]
-                self.history.ended(status.id, state.state)
+            if state.device != recipient.device or state.state == "waiting":
+                continue
+            signed = state.state in ("delivered", "read")
+            if signed and not self._proven(status.id, recipient, state):
+                self.history.broken.append(f"{state.state} without its receipt")
+            if state.state == "read":
+                self.history.told_read(status.id)
+            number = self._number_of.pop(status.id, None)
+            if number is not None:
+                del self._outbox[number]
+                self.history.ended(status.id, "delivered" if signed else state.state)
 
-    def _proven(self, entry: _Entry, state: f.DeviceState) -> bool:
+    def _proven(self, id: bytes, recipient: DeviceCertificate, state: f.DeviceState) -> bool:
         receipt = Receipt(
-            MessageId(entry.send.id),
+            MessageId(id),
             self.device.id,
             DeviceId(state.device),
             ReceiptState(state.state),
@@ -271,7 +288,7 @@ class Phone:
             state.signature,
         )
         try:
-            verify_receipt(receipt, entry.recipient)
+            verify_receipt(receipt, recipient)
         except Untrusted:
             return False
         return True
@@ -290,7 +307,7 @@ class Phone:
                     self._welcome(welcome, session)
                 case events.Delivered(row, digest):
                     position = row.position
-                    receipts.append(self._keep(row, digest))
+                    receipts += self._keep(row, digest)
                 case events.GapSeen(gap, digest):
                     position = gap.last
                     self.device.position, self.device.digest = gap.last, digest
@@ -305,8 +322,8 @@ class Phone:
                     tick = status.tick
                     self._stands(status)
                 case events.AckStored(ref):
-                    for id in self._refs.pop(ref, []):
-                        self._owed.pop(id, None)
+                    for place in self._refs.pop(ref, []):
+                        self._owed.pop(place, None)
                 case events.ErrorTold(error):
                     self._refused(error, session)
                 case events.Leaving(bye):
@@ -323,7 +340,7 @@ class Phone:
         device = self.device
         device.epoch = welcome.epoch
         if welcome.restored is not UNSET:
-            self.history.restores += 1
+            self.history.restored()
             device.position, device.digest = session.position, session.digest
             entries = [self._outbox[number] for number in sorted(self._outbox)]
             self._outbox.clear()
@@ -335,18 +352,41 @@ class Phone:
         self._queue = sorted(sn for sn, entry in self._outbox.items() if not entry.settled)
         self._hold_until = 0.0
         self.welcomed = True
+        self._just_read.clear()  # what is owed goes with the first ack
         self.history.logins += 1
         self.history.note()
         self._acknowledge(session, device.position, None, list(self._owed.values()))
 
-    def _keep(self, row: f.Deliver, digest: bytes) -> Receipt:
+    def _keep(self, row: f.Deliver, digest: bytes) -> list[Receipt]:
+        """Save a row and show it; returns the receipts that are owed for it."""
         self.device.position, self.device.digest = row.position, digest
         row_hash = envelope_hash(row.account, row.device, row.id, row.body, row.wrap)
         if row_hash not in self._known:
             self._known.add(row_hash)
-            self.history.shown(row.id, self.number, asyncio.get_running_loop().time())
-        receipt = self._owed[row.id] = self.device.receipt(row)
+            loop = asyncio.get_running_loop()
+            self.history.shown(row.id, self.number, loop.time())
+            if self._chance.random() < READ_SHARE:
+                self.history.wants_to_tell(row.id)
+                loop.call_later(self._chance.uniform(0.0, READ_AFTER_MAX), self._was_read, row)
+        receipts = [self._owe(row, ReceiptState.DELIVERED)]
+        if row.id in self._read_ones:  # it came again after a restore, and is receipted again
+            receipts.append(self._owe(row, ReceiptState.READ))
+        return receipts
+
+    def _owe(self, row: f.Deliver, state: ReceiptState) -> Receipt:
+        receipt = self._owed[row.id, state] = self.device.receipt(row, state)
         return receipt
+
+    def _was_read(self, row: f.Deliver) -> None:
+        self._read_ones.add(row.id)
+        self.history.gave_read(row.id)
+        self._just_read.append(self._owe(row, ReceiptState.READ))
+        self._wake.set()
+
+    def _tell_what_was_read(self, session: events.ClientSession) -> None:
+        receipts, self._just_read = self._just_read, []
+        if receipts:
+            self._acknowledge(session, None, None, receipts)
 
     def _acknowledge(
         self,
@@ -365,18 +405,18 @@ class Phone:
                 ack.tick = UNSET if tick is None else tick
             if some:
                 self._last_ref += 1
-                self._refs[self._last_ref] = [one.message for one in some]
+                self._refs[self._last_ref] = [(one.message, one.state) for one in some]
                 ack.ref = self._last_ref
             session.ack(ack)
 
     def _refused(self, error: f.Error, session: events.ClientSession) -> None:
         if error.code == "receipt_unknown" and error.ref is not UNSET:
             # A restored server does not know what it delivered: one by one, the others count.
-            ids = self._refs.pop(error.ref, [])
-            if len(ids) == 1:
-                self._owed.pop(ids[0], None)
+            places = self._refs.pop(error.ref, [])
+            if len(places) == 1:
+                self._owed.pop(places[0], None)
             else:
-                for id in ids:
-                    self._acknowledge(session, None, None, [self._owed[id]])
+                for place in places:
+                    self._acknowledge(session, None, None, [self._owed[place]])
         elif error.code != "busy":
             self.history.broken.append(f"error {error.code} about {error.about}")

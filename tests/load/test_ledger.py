@@ -46,6 +46,33 @@ def test_a_skipped_position_is_a_silent_gap() -> None:
     assert judge(book).silent == 1
 
 
+def test_a_read_that_the_sender_never_hears_of_is_silence() -> None:
+    book = history(sent=1.1, shown=[1.2], end="delivered")
+    book.wants_to_tell(b"id")
+    book.gave_read(b"id")
+    assert not book.letters[b"id"].over
+    assert judge(book).silent == 1
+    book.told_read(b"id")
+    assert judge(book).holds
+
+
+def test_a_read_that_a_restored_server_lost_is_not_missed() -> None:
+    book = history(sent=1.1, shown=[1.2], end="delivered")
+    book.wants_to_tell(b"id")
+    book.restored()
+    assert book.letters[b"id"].over
+    assert judge(book).holds
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_read_that_no_reader_gave_is_noticed(wanted: bool) -> None:
+    book = history(sent=1.1, shown=[1.2], end="delivered")
+    if wanted:
+        book.wants_to_tell(b"id")
+    book.told_read(b"id")
+    assert "a read that no reader gave" in judge(book).faults
+
+
 def test_a_message_of_nobody_is_noticed() -> None:
     book = History()
     book.shown(b"other", 1, 2.0)
