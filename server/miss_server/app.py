@@ -185,13 +185,13 @@ def serve(settings: Settings) -> None:
     # What cannot work must show before the database is touched.
     admission_of(settings)
     certificate_of(settings, clock)
-    settings.database.parent.mkdir(parents=True, exist_ok=True)
-    lock = ServeLock(settings.database)
+    settings.file.parent.mkdir(parents=True, exist_ok=True)
+    lock = ServeLock(settings.file)
     lock.take()
     try:
-        prepare(settings.database, domain=settings.domain, now_ms=clock.now_ms())
+        prepare(settings.file, domain=settings.domain, now_ms=clock.now_ms())
         listening = listen(settings)
-        store = SqliteStore(settings.database)
+        store = SqliteStore(settings.file)
         store.begin_life(now_ms=clock.now_ms())
         store.open()
         # What is loaded stays, and a message makes a hundred objects that reference counting frees:

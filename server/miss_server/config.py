@@ -5,12 +5,17 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miss_protocol import limits
 from miss_protocol.ids import is_domain
+from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
+
+
+class NoFileError(Exception):
+    """What was asked for is only there for a SQLite file; the text names the database."""
 
 
 class Settings(BaseSettings):
@@ -21,7 +26,19 @@ class Settings(BaseSettings):
     domain: str = Field(
         "localhost", description="the domain in account addresses; it can never change later"
     )
-    database: Path = Field(Path("miss.sqlite"), description="the SQLite file")
+    database: Path | Dsn = Field(
+        Path("miss.sqlite"),
+        description="the SQLite file, or a PostgreSQL database: postgresql://miss@host/miss",
+    )
+    database_password: SecretStr | None = Field(
+        None, description="PostgreSQL's password, if it is not in the address or in PGPASSFILE"
+    )
+    database_connections: int = Field(
+        8, ge=2, le=100, description="connections of this process to PostgreSQL, at most"
+    )
+    node_folder: Path = Field(
+        Path("miss-node"), description="this node's own folder, beside a shared PostgreSQL"
+    )
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8440, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
     tls_cert: Path | None = Field(
@@ -70,6 +87,30 @@ class Settings(BaseSettings):
         if not is_domain(value):
             raise ValueError("must be a lower-case domain name, as miss.example.org")
         return value
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _database(cls, value: Any) -> Any:
+        return Dsn(value) if isinstance(value, str) and looks_like_one(value) else value
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file.
+
+        Raises:
+            NoFileError: the database is PostgreSQL's.
+        """
+        if isinstance(self.database, Dsn):
+            raise NoFileError(f"{self.database} is no SQLite file")
+        return self.database
+
+    @property
+    def postgres(self) -> Dsn:
+        """The address of the PostgreSQL database, with its password."""
+        assert isinstance(self.database, Dsn)  # noqa: S101  # the caller has looked
+        if self.database_password is None:
+            return self.database
+        return self.database.with_password(self.database_password.get_secret_value())
 
     @field_validator("trusted_proxies", "metrics_from", mode="before")
     @classmethod

@@ -224,7 +224,7 @@ def test_operators_commands_log_no_variables(
     settings = Settings.model_validate(
         {"database": tmp_path / "m.sqlite", "domain": "miss.example"}
     )
-    prepare(settings.database, domain=settings.domain, now_ms=1)
+    prepare(settings.file, domain=settings.domain, now_ms=1)
 
     async def work(_: SqliteStore) -> None:
         code = "secret etco".upper().replace(" ", "-")  # noqa: F841  # what must not be shown

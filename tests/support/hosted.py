@@ -59,8 +59,8 @@ async def hosted(
         {"database": folder / "miss.sqlite", "domain": DOMAIN, "port": 0} | settings
     )
     clock = TurnedClock()
-    prepare(chosen.database, domain=chosen.domain, now_ms=clock.now_ms())
-    store = store_type(chosen.database)
+    prepare(chosen.file, domain=chosen.domain, now_ms=clock.now_ms())
+    store = store_type(chosen.file)
     store.begin_life(now_ms=clock.now_ms())
     store.open()
     app = build(chosen, store, clock)
@@ -70,7 +70,7 @@ async def hosted(
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         url = f"{'https' if chosen.tls_cert else 'http'}://{host}:{port}"
-        yield Hosted(chosen.database, store, app.state.services, clock, chosen, url)
+        yield Hosted(chosen.file, store, app.state.services, clock, chosen, url)
     finally:
         server.should_exit = True
         await serving

@@ -1,8 +1,12 @@
 """`miss-server`: what an operator types. Each command's file has its noun."""
 
+import sys
+
 import typer
 
 from miss_server.cli import accounts, backups, codes, configuration, directory, serve, size, why
+from miss_server.cli.common import EXIT_USAGE
+from miss_server.config import NoFileError
 from miss_server.words import tr
 
 app = typer.Typer(
@@ -28,4 +32,13 @@ app.command("restore", help=backups.RESTORE_HELP)(backups.restore)
 
 def main() -> None:
     """The entry point of `miss-server`."""
-    app()
+    try:
+        app()
+    except NoFileError as error:
+        sys.stderr.write(f"miss-server: {error}\n")
+        hint = tr(
+            "PostgreSQL has commands of its own for this: see server/README.md.",
+            "PostgreSQL a ses propres commandes pour cela : voir server/README.md.",
+        )
+        sys.stderr.write(f"  {hint}\n")
+        raise SystemExit(EXIT_USAGE) from None

@@ -50,11 +50,11 @@ def backup(
 ) -> None:
     """Make a backup."""
     chosen = settings(database=database, domain=domain)
-    _must_exist(chosen.database)
+    _must_exist(chosen.file)
     try:
         with _bar(tr("copying", "copie")) as progress:
             made = backups.back_up(
-                chosen.database,
+                chosen.file,
                 target,
                 domain=chosen.domain,
                 now_ms=SystemClock().now_ms(),
@@ -99,12 +99,12 @@ def restore(
     """Put a backup back."""
     chosen = settings(database=database, domain=domain)
     if not yes:
-        _confirm(source, chosen.database)
+        _confirm(source, chosen.file)
     now_ms = SystemClock().now_ms()
     try:
         with _bar(tr("copying", "copie")) as progress:
             done = backups.restore(
-                source, chosen.database, domain=chosen.domain, now_ms=now_ms, progress=progress
+                source, chosen.file, domain=chosen.domain, now_ms=now_ms, progress=progress
             )
     except NotABackup as error:
         fail(str(error), hint=_UNCHANGED)
@@ -115,8 +115,8 @@ def restore(
     made = _when(done.made_ms)
     typer.echo(
         tr(
-            f"{chosen.database} is the backup of {made} now. Start the server.",
-            f"{chosen.database} est désormais la sauvegarde du {made}. Démarrez le serveur.",
+            f"{chosen.file} is the backup of {made} now. Start the server.",
+            f"{chosen.file} est désormais la sauvegarde du {made}. Démarrez le serveur.",
         )
     )
     if done.kept is not None:

@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -26,10 +25,13 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 1
 
 DatabaseOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--database",
-        help=tr("The SQLite file (MISS_DATABASE).", "Le fichier SQLite (MISS_DATABASE)."),
+        help=tr(
+            "The SQLite file, or postgresql://user@host/database (MISS_DATABASE).",
+            "Le fichier SQLite, ou postgresql://utilisateur@hôte/base (MISS_DATABASE).",
+        ),
         show_default="miss.sqlite",
     ),
 ]
@@ -96,10 +98,10 @@ def refuse_unknown_settings() -> None:
 
 def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) -> T:
     """Run `work` over an existing database, beside a running server if there is one."""
-    if not chosen.database.exists():
+    if not chosen.file.exists():
         # A new, empty one would only hide the slip of whoever mistyped the path.
         fail(
-            tr(f"there is no {chosen.database}", f"{chosen.database} n'existe pas"),
+            tr(f"there is no {chosen.file}", f"{chosen.file} n'existe pas"),
             hint=tr(
                 "Name the server's file with --database, or import a directory first.",
                 "Indiquez le fichier du serveur (--database) ou importez d'abord un annuaire.",
@@ -109,7 +111,7 @@ def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) ->
     observe.configure(json=chosen.log_json)
 
     async def run() -> T:
-        store = SqliteStore(chosen.database)
+        store = SqliteStore(chosen.file)
         store.open()
         try:
             return await work(store)
@@ -117,7 +119,7 @@ def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) ->
             await store.close()
 
     try:
-        prepare(chosen.database, domain=chosen.domain, now_ms=SystemClock().now_ms())
+        prepare(chosen.file, domain=chosen.domain, now_ms=SystemClock().now_ms())
         return asyncio.run(run())
     except (DatabaseError, OSError) as error:
         fail(str(error))

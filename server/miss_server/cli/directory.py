@@ -231,13 +231,13 @@ class _NoDirectory:
 
 @contextmanager
 def _target(chosen: Settings, *, dry_run: bool, now_ms: int) -> Iterator[DirectoryFilling]:
-    if dry_run and not chosen.database.exists():
+    if dry_run and not chosen.file.exists():
         yield _NoDirectory()
         return
-    prepare(chosen.database, domain=chosen.domain, now_ms=now_ms)
-    engine = open_engine(chosen.database)
+    prepare(chosen.file, domain=chosen.domain, now_ms=now_ms)
+    engine = open_engine(chosen.file)
     try:
-        with filling(engine, chosen.database) as target:
+        with filling(engine, chosen.file) as target:
             yield target
     finally:
         engine.dispose()

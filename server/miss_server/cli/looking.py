@@ -21,24 +21,24 @@ T = TypeVar("T")
 
 def with_overview(chosen: Settings, work: Callable[[Overview], Awaitable[T]]) -> T:
     """Run `work` over an existing database; nothing of it is changed."""
-    if not chosen.database.exists():
+    if not chosen.file.exists():
         fail(
-            tr(f"there is no {chosen.database}", f"{chosen.database} n'existe pas"),
+            tr(f"there is no {chosen.file}", f"{chosen.file} n'existe pas"),
             hint=tr(
                 "Name the server's file with --database.",
                 "Indiquez le fichier du serveur (--database).",
             ),
         )
     try:
-        name = f"file:{quote(str(chosen.database))}?mode=ro"
+        name = f"file:{quote(str(chosen.file))}?mode=ro"
         with closing(sqlite3.connect(name, uri=True)) as db:
-            check_ours(chosen.database, db, chosen.domain)
+            check_ours(chosen.file, db, chosen.domain)
 
         async def run() -> T:
-            return await work(SqliteOverview(chosen.database))
+            return await work(SqliteOverview(chosen.file))
 
         return asyncio.run(run())
     except DatabaseError as error:
         fail(str(error))
     except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-        fail(f"{chosen.database}: {getattr(error, 'orig', error)}")
+        fail(f"{chosen.file}: {getattr(error, 'orig', error)}")

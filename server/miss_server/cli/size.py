@@ -46,7 +46,7 @@ def size(
         return await overview.figures(now_ms=now_ms), await overview.sizes(now_ms=now_ms)
 
     figures, sizes = with_overview(chosen, look)
-    disk = shutil.disk_usage(chosen.database.parent)
+    disk = shutil.disk_usage(chosen.file.parent)
     advice = list(_advice(figures, sizes, disk.free))
     if as_json:
         told = {"figures": asdict(figures), "sizes": asdict(sizes), "disk_free": disk.free}
