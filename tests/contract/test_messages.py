@@ -228,6 +228,27 @@ async def test_a_nack_is_told_and_a_receipt_that_never_was_sent_for_is_not(store
     assert list(acknowledged.problems) == [Code.RECEIPT_UNKNOWN]
 
 
+async def test_an_ack_does_not_overtake_the_nack_before_it(store: Store) -> None:
+    """Both wait for others to share a commit with, while a send that hurries passes them."""
+    gp, cardiologist = await pair(store)
+    for _ in range(2):
+        await gp.submit(gp.send(cardiologist.person))
+    first, second = (await cardiologist.fetch()).rows
+    _, settled, acknowledged = await asyncio.gather(
+        cardiologist.ack(nacks=[(1, "undecryptable")]),
+        gp.submit(gp.send(cardiologist.person)),
+        cardiologist.ack(2, [cardiologist.receipt(second)]),
+    )
+    assert isinstance(settled.reply, f.Sent)
+    assert not acknowledged.problems
+    told = {
+        status.id: [one.state for one in status.devices]
+        for status in (await gp.fetch()).statuses
+    }
+    assert told == {first.message: ["undecryptable"], second.message: ["delivered"]}
+    assert [row.position for row in (await phone(store, cardiologist.person).fetch()).rows] == [3]
+
+
 async def test_control_messages_get_no_statuses(store: Store) -> None:
     gp, cardiologist = await pair(store)
     await gp.submit(gp.send(cardiologist.person, kind="control"))

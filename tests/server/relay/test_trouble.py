@@ -27,7 +27,7 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.hosted import Hosted, hosted
-from tests.support.wire import Device, code_of, enrolled, further, now_ms
+from tests.support.wire import PATIENCE, Device, code_of, enrolled, further, now_ms
 
 
 async def sent(device: Device, *sends: f.Send) -> None:
@@ -255,6 +255,54 @@ async def test_a_flood_of_acks_waits_in_its_own_socket(
             await line.ping()
         assert isinstance(server.store, Counting)
         assert 8 <= server.store.most <= 8 + 5
+
+
+class Late(SqliteStore):
+    """Stores an acknowledgement with nacks only when it is let, as a slow commit would."""
+
+    handed = 0
+    """Acknowledgements of rows that were handed in."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.waiting = asyncio.Event()
+        self.let = asyncio.Event()
+
+    def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
+        self.handed += ack.position is not None
+        if not ack.nacks:
+            return super().acknowledge(ack, now_ms=now_ms)
+        self.waiting.set()
+        return asyncio.ensure_future(self._when_let(ack, now_ms))
+
+    async def _when_let(self, ack: Acknowledgement, now_ms: int) -> Acknowledged:
+        await self.let.wait()
+        return await super().acknowledge(ack, now_ms=now_ms)
+
+
+async def test_an_ack_waits_for_the_nack_that_came_before_it(tmp_path: Path) -> None:
+    """Else it would delete the row, and the sender would never hear that nobody could open it."""
+    async with hosted(tmp_path, Late) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        assert isinstance(server.store, Late)
+        async with nurse.online() as line, gp.online() as other:
+            await line.caught_up()
+            await other.caught_up()
+            send = gp.send(nurse.person)
+            assert isinstance(await other.settle(send), f.Sent)
+            row = (await line.next(events.Delivered)).deliver
+            handed = server.store.handed
+            await line.put(f.Nack(row.position, "undecryptable"))
+            async with asyncio.timeout(PATIENCE):
+                await server.store.waiting.wait()
+            await line.put(f.Ack(position=row.position, ref=1))
+            await line.ping()  # the server has read all of it
+            assert server.store.handed == handed
+            server.store.let.set()
+            assert (await line.next(events.AckStored)).ref == 1
+            status = (await other.next(events.StatusChanged)).status
+            assert status.id == send.id
+            assert [one.state for one in status.devices] == ["undecryptable"]
 
 
 async def test_a_suspended_account_neither_sends_nor_calls(tmp_path: Path) -> None:
