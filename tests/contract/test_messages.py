@@ -242,11 +242,10 @@ async def test_an_ack_does_not_overtake_the_nack_before_it(store: Store) -> None
     assert isinstance(settled.reply, f.Sent)
     assert not acknowledged.problems
     told = {
-        status.id: [one.state for one in status.devices]
-        for status in (await gp.fetch()).statuses
+        status.id: [one.state for one in status.devices] for status in (await gp.fetch()).statuses
     }
     assert told == {first.message: ["undecryptable"], second.message: ["delivered"]}
-    assert [row.position for row in (await phone(store, cardiologist.person).fetch()).rows] == [3]
+    assert [row.position for row in (await cardiologist.fetch()).rows] == [3]
 
 
 async def test_control_messages_get_no_statuses(store: Store) -> None:
