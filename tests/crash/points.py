@@ -6,6 +6,7 @@ import pytest
 
 from tests.crash import plays_accounts as accounts
 from tests.crash import plays_calls as calls
+from tests.crash import plays_limits as limits
 from tests.crash import plays_messages as messages
 from tests.crash.stage import Play
 
@@ -19,6 +20,8 @@ PLAYS: dict[str, type[Play]] = {
     "nack": messages.Nack,
     "read": messages.Read,
     "expiry": messages.Expiry,
+    "quota": limits.Quota,
+    "drain": limits.Drain,
     "http-send": calls.HttpSend,
     "http-fetch": calls.HttpFetch,
     "prekey-upload": calls.PrekeyUpload,
@@ -141,6 +144,22 @@ _ROWS: dict[str, tuple[str, ...]] = {
         "reply acked",
         "delivery status",
     ),
+    "quota": (
+        "taken send x2",
+        "commit submit x2",
+        "ring",
+        "reply sent x2",
+        "delivery deliver",
+        "delivery gap",
+        "delivery status",
+        "taken ack x2",
+        "commit acknowledge x2",
+        "reply acked x2",
+    ),
+    "drain": (
+        "reply bye x2",
+        "commit end_session x2",
+    ),
     "http-send": (
         "taken POST /v1/messages",
         "commit use_nonce",
@@ -248,6 +267,8 @@ POINTS = {name: expanded(row) for name, row in _ROWS.items()}
 
 def is_aside(name: str, point: str) -> bool:
     """Whether a play may pass a point that its row does not have."""
+    if name == "drain" and point in POINTS["live"]:
+        return True  # the talk that the end interrupts; it is cut in a play of its own
     return point.endswith(BY_THE_CLOCK) or (point in LOGIN and name != "login")
 
 

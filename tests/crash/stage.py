@@ -94,10 +94,14 @@ class Play:
     clock_ahead: float = 0.0
     """Seconds by which the server's clock is ahead, for what happens by the clock."""
 
+    room: int = 0
+    """Rows that a mailbox takes, if fewer than in truth."""
+
     @property
     def options(self) -> Sequence[str]:
         """What every start of the server is told."""
-        return ("--ahead", str(self.clock_ahead)) if self.clock_ahead else ()
+        ahead = ("--ahead", str(self.clock_ahead)) if self.clock_ahead else ()
+        return (*ahead, "--room", str(self.room)) if self.room else ahead
 
     async def prepare(self, stage: Stage) -> None:
         """What was before, on a server that is not to die."""

@@ -16,7 +16,8 @@ The points; `nth` counts each by itself:
     reply.before NAME, reply.after NAME   NAME: a request as above, or the frame of the answer
     delivery.before OP, delivery.after OP OP: deliver, gap, status
 
-`--trace` writes each point that was passed as a line. `--ahead` turns the server's clock on.
+`--trace` writes each point that was passed as a line. `--ahead` turns the server's clock on. `--room`
+is how many rows a mailbox takes.
 `--fault` puts in a named fault of `tests.mutation`.
 """
 
@@ -36,6 +37,7 @@ from typing import Any, Self
 
 import uvicorn
 
+from miss_protocol import limits
 from miss_server import app as server_app
 from miss_server import cli
 from miss_server.doorbell.memory import MemoryDoorbell
@@ -297,6 +299,11 @@ def turn_clock(seconds: float) -> None:
     server_app.SystemClock = Ahead  # type: ignore[attr-defined]  # the name that `serve` uses
 
 
+def make_room(rows: int) -> None:
+    """A mailbox takes so many rows: filling one of the real size takes minutes."""
+    limits.MAILBOX_ROWS_MAX = rows
+
+
 def main(words: Sequence[str]) -> None:
     """Run `miss-server` with what follows `--`."""
     options = argparse.ArgumentParser(prog="crashing")
@@ -304,6 +311,7 @@ def main(words: Sequence[str]) -> None:
     options.add_argument("--nth", type=int, default=1)
     options.add_argument("--trace", type=Path)
     options.add_argument("--ahead", type=float, default=0.0)
+    options.add_argument("--room", type=int, default=0)
     options.add_argument("--fault", default="")
     place = list(words).index("--")
     chosen = options.parse_args(words[:place])
@@ -316,6 +324,8 @@ def main(words: Sequence[str]) -> None:
     wrap_socket(points)
     if chosen.ahead:
         turn_clock(chosen.ahead)
+    if chosen.room:
+        make_room(chosen.room)
     sys.argv = ["miss-server", *words[place + 1 :]]
     with ExitStack() as stack:
         if chosen.fault:
