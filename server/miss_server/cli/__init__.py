@@ -4,7 +4,17 @@ import sys
 
 import typer
 
-from miss_server.cli import accounts, backups, codes, configuration, directory, serve, size, why
+from miss_server.cli import (
+    accounts,
+    backups,
+    codes,
+    configuration,
+    directory,
+    doctor,
+    serve,
+    size,
+    why,
+)
 from miss_server.cli.common import EXIT_USAGE
 from miss_server.config import NoFileError
 from miss_server.words import tr
@@ -24,6 +34,7 @@ app.add_typer(configuration.app, name="config")
 app.command("serve", help=serve.HELP)(serve.serve)
 app.command("enrol-code", help=codes.HELP)(codes.enrol_code)
 app.command("accounts", help=accounts.HELP)(accounts.accounts)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("why", help=why.HELP)(why.why)
 app.command("size", help=size.HELP)(size.size)
 app.command("backup", help=backups.BACKUP_HELP)(backups.backup)

@@ -1,0 +1,152 @@
+"""`miss-server doctor`."""
+
+import asyncio
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from miss_server.cli.common import EXIT_REFUSED, DatabaseOption, DomainOption, settings
+from miss_server.cli.sources import unknown
+from miss_server.config import Settings
+from miss_server.findings import Check, Finding, Verdict, ok, warn
+from miss_server.operating import doctor as examining
+from miss_server.operating import machine, running
+from miss_server.operating.certificates import certificate
+from miss_server.operating.watching import DIRECTORY_OLD_DAYS
+from miss_server.relay.clock import SystemClock
+from miss_server.storage.sqlite import checks
+from miss_server.storage.sqlite.overview import SqliteOverview
+from miss_server.words import Both, tr
+
+HELP = tr(
+    "Look at this installation: disk, clock, database, certificate, limits; and say what to do.\n\n"
+    "It changes nothing, and works beside a running server. It ends with 1 if something is bad.\n\n"
+    "Example: miss-server doctor",
+    "Examiner cette installation : disque, horloge, base, certificat, limites ; et dire que faire.\n\n"
+    "Rien n'est modifié, et le serveur peut fonctionner. Le statut est 1 si quelque chose est"
+    " mauvais.\n\n"
+    "Exemple : miss-server doctor",
+)
+
+_DAY_MS = 24 * 3600 * 1000
+_MARKS = {Verdict.OK: "ok  ", Verdict.WARN: "warn", Verdict.BAD: "BAD "}
+
+
+def doctor(
+    database: DatabaseOption = None,
+    domain: DomainOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=tr("One JSON object a line.", "Un objet JSON par ligne."))
+    ] = False,
+) -> None:
+    """Look at this installation."""
+    chosen = settings(database=database, domain=domain)
+    worst = asyncio.run(_run(chosen, as_json=as_json))
+    if worst is Verdict.BAD:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+async def _run(chosen: Settings, *, as_json: bool) -> Verdict:
+    worst = Verdict.OK
+    async for finding in examining.examine(checks_of(chosen)):
+        if finding.verdict is not Verdict.OK:
+            worst = finding.verdict if worst is not Verdict.BAD else worst
+        _tell(finding, as_json=as_json)
+    return worst
+
+
+def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
+    """Every check of an installation with one SQLite file."""
+    now_ms = SystemClock().now_ms()
+    folder, disk = chosen.file.parent, machine.Disk(chosen.file.parent)
+    asked = running.ask(chosen, locked=checks.is_served(chosen.file))
+
+    async def database() -> Sequence[Finding]:
+        return checks.examine(chosen.file, domain=chosen.domain, now_ms=now_ms)
+
+    async def directory() -> Sequence[Finding]:
+        return await _directory(chosen, now_ms)
+
+    async def files() -> Sequence[Finding]:
+        allowed = asked.max_files or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return machine.open_files(
+            allowed, chosen.max_connections, of_server=asked.max_files is not None
+        )
+
+    async def private() -> Sequence[Finding]:
+        base = chosen.file
+        beside = [base.with_name(base.name + end) for end in ("", "-wal", "-shm", ".witness")]
+        keys = [chosen.tls_key] if chosen.tls_key is not None else []
+        return machine.permissions([*beside, *keys], folder)
+
+    async def chain() -> Sequence[Finding]:
+        return certificate(chosen, now_ms)
+
+    async def server() -> Sequence[Finding]:
+        return asked.findings
+
+    async def names() -> Sequence[Finding]:
+        return _settings()
+
+    return [
+        ("settings", names),
+        ("server", server),
+        ("database", database),
+        ("disk", disk.room),
+        ("file system", disk.kind),
+        ("fsync", disk.fsync),
+        ("clock", machine.clock),
+        ("open files", files),
+        ("permissions", private),
+        ("certificate", chain),
+        ("directory", directory),
+    ]
+
+
+def _settings() -> Sequence[Finding]:
+    do = Both(
+        "Correct or unset it: see miss-server config check.",
+        "Corrigez ou supprimez-la : voir miss-server config check.",
+    )
+    wrong = [
+        warn("settings", Both(f"{name} is none", f"{name} n'en est pas un"), do)
+        for name, _ in unknown()
+    ]
+    return wrong or [ok("settings", "all known", "tous connus")]
+
+
+async def _directory(chosen: Settings, now_ms: int) -> Sequence[Finding]:
+    do = Both(
+        "Import today's file: miss-server directory import FILE",
+        "Importez le fichier du jour : miss-server directory import FICHIER",
+    )
+    figures = None
+    if chosen.file.exists():
+        figures = await SqliteOverview(chosen.file).figures(now_ms=now_ms)
+    if figures is None or figures.directory_ms is None:
+        return [warn("directory", Both("none is imported", "aucun n'est importé"), do)]
+    days = (now_ms - figures.directory_ms) // _DAY_MS
+    text = Both(
+        f"{figures.directory_entries} people, {days} days old",
+        f"{figures.directory_entries} personnes, {days} jours",
+    )
+    return [warn("directory", text, do) if days > DIRECTORY_OLD_DAYS else ok("directory", *text)]
+
+
+def _tell(finding: Finding, *, as_json: bool) -> None:
+    if as_json:
+        plain = asdict(finding) | {
+            "text": finding.text._asdict(),
+            "do": finding.do._asdict() if finding.do else None,
+        }
+        typer.echo(json.dumps(plain, ensure_ascii=False))
+        return
+    typer.echo(f"{_MARKS[finding.verdict]}  {finding.subject}: {finding.text}")
+    if finding.do is not None:
+        typer.echo(f"        {finding.do}")
+    sys.stdout.flush()

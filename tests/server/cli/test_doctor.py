@@ -1,0 +1,182 @@
+"""`miss-server doctor`: well, and with each thing broken that can be broken here."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from miss_server.findings import Verdict, bad, ok
+from miss_server.operating import machine
+from miss_server.operating.doctor import examine
+from miss_server.storage.sqlite.store import prepare
+from miss_server.words import Both
+from tests.support.server import DOMAIN, ServerProcess, environment
+from tests.support.wire import enrolled, now_ms, open_call
+
+
+def run(
+    database: Path, *words: str, under: str = "", status: int = 0, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """The command, perhaps `under` a shell's limit; it must end with this status."""
+    command = [sys.executable, "-m", "miss_server", "doctor", "--database", str(database)]
+    command += ["--domain", DOMAIN, *words]
+    if under:
+        command = ["sh", "-c", f'{under}; exec "$@"', "sh", *command]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment() | {"MISS_PORT": "9"} | settings,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def found(database: Path, status: int = 0, **settings: Any) -> dict[str, dict[str, Any]]:
+    """What it finds, by subject; the worst of each. All texts are in both languages."""
+    lines = run(database, "--json", status=status, **settings).stdout.splitlines()
+    order = ["ok", "warn", "bad"]
+    worst: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        finding = json.loads(line)
+        assert finding["text"]["en"]
+        assert finding["text"]["fr"]
+        assert (finding["verdict"] == "ok") is (finding["do"] is None)
+        known = worst.get(finding["subject"])
+        if known is None or order.index(known["verdict"]) < order.index(finding["verdict"]):
+            worst[finding["subject"]] = finding
+    return worst
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A new database that no server holds."""
+    path = tmp_path / "data" / "miss.sqlite"
+    path.parent.mkdir(mode=0o700)
+    prepare(path, domain=DOMAIN, now_ms=now_ms())
+    return path
+
+
+def test_a_new_installation(database: Path) -> None:
+    told = found(database)
+    for subject in ("database", "disk", "permissions", "server", "witness", "settings"):
+        assert told[subject]["verdict"] == "ok", told[subject]
+    assert told["directory"]["verdict"] == "warn"
+    assert "directory import" in told["directory"]["do"]["en"]
+    assert "ms to keep 4 KiB" in told["fsync"]["text"]["en"]
+    assert not list(database.parent.glob(".doctor-*"))
+    said = run(database).stdout
+    assert "ok    database: sound, schema 1 of 1" in said
+    french = run(database, LANG="fr_FR.UTF-8").stdout
+    assert "saine, schéma 1 sur 1" in french
+
+
+async def test_a_running_server_is_asked(server: ServerProcess) -> None:
+    await enrolled(server)
+    settings: Any = {"MISS_PORT": str(server.port)}
+    told = found(server.database, **settings)
+    assert told["server: directory"]["verdict"] == "warn"
+    assert "running server's" in told["open files"]["text"]["en"]
+    elsewhere = found(server.database)
+    assert elsewhere["server"]["verdict"] == "warn"
+    assert "MISS_PORT" in elsewhere["server"]["do"]["en"]
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        while (await open_call(server, "GET", "/health/ready")).status_code != 503:
+            pass  # a look is good for a second
+        told = found(server.database, status=1, **settings)
+        other.execute("ROLLBACK")
+    assert told["server: database"]["verdict"] == "bad"
+
+
+def test_files_that_others_can_read(database: Path) -> None:
+    database.chmod(0o640)
+    told = found(database, status=1)
+    assert told["permissions"]["verdict"] == "bad"
+    assert f"chmod 600 {database}" in told["permissions"]["do"]["en"]
+    for file in database.parent.iterdir():
+        file.chmod(0o600)
+    database.parent.chmod(0o777)
+    assert found(database)["permissions"]["verdict"] == "warn"
+
+
+def test_a_damaged_a_foreign_and_a_missing_database(database: Path) -> None:
+    content = database.read_bytes()
+    database.write_bytes(content[:4096] + b"\xff" * 8192 + content[12288:])
+    assert found(database, status=1)["database"]["verdict"] == "bad"
+    database.write_bytes(b"notes")
+    told = found(database, status=1)
+    assert "miss-server restore" in told["database"]["do"]["en"]
+    database.unlink()
+    assert found(database)["database"]["verdict"] == "warn"
+
+
+async def test_a_clock_that_went_back_and_a_witness_that_is_gone(server: ServerProcess) -> None:
+    await enrolled(server)
+    await server.stop()
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as db:
+        db.execute("UPDATE devices SET seen_ms = ?", (now_ms() + 3_600_000,))
+    server.database.with_name(server.database.name + ".witness").unlink()
+    told = found(server.database, status=1)
+    assert told["clock"]["verdict"] == "bad"
+    assert "59 minutes" in told["clock"]["text"]["en"] or "60 min" in told["clock"]["text"]["en"]
+    assert told["witness"]["verdict"] == "warn"
+
+
+def test_a_limit_of_open_files_that_is_too_low(database: Path) -> None:
+    told = found(database, under="ulimit -n 512")
+    assert told["open files"]["verdict"] == "warn"
+    assert "LimitNOFILE=" in told["open files"]["do"]["fr"]
+
+
+def test_no_tls_for_others_and_a_certificate_that_is_none(database: Path, tmp_path: Path) -> None:
+    assert found(database, MISS_HOST="192.0.2.1")["certificate"]["verdict"] == "warn"
+    behind = found(database, MISS_HOST="192.0.2.1", MISS_TRUSTED_PROXIES="10.0.0.1")
+    assert behind["certificate"]["verdict"] == "ok"
+    nothing = str(tmp_path / "none.pem")
+    told = found(database, status=1, MISS_TLS_CERT=nothing, MISS_TLS_KEY=nothing)
+    assert told["certificate"]["verdict"] == "bad"
+    assert "none.pem" in told["certificate"]["text"]["en"]
+
+
+def test_a_setting_that_is_none(database: Path) -> None:
+    told = found(database, MISS_DOMIAN="x")
+    assert told["settings"]["verdict"] == "warn"
+    assert "MISS_DOMIAN" in told["settings"]["text"]["en"]
+
+
+def test_a_database_in_memory(database: Path) -> None:
+    assert machine.file_system(Path("/dev/shm")) == "tmpfs", "this machine has no /dev/shm"  # noqa: S108
+    place = Path("/dev/shm") / f"miss-doctor-{os.getpid()}"  # noqa: S108
+    place.mkdir(mode=0o700)
+    try:
+        shutil.copy(database, place / "miss.sqlite")
+        (place / "miss.sqlite").chmod(0o600)
+        told = found(place / "miss.sqlite", status=1)
+        assert told["file system"]["verdict"] == "bad"
+        assert told["fsync"]["verdict"] == "warn"
+        assert "before it has written" in told["fsync"]["do"]["en"]
+    finally:
+        shutil.rmtree(place)
+
+
+async def test_a_check_that_fails_itself_is_a_finding_and_stops_no_other() -> None:
+    async def broken() -> Any:
+        raise PermissionError(13, "Permission denied", "/secret")
+
+    async def well() -> Any:
+        return [ok("second", "well", "bien"), bad("third", Both("a", "b"), Both("c", "d"))]
+
+    seen = [finding async for finding in examine([("first", broken), ("second", well)])]
+    assert [one.verdict for one in seen] == [Verdict.BAD, Verdict.OK, Verdict.BAD]
+    assert "Permission denied" in seen[0].text.en
