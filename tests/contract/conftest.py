@@ -5,16 +5,28 @@ from pathlib import Path
 
 import pytest
 
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW
+from tests.support.postgres import PostgresProcess
+
+ENGINES = ("sqlite", "postgres")
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqliteStore]:
+@pytest.fixture(params=ENGINES)
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[SqliteStore | PostgresStore]:
     """An empty, open store."""
-    path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
-    opened = SqliteStore(path)
+    opened: SqliteStore | PostgresStore
+    if request.param == "sqlite":
+        path = tmp_path / "miss.sqlite"
+        prepare(path, domain=DOMAIN, now_ms=NOW)
+        opened = SqliteStore(path)
+    else:
+        cluster: PostgresProcess = request.getfixturevalue("postgres")
+        opened = PostgresStore(Options(await cluster.fresh()))
     opened.open()
     yield opened
     await opened.close()

@@ -136,8 +136,19 @@ sends = Table(
     Column("kept_until_ms", _Ms, nullable=True, comment="set once nothing is open"),
     Index("sends_sn", "device", "sn", unique=True),
     Index("sends_message", "device", "message"),
-    Index("sends_tick", "device", "tick", sqlite_where=text("tick IS NOT NULL")),
-    Index("sends_kept", "kept_until_ms", sqlite_where=text("kept_until_ms IS NOT NULL")),
+    Index(
+        "sends_tick",
+        "device",
+        "tick",
+        sqlite_where=text("tick IS NOT NULL"),
+        postgresql_where=text("tick IS NOT NULL"),
+    ),
+    Index(
+        "sends_kept",
+        "kept_until_ms",
+        sqlite_where=text("kept_until_ms IS NOT NULL"),
+        postgresql_where=text("kept_until_ms IS NOT NULL"),
+    ),
 )
 
 prekeys = Table(

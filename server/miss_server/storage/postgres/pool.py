@@ -1,7 +1,7 @@
 """Connections to PostgreSQL: bounded, with a limit on every wait, and none that may lose a commit."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,6 +68,10 @@ def session_settings(application: str) -> dict[str, str]:
     }
 
 
+Greet = Callable[[Session], Awaitable[None]]
+"""What is asked of every new connection before it is used."""
+
+
 async def check_session(connection: Session, *, unsafe_fsync: bool) -> None:
     """Refuse a server that answers a commit before it is on the disk.
 
@@ -92,8 +96,9 @@ async def check_session(connection: Session, *, unsafe_fsync: bool) -> None:
 class Pool:
     """At most `size` connections. Broken ones are left and made anew by whoever comes next."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, greet: Greet | None = None) -> None:
         self._options = options
+        self._recognise = greet
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def close(self) -> None:
@@ -124,6 +129,8 @@ class Pool:
 
     async def _greet(self, connection: Session) -> None:
         await check_session(connection, unsafe_fsync=self._options.unsafe_fsync)
+        if self._recognise is not None:
+            await self._recognise(connection)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

@@ -11,6 +11,7 @@ from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.pool import (
     COMMAND_SECONDS,
     CONNECT_SECONDS,
+    Greet,
     Options,
     Session,
     UnsafeServer,
@@ -30,8 +31,9 @@ TRIES = 5
 class Quiet:
     """An engine of its own, bounded like the pool of the hot path."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, greet: Greet | None = None) -> None:
         self._options = options
+        self._recognise = greet
         self.engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
@@ -50,9 +52,14 @@ class Quiet:
         )
         try:
             await check_session(connection, unsafe_fsync=self._options.unsafe_fsync)
+            if self._recognise is not None:
+                await self._recognise(connection)
         except UnsafeServer as error:
             connection.terminate()
             raise NotDurable(str(error)) from error
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def write(self, work: Callable[[Connection], T]) -> T:

@@ -1,13 +1,15 @@
 """One PostgreSQL database as a server process uses it: the writer, the readers, the witness."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
-import structlog
 from sqlalchemy import Connection
 
 from miss_protocol.ids import DeviceId
+from miss_server.storage.database import DatabaseError, WitnessError
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -15,6 +17,7 @@ from miss_server.storage.messages import (
     Fetched,
     Greeting,
     Head,
+    NotDurable,
     SessionRefused,
     SessionStart,
     Settled,
@@ -22,15 +25,27 @@ from miss_server.storage.messages import (
     Wanted,
 )
 from miss_server.storage.postgres import alone, mailboxes
-from miss_server.storage.postgres.pool import Options, Pool
+from miss_server.storage.postgres.lives import BEAT_EVERY, Exchanged, Life, Standby
+from miss_server.storage.postgres.pool import Options, Pool, Session
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.writer import Writer
+from miss_server.storage.sql import prekeys, witnessed
 from miss_server.storage.sql.calls import QuietCalls
+from miss_server.storage.witness import Testimony
+from miss_server.tallies import StorageTally
 
 T = TypeVar("T")
 
-log = structlog.get_logger()
+EXIT_EXCHANGED = 75
+"""EX_TEMPFAIL: started anew, the node compares and begins a new epoch."""
+
+
+def end_as_exchanged() -> NoReturn:
+    """End the process at once: what it told its devices may not be in this database."""
+    sys.stderr.write("miss-server: behind its address is another or an older database; stopping\n")
+    sys.stderr.flush()
+    os._exit(EXIT_EXCHANGED)
 
 
 class PostgresStore(QuietCalls):
@@ -40,10 +55,39 @@ class PostgresStore(QuietCalls):
     it belongs to the loop that used it first.
     """
 
-    def __init__(self, options: Options) -> None:
-        self._pool = Pool(options)
-        self._quiet = Quiet(options)
+    def __init__(self, options: Options, life: Life | None = None) -> None:
+        self._options = options
+        self._life = life
+        self._pool = Pool(options, self._recognise)
+        self._quiet = Quiet(options, self._recognise)
         self._writer = Writer(self._pool, self._begin_alone)
+        self._beaten_ms = 0
+
+    async def begin_life(self, *, now_ms: int) -> bool:
+        """Compare the database with what this node knows of it, before anybody is served; tells
+        whether it is an older copy, so that a new epoch has begun (rule C6).
+
+        May be called in an event loop that ends before the store is used.
+
+        Raises:
+            DatabaseError: it only repeats another one, or cannot be asked.
+            WitnessError: the witness cannot be read or written.
+        """
+        if self._life is None:
+            return False
+        life, quiet = self._life, Quiet(self._options)
+        try:
+            restored, now = await quiet.write(lambda connection: life.begin(connection, now_ms))
+            await life.remember(now)
+        except Standby:
+            raise DatabaseError("this PostgreSQL is a standby: a node needs the primary") from None
+        except NotDurable as error:
+            raise DatabaseError(f"PostgreSQL: {error}") from error
+        except OSError as error:
+            raise WitnessError(f"{life.path}: {error.strerror or error}") from error
+        finally:
+            await quiet.close()
+        return restored
 
     def open(self) -> None:
         """Nothing to do: whoever comes first connects."""
@@ -54,14 +98,52 @@ class PostgresStore(QuietCalls):
         await self._pool.close()
         await self._quiet.close()
 
+    async def _recognise(self, connection: Session) -> None:
+        if self._life is not None:
+            try:
+                await self._life.recognise(connection)
+            except Exchanged:
+                end_as_exchanged()
+
     async def read_with(self, work: Callable[[Connection], T]) -> T:
         return await self._quiet.read(work)
 
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
         return await self._quiet.write(lambda connection: work(connection, *args))
 
+    async def _counted(self, work: Callable[[Connection, str], T]) -> T:
+        """Run what a restore must not undo, and remember it before anybody is told."""
+        name = witnessed.ALONE if self._life is None else self._life.witness
+
+        def counted(connection: Connection) -> tuple[T, Testimony]:
+            return work(connection, name), witnessed.stands(connection, name)
+
+        outcome, now = await self._quiet.write(counted)
+        if self._life is not None:
+            await self._life.remember(now)
+        return outcome
+
     async def _begin_alone(self, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
-        return await self._write(alone.begin, greeting, now_ms)
+        return await self._counted(
+            lambda connection, witness: alone.begin(connection, greeting, now_ms, witness)
+        )
+
+    async def claim_prekeys(
+        self, devices: Sequence[DeviceId], *, now_ms: int
+    ) -> dict[DeviceId, bytes]:
+        return await self._counted(
+            lambda connection, witness: prekeys.claim(connection, devices, witness=witness)
+        )
+
+    async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
+        if self._life is not None and abs(now_ms - self._beaten_ms) >= BEAT_EVERY * 1000:
+            await self._write(self._life.beat)
+            self._beaten_ms = now_ms
+        return await super().expire(protected=protected, now_ms=now_ms)
+
+    @property
+    def tally(self) -> StorageTally:
+        return self._writer.tally
 
     # --- Messages ---------------------------------------------------------------------------------
 

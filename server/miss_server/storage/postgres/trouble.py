@@ -16,8 +16,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from miss_server.storage.messages import NotDurable
 
-_CROSSED = ("40001", "40P01", "55P03", "0A000", "26000")
-"""Serialisation, deadlock, a lock not had in time; a plan or a prepared statement from before a
+_CROSSED = ("40001", "40P01", "0A000", "26000")
+"""Serialisation, deadlock; a plan or a prepared statement from before a
 change of the schema. The transaction is undone, and the same one may go through now."""
 _OUTAGES = ("08", "25", "28", "3D", "53", "54", "55", "57", "58", "F0", "XX")
 """Connections, read-only and dead transactions, a user or a database that is gone, disk, memory and
@@ -50,6 +50,19 @@ def outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     return isinstance(driver, DriverError) or isinstance(error, InterfaceError)
+
+
+def cause(error: BaseException) -> str:
+    """What `StorageTally.failures` calls it."""
+    inner = error.__cause__ if isinstance(error, NotDurable) else error
+    state = _state_of(inner)
+    if inner is None or crossed(inner):
+        return "locked"
+    if state.startswith("53100"):
+        return "full"
+    if state.startswith(("58", "XX")):
+        return "disk"
+    return "connection" if outage(inner) else "other"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ and the order of locks keeps them apart.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -25,7 +26,8 @@ from miss_server.storage.messages import (
 from miss_server.storage.postgres.batch import Batch, Unlocked
 from miss_server.storage.postgres.pool import Connection, Pool
 from miss_server.storage.postgres.sessions import Alone, Ending
-from miss_server.storage.postgres.trouble import crossed, describe, outage
+from miss_server.storage.postgres.trouble import cause, crossed, describe, outage
+from miss_server.tallies import StorageTally
 
 BATCH_MAX = 512
 """Jobs of one transaction: more would make the first of them wait for milliseconds."""
@@ -77,6 +79,8 @@ class Writer:
         self._wanted = asyncio.Event()
         self._stopping = False
         self._patience = 0.0
+        self._waited_since = 0.0
+        self.tally = StorageTally()
         self._task: asyncio.Task[None] | None = None
 
     async def stop(self) -> None:
@@ -110,6 +114,8 @@ class Writer:
             raise NotDurable("the store is closing")
         loop = asyncio.get_running_loop()
         job = Job(work, now_ms, loop.create_future())
+        if not self._jobs:
+            self._waited_since = perf_counter()
         self._jobs.append(job)
         if not isinstance(work, Acknowledgement):
             self._wake()
@@ -140,8 +146,14 @@ class Writer:
                 await asyncio.sleep(self._patience)
             jobs = self._take()
             if jobs:
+                waited, self._waited_since = self._waited_since, perf_counter()
+                begun = self._waited_since
                 await self.write(jobs)
                 self._answer(jobs)
+                now = perf_counter()
+                self.tally.batch_jobs.note(len(jobs))
+                self.tally.batch_seconds.note(now - begun)
+                self.tally.batch_wait.note(now - waited)
 
     def _take(self) -> list[Job]:
         """The jobs of the next batch."""
@@ -228,11 +240,13 @@ class Writer:
     async def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         if outage(error) or crossed(error) or isinstance(error, NotDurable):
             # Nobody's fault, and nobody's job is known to be done.
+            self.tally.failures[cause(error)] += 1
             log.error("commit failed", error=describe(error), jobs=len(jobs))
             self._patience = min(max(PATIENCE_FIRST, self._patience * 2), PATIENCE_MOST)
             for job in jobs:
                 job.error = NotDurable(describe(error))
         elif len(jobs) == 1:
+            self.tally.failures["other"] += 1
             jobs[0].error = error
         else:
             # A fault in one job must not fail its neighbours: each gets its own transaction.

@@ -18,6 +18,7 @@ from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids
 from miss_server.storage import witness as witnesses
+from miss_server.storage.database import DatabaseError, WitnessError
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -51,6 +52,8 @@ from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Damaged, Witness, beside
 from miss_server.tallies import StorageTally
 
+__all__ = ["DatabaseError", "ServeLock", "SqliteStore", "WitnessError", "check_ours", "prepare"]
+
 T = TypeVar("T")
 
 READERS = 2
@@ -58,14 +61,6 @@ READERS = 2
 
 
 log = structlog.get_logger()
-
-
-class DatabaseError(Exception):
-    """The database cannot be used; the text says what to do."""
-
-
-class WitnessError(DatabaseError):
-    """What is beside the database cannot be read or written: nothing could be kept exactly."""
 
 
 def prepare(path: Path, *, domain: str, now_ms: int) -> None:
