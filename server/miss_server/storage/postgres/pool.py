@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +152,10 @@ class Pool:
                 broken = (outage(error) and not crossed(error)) or not isinstance(error, Exception)
                 raise
             finally:
-                if broken or connection.is_in_transaction():
-                    connection.terminate()
+                # One that the server closed has left the pool by itself already.
+                with suppress(asyncpg.InterfaceError):
+                    if broken or connection.is_in_transaction():
+                        connection.terminate()
                 await pool.release(connection)
 
     async def fetch(self, statement: str, *values: Any) -> list[Any]:

@@ -56,7 +56,7 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
         return
     stored: dict[str, bytes] = {}
     if "settings" in tables:
-        stored = dict(connection.execute(select(settings.c.name, settings.c.value)).tuples().all())
+        stored = dict(connection.execute(select(settings.c.name, settings.c.value)).all())
     try:
         schema, owner = int(stored["schema"]), stored["domain"].decode()
     except (KeyError, ValueError):
