@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW
 from tests.support.postgres import PostgresProcess
+from tests.support.stores import prepared
 
 ENGINES = ("sqlite", "postgres")
 
 
 @pytest.fixture(params=ENGINES)
 async def store(
-    request: pytest.FixtureRequest, tmp_path: Path
+    request: pytest.FixtureRequest, postgres: PostgresProcess, tmp_path: Path
 ) -> AsyncIterator[SqliteStore | PostgresStore]:
     """An empty, open store."""
     opened: SqliteStore | PostgresStore
@@ -25,8 +25,7 @@ async def store(
         prepare(path, domain=DOMAIN, now_ms=NOW)
         opened = SqliteStore(path)
     else:
-        cluster: PostgresProcess = request.getfixturevalue("postgres")
-        opened = PostgresStore(Options(await cluster.fresh()))
+        opened = PostgresStore(await prepared(postgres))
     opened.open()
     yield opened
     await opened.close()

@@ -15,6 +15,7 @@ from miss_server.storage.postgres.store import PostgresStore
 from tests.support.devices import NOW, Person
 from tests.support.mailing import Phone, enrol, phone, revoke
 from tests.support.postgres import PostgresProcess
+from tests.support.stores import prepared
 
 RACES = 1_000
 
@@ -31,7 +32,7 @@ async def node(dsn: str) -> AsyncIterator[PostgresStore]:
 @pytest.fixture
 async def dsn(postgres: PostgresProcess) -> str:
     """An empty database."""
-    return await postgres.fresh()
+    return (await prepared(postgres)).dsn
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What the store on PostgreSQL does when PostgreSQL is in trouble, and that it comes back by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -17,7 +17,8 @@ from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Writer
 from tests.support.devices import DOMAIN, NOW
 from tests.support.mailing import Phone, pair, phone
-from tests.support.postgres import PostgresProcess, postgres_server
+from tests.support.postgres import USER, PostgresProcess, postgres_server
+from tests.support.stores import prepared
 
 
 @asynccontextmanager
@@ -31,14 +32,14 @@ async def opened(dsn: str) -> AsyncIterator[PostgresStore]:
 @pytest.fixture
 async def store(postgres: PostgresProcess) -> AsyncIterator[PostgresStore]:
     """On a cluster that all tests share."""
-    async with opened(await postgres.fresh()) as store:
+    async with opened((await prepared(postgres)).dsn) as store:
         yield store
 
 
 @pytest.fixture
-def own() -> Iterator[PostgresProcess]:
+async def own() -> AsyncIterator[PostgresProcess]:
     """A cluster that may be harmed."""
-    with postgres_server() as cluster:
+    async with postgres_server() as cluster:
         yield cluster
 
 
@@ -54,7 +55,7 @@ async def until_durable(one: Phone, send: f.Send) -> Settled:
 async def test_postgres_killed_amid_a_batch_is_not_durable_and_the_retry_makes_one_message(
     own: PostgresProcess,
 ) -> None:
-    dsn = await own.fresh()
+    dsn = (await prepared(own)).dsn
     async with opened(dsn) as store:
         gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is all that is asked of it
         blocker = await asyncpg.connect(dsn)
@@ -65,7 +66,7 @@ async def test_postgres_killed_amid_a_batch_is_not_durable_and_the_retry_makes_o
         waiting = 0
         while not waiting:
             waiting = await blocker.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        await asyncio.to_thread(own.stop, "immediate")
+        await own.kill()
         blocker.terminate()
         for outcome in await asyncio.gather(*amid, return_exceptions=True):
             assert isinstance(outcome, NotDurable)
@@ -74,7 +75,7 @@ async def test_postgres_killed_amid_a_batch_is_not_durable_and_the_retry_makes_o
         with pytest.raises(NotDurable):
             await store.find(gp.person.account)
         assert store.tally.failures["connection"] > 0
-        own.start()
+        await own.start()
         answers = await asyncio.gather(*(until_durable(gp, send) for send in sends))
         assert all(isinstance(answer.reply, f.Sent) for answer in answers)
         assert [row.message for row in (await nurse.fetch()).rows] == [send.id for send in sends]
@@ -102,15 +103,13 @@ async def test_a_commit_whose_answer_was_lost_is_made_once(
 async def test_a_read_only_server_stores_nothing_and_the_store_goes_on_afterwards(
     own: PostgresProcess,
 ) -> None:
-    async with opened(await own.fresh()) as store:
+    async with opened((await prepared(own)).dsn) as store:
         gp, nurse = await pair(store)  # type: ignore[arg-type]
         send = gp.send(nurse.person)
 
         async def read_only(state: str) -> None:
-            await own.execute(
-                "postgres", f"ALTER SYSTEM SET default_transaction_read_only = {state}"
-            )
-            await own.execute("postgres", "SELECT pg_reload_conf()")
+            await own.sql(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
+            await own.sql("SELECT pg_reload_conf()")
 
         await read_only("on")
         seen = False
@@ -122,8 +121,8 @@ async def test_a_read_only_server_stores_nothing_and_the_store_goes_on_afterward
             else:
                 send = gp.send(nurse.person)
         assert (await store.heads([nurse.id]))[nurse.id].position == send.sn - 1
-        await own.execute("postgres", "ALTER SYSTEM RESET default_transaction_read_only")
-        await own.execute("postgres", "SELECT pg_reload_conf()")
+        await own.sql("ALTER SYSTEM RESET default_transaction_read_only")
+        await own.sql("SELECT pg_reload_conf()")
         assert isinstance((await until_durable(gp, send)).reply, f.Sent)
 
 
@@ -132,13 +131,13 @@ async def test_a_frozen_server_is_given_up_in_time(
 ) -> None:
     monkeypatch.setattr(pools, "COMMAND_SECONDS", 0.5)
     monkeypatch.setattr(pools, "CONNECT_SECONDS", 0.5)
-    async with opened(await own.fresh()) as store:
+    async with opened((await prepared(own)).dsn) as store:
         gp, nurse = await pair(store)  # type: ignore[arg-type]
         send = gp.send(nurse.person)
         own.freeze()
         with pytest.raises(NotDurable):
             await gp.submit(send)
-        own.freeze(thaw=True)
+        own.thaw()
         assert isinstance((await until_durable(gp, send)).reply, f.Sent)
         assert [row.message for row in (await nurse.fetch()).rows] == [send.id]
 
@@ -198,9 +197,9 @@ async def test_a_deadlock_with_somebody_else_is_tried_again(
 async def test_a_server_that_answers_before_the_disk_is_refused(
     postgres: PostgresProcess, level: str
 ) -> None:
-    dsn = await postgres.fresh()
-    name = dsn.split("/")[3].split("?")[0]
-    await postgres.execute("postgres", f"ALTER DATABASE {name} SET synchronous_commit = {level}")
+    dsn = (await prepared(postgres)).dsn
+    name = dsn.rpartition("/")[2]
+    await postgres.sql(f"ALTER DATABASE {name} SET synchronous_commit = {level}")
     with pytest.raises(DatabaseError, match="synchronous_commit"):
         await prepare(Options(dsn), domain=DOMAIN, now_ms=NOW)
     async with opened(dsn) as store:
@@ -212,28 +211,28 @@ async def test_a_server_that_answers_before_the_disk_is_refused(
 
 
 async def test_fsync_off_is_refused_unless_a_test_asks_for_it() -> None:
-    with postgres_server(fsync="off") as cluster:
-        dsn = cluster.dsn("postgres")
+    async with postgres_server(fsync="off") as cluster:
+        dsn = cluster.dsn(await cluster.new_database())
         with pytest.raises(DatabaseError, match="fsync"):
             await prepare(Options(dsn), domain=DOMAIN, now_ms=NOW)
         await prepare(Options(dsn, unsafe_fsync=True), domain=DOMAIN, now_ms=NOW)
 
 
 async def test_databases_that_are_not_ours_are_refused(postgres: PostgresProcess) -> None:
-    dsn = await postgres.fresh()
-    name = dsn.split("/")[3].split("?")[0]
+    dsn = (await prepared(postgres)).dsn
+    name = dsn.rpartition("/")[2]
     await prepare(Options(dsn), domain=DOMAIN, now_ms=NOW)
     with pytest.raises(DatabaseError, match="domain"):
         await prepare(Options(dsn), domain="other.example", now_ms=NOW)
-    await postgres.execute(name, "UPDATE settings SET value = '999' WHERE name = 'schema'")
+    await postgres.sql("UPDATE settings SET value = '999' WHERE name = 'schema'", database=name)
     with pytest.raises(DatabaseError, match="newer"):
         await prepare(Options(dsn), domain=DOMAIN, now_ms=NOW)
-    await postgres.execute(name, "DROP TABLE settings")
+    await postgres.sql("DROP TABLE settings", database=name)
     with pytest.raises(DatabaseError, match="another program"):
         await prepare(Options(dsn), domain=DOMAIN, now_ms=NOW)
     for wrong in (
         dsn.replace(name, "nowhere"),
-        dsn.replace(str(postgres.folder), "/nowhere"),
+        dsn.replace(USER, "nobody"),
         "postgresql://miss@127.0.0.1:1/x",
         "what is this",
     ):
@@ -242,7 +241,7 @@ async def test_databases_that_are_not_ours_are_refused(postgres: PostgresProcess
 
 
 async def test_an_orderly_end_writes_what_was_handed_in(postgres: PostgresProcess) -> None:
-    dsn = await postgres.fresh()
+    dsn = (await prepared(postgres)).dsn
     async with opened(dsn) as store:
         gp, nurse = await pair(store)  # type: ignore[arg-type]
         sends = [gp.send(nurse.person) for _ in range(3)]
