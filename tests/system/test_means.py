@@ -11,9 +11,17 @@ def test_root() -> None:
     assert os.geteuid() == 0, "make test-system needs root"
 
 
-@pytest.mark.parametrize("name", ["ip", "mkfs.ext4", "mount", "nft", "nsenter", "strace", "umount"])
+MEANS = {
+    "docker-compose": "docker-compose", "haproxy": "haproxy", "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs", "mount": "mount", "nft": "nftables", "nsenter": "util-linux",
+    "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
+}  # fmt: skip
+"""Commands and Debian's packages that hold them."""
+
+
+@pytest.mark.parametrize("name", MEANS)
 def test_command(name: str) -> None:
-    assert shutil.which(name), "apt install e2fsprogs iproute2 mount nftables strace"
+    assert shutil.which(name), f"apt install {MEANS[name]}"
 
 
 def test_loop_devices() -> None:

@@ -1,0 +1,154 @@
+"""The container image's steps and the compose file, as far as they run without an engine."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import ServerProcess, environment
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def shell(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-euc", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+        cwd=cwd,
+        env=environment() | variables,
+    )
+
+
+def steps() -> list[list[tuple[str, str]]]:
+    """The instructions of the image, by stage."""
+    text = (DEPLOY / "Containerfile").read_text()
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#"]
+    stages: list[list[tuple[str, str]]] = []
+    for name, rest in lines:
+        if name == "FROM":
+            stages.append([])
+        stages[-1].append((name, rest))
+    return stages
+
+
+def answer_of(words: list[str], variables: dict[str, str]) -> int:
+    """The exit status of a command in the image's environment."""
+    done = subprocess.run(
+        words, env=environment() | variables, timeout=30, check=False, capture_output=True
+    )
+    return done.returncode
+
+
+@pytest.mark.timeout(400)
+async def test_the_images_steps_make_a_server_that_is_healthy(tmp_path: Path) -> None:
+    """With the folders of the image in a temporary one, on this machine's Python."""
+    build, image = steps()
+    source, made = tmp_path / "src", tmp_path / "miss"
+    source.mkdir()
+    for name, rest in build:
+        if name == "COPY":
+            *files, to = rest.split()
+            for file in files:
+                here, there = ROOT / file, source / to
+                if here.is_dir():
+                    ignored = shutil.ignore_patterns("__pycache__")
+                    shutil.copytree(here, there, dirs_exist_ok=True, ignore=ignored)
+                else:
+                    shutil.copy(here, there)
+        elif name == "RUN":
+            step = rest.replace("/opt/miss", str(made))
+            # Debian's Python has no pip to put into an environment; the image's has.
+            step = step.replace("python -m venv", f"{sys.executable} -m venv --without-pip")
+            step = step.replace(
+                f"{made}/bin/python -m pip", f"python3 -m pip --python {made}/bin/python"
+            )
+            shell(step, source)
+    assert (made / "bin" / "miss-server").exists()
+    variables: dict[str, str] = {}
+    for name, rest in image:
+        if name == "ENV":
+            variables |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+    variables["PATH"] = f"{made}/bin:{os.environ['PATH']}"
+    [check] = [rest for name, rest in image if name == "HEALTHCHECK"]
+    [entry] = [json.loads(rest) for name, rest in image if name == "ENTRYPOINT"]
+    [command] = [json.loads(rest) for name, rest in image if name == "CMD"]
+    data = tmp_path / "data"
+    data.mkdir()
+
+    class Image(ServerProcess):
+        async def launch(self, words: object) -> object:  # type: ignore[override]
+            with self.log.open("ab") as log:
+                return await asyncio.create_subprocess_exec(
+                    *entry, *command, stdout=log, stderr=log, cwd=data,
+                    env=environment() | variables | {"MISS_PORT": "0", "MISS_HOST": "127.0.0.1"},
+                )  # fmt: skip
+
+    server = Image(data / "miss.sqlite", tmp_path / "server.log")
+    await server.start()
+    asked = json.loads(check[check.index("CMD") + 4 :])
+    asked = [word.replace("127.0.0.1:8440", f"127.0.0.1:{server.port}") for word in asked]
+    assert await asyncio.to_thread(answer_of, asked, variables) == 0
+    assert await server.stop() == 0
+    assert await asyncio.to_thread(answer_of, asked, variables) != 0
+    # What would be written elsewhere than in /data fails under a read-only root.
+    assert {path.name.partition(".")[0] for path in data.iterdir()} == {"miss"}
+    users = [rest for name, rest in image if name == "USER"]
+    assert users == ["10001:10001"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """`deploy/` as it is after the first steps of the README."""
+    copy = tmp_path / "deploy"
+    shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
+    shell("sh secrets.sh", copy)
+    (copy / "secrets" / "tls.pem").write_text("")
+    return copy
+
+
+def compose(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker-compose", "-f", "compose.yaml", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=folder,
+        env=environment() | variables,
+    )
+
+
+def test_the_compose_file_is_valid_and_asks_for_the_domain(folder: Path) -> None:
+    done = compose(folder, "config", MISS_DOMAIN="miss.example")
+    assert done.returncode == 0, done.stderr
+    for service in ("node-1", "node-2", "proxy", "database", "doorbell"):
+        assert f"\n  {service}:\n" in done.stdout
+    refused = compose(folder, "config")
+    assert refused.returncode != 0
+    assert "set it in .env" in refused.stderr
+
+
+def test_secrets_are_made_once_and_agree(folder: Path) -> None:
+    secrets = folder / "secrets"
+    before = {path.name: path.read_text() for path in secrets.iterdir()}
+    again = shell("sh secrets.sh", folder)
+    assert again.stdout == ""
+    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
+    assert len(before["postgres_password"]) == 64
+    assert f":{before['postgres_password']}@database:5432/miss" in before["miss_database"]
+    assert f":{before['redis_password']}@doorbell:6379" in before["miss_redis"]
+    assert f"requirepass {before['redis_password']}\n" in before["valkey.conf"]
+    assert secrets.stat().st_mode & 0o077 == 0
+    files = re.findall(r"file: secrets/(\S+)}", (DEPLOY / "compose.yaml").read_text())
+    assert set(files) == set(before) - {"redis_password"}
