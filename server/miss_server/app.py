@@ -14,11 +14,15 @@ from starlette.requests import ClientDisconnect
 from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
+from miss_server.doorbell.interface import Doorbell
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.doorbell.nodes import NodeDoorbell
+from miss_server.doorbell.redis import RedisLine
 from miss_server.edge.addresses import TrustedProxies
 from miss_server.edge.admission import Admission, Limits
 from miss_server.edge.certificate import Certificate
 from miss_server.edge.open_files import connections_possible, raise_limit
+from miss_server.http.counting import Counts, NodeCounts, SharedCounts
 from miss_server.http.problems import (
     on_fault,
     on_gone,
@@ -58,7 +62,7 @@ log = structlog.get_logger()
 
 def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     """The application over an open store."""
-    hub, doorbell = Hub(store), MemoryDoorbell(clock.now_ms)
+    hub, doorbell = Hub(store), doorbell_of(settings, clock)
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
     keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
@@ -79,6 +83,9 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
         ],
     )
+    throttle = Throttle(
+        counts_of(settings, clock), enrolment_tries_per_hour=settings.enrolment_tries_per_hour
+    )
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -89,8 +96,14 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         hub=hub,
         sweep=sweep,
         delivery=Delivery(store, hub, doorbell, clock),
-        login=Login(store, clock, domain=settings.domain, minimum_app=settings.minimum_app),
-        throttle=Throttle(enrolment_tries_per_hour=settings.enrolment_tries_per_hour),
+        login=Login(
+            store,
+            clock,
+            domain=settings.domain,
+            minimum_app=settings.minimum_app,
+            may_log_in=throttle.may_log_in,
+        ),
+        throttle=throttle,
         clock=clock,
         admission=admission,
         certificate=certificate,
@@ -109,6 +122,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
         await doorbell.start()
+        await throttle.shared.start()
         await keeper.begin()
         rounds = [
             asyncio.create_task(keeper.run()),
@@ -119,6 +133,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         for each in rounds:
             each.cancel()
         await asyncio.gather(*rounds, return_exceptions=True)
+        await throttle.shared.stop()
         await doorbell.stop()
         await store.close()
 
@@ -137,6 +152,32 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
     app.state.services = services
     app.state.health, app.state.metrics = health, metrics
     return app
+
+
+def doorbell_of(settings: Settings, clock: Clock) -> Doorbell:
+    """How this node reaches the others, if there are any."""
+    if settings.redis is None:
+        return MemoryDoorbell(clock.now_ms)
+    line = RedisLine(settings.redis.get_secret_value(), settings.domain)
+    return NodeDoorbell(line, clock.now_ms)
+
+
+async def try_doorbell(settings: Settings, clock: Clock) -> None:
+    """Connect once, before anybody is served. What cannot be reached now is reached later.
+
+    Raises:
+        DoorbellError: it refuses us as the settings are; the text says what to change.
+    """
+    doorbell = doorbell_of(settings, clock)
+    await doorbell.start()
+    await doorbell.stop()
+
+
+def counts_of(settings: Settings, clock: Clock) -> Counts:
+    """Where the rate limits are counted that all nodes share."""
+    if settings.redis is None:
+        return NodeCounts()
+    return SharedCounts(settings.redis.get_secret_value(), settings.domain, clock.now_ms)
 
 
 def admission_of(settings: Settings) -> Admission:
@@ -177,7 +218,7 @@ def serve(settings: Settings) -> None:
     Raises:
         DatabaseError: the database cannot be used; the text says what to do.
         ListenError: the address cannot be listened on.
-        CertificateError, TooFewFilesError: as above; the text says what to change.
+        CertificateError, TooFewFilesError, DoorbellError: as above; the text says what to change.
         OSError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
@@ -185,6 +226,7 @@ def serve(settings: Settings) -> None:
     # What cannot work must show before the database is touched.
     admission_of(settings)
     certificate_of(settings, clock)
+    asyncio.run(try_doorbell(settings, clock))
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     lock = ServeLock(settings.file)
     lock.take()

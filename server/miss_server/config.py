@@ -13,6 +13,8 @@ from miss_protocol.ids import is_domain
 from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
 
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
 
 class NoFileError(Exception):
     """What was asked for is only there for a SQLite file; the text names the database."""
@@ -38,6 +40,10 @@ class Settings(BaseSettings):
     )
     node_folder: Path = Field(
         Path("miss-node"), description="this node's own folder, beside a shared PostgreSQL"
+    )
+    redis: SecretStr | None = Field(
+        None,
+        description="the Redis that nodes share, as redis://:PASSWORD@HOST:6379/0 (or rediss, unix)",
     )
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8440, ge=0, le=65535, description="the port to listen on; 0 picks a free one")
@@ -111,6 +117,14 @@ class Settings(BaseSettings):
         if self.database_password is None:
             return self.database
         return self.database.with_password(self.database_password.get_secret_value())
+
+    @field_validator("redis")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        # Its own text would show the password.
+        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
 
     @field_validator("trusted_proxies", "metrics_from", mode="before")
     @classmethod

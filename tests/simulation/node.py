@@ -22,6 +22,7 @@ from miss_server.app import admission_of
 from miss_server.config import Settings
 from miss_server.doorbell.interface import News
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.http.counting import NodeCounts
 from miss_server.http.services import Services
 from miss_server.http.signatures import Caller
 from miss_server.http.socket import Socket
@@ -199,6 +200,7 @@ class Node:
         self.doorbell.listen(sweep.hear)
         self.keeper = Keeper(self.store, self.hub, self.doorbell, sweep, clock, sweep_every=5)
         settings = Settings.model_validate({"domain": DOMAIN, "database": path})
+        throttle = Throttle(NodeCounts(), enrolment_tries_per_hour=20)
         services = Services(
             settings=settings,
             charter=Charter("1", bytes(32), "", ""),
@@ -214,8 +216,10 @@ class Node:
                 self.doorbell,
                 clock,
             ),
-            login=Login(self.store, clock, domain=DOMAIN, minimum_app={}),
-            throttle=Throttle(enrolment_tries_per_hour=20),
+            login=Login(
+                self.store, clock, domain=DOMAIN, minimum_app={}, may_log_in=throttle.may_log_in
+            ),
+            throttle=throttle,
             clock=clock,
             admission=admission_of(settings),
             certificate=None,

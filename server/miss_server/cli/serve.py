@@ -14,6 +14,7 @@ from miss_server.cli.common import (
     refuse_unknown_settings,
     settings,
 )
+from miss_server.doorbell.interface import DoorbellError
 from miss_server.edge.certificate import CertificateError
 from miss_server.edge.open_files import TooFewFilesError
 from miss_server.listening import ListenError
@@ -106,7 +107,7 @@ def serve(
             str(error),
             hint=tr("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key."),
         )
-    except TooFewFilesError as error:
+    except (DoorbellError, TooFewFilesError) as error:
         fail(str(error))
     except (OSError, UnicodeDecodeError) as error:
         fail(

@@ -46,7 +46,10 @@ class RedisLine:
         self._heard: PubSub | None = None
 
     async def open(self) -> None:
-        self._client = client = open_client(self._url)
+        try:
+            self._client = client = open_client(self._url)
+        except ValueError as error:
+            raise LineRefused(f"MISS_REDIS is no address of a Redis: {error}") from error
         self._heard = heard = client.pubsub()
         try:
             await heard.subscribe(self._channel)

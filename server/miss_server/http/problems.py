@@ -48,7 +48,8 @@ async def on_remote_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RemoteError)  # noqa: S101  # registered for these only
     log.info("refused", call=_call(request), reason=error.code.wire)
     answer = problem(request, error.code, retry_after=getattr(error, "retry_after", None))
-    if isinstance(error, TooSlow):
+    # Who guesses signatures must connect anew for each: that is counted by address.
+    if isinstance(error, TooSlow) or error.code is Code.AUTH_FAILED:
         answer.headers["connection"] = "close"
     return answer
 

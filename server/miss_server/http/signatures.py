@@ -111,7 +111,7 @@ async def signed(request: Request) -> Caller:
 
     Raises:
         Refused: `auth_failed` (whatever the cause), `clock_skew`, `replayed`, `revoked`,
-            `suspended`.
+            `suspended`, `rate_limited`.
     """
     it = services(request)
     body = await read_bytes(request)
@@ -143,6 +143,7 @@ async def signed(request: Request) -> Caller:
         raise Refused(Code.REVOKED)
     if record.suspended:
         raise Refused(Code.SUSPENDED)
+    await it.throttle.call(record.id)
     # Kept until even the latest time that this signature could be accepted at has passed.
     expires = now_ms + 2 * limits.CLOCK_SKEW_MAX * 1000
     if not await it.accounts.use_nonce(record.id, nonce, expires_ms=expires):

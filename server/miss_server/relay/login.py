@@ -1,5 +1,6 @@
 """The way of a device onto its connection: who it is, whether it may, and where its counts stand."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -37,12 +38,19 @@ class Login:
     """Checks hellos."""
 
     def __init__(
-        self, messages: Messages, clock: Clock, *, domain: str, minimum_app: dict[str, str]
+        self,
+        messages: Messages,
+        clock: Clock,
+        *,
+        domain: str,
+        minimum_app: dict[str, str],
+        may_log_in: Callable[[DeviceId], Awaitable[bool]],
     ) -> None:
         self._messages = messages
         self._clock = clock
         self._domain = domain
         self._minimum_app = minimum_app
+        self._may_log_in = may_log_in
 
     async def check(
         self, hello: f.Hello, *, nonce: bytes, subprotocol: f.Subprotocol
@@ -71,6 +79,8 @@ class Login:
             return Turned(Code.REVOKED, CloseCode.REVOKED)
         if record.suspended:
             return Turned(Code.SUSPENDED, CloseCode.AUTH)
+        if not await self._may_log_in(device):
+            return Turned(Code.RATE_LIMITED, CloseCode.RATE)
         greeting = Greeting(
             device,
             hello.acked,

@@ -1,5 +1,6 @@
 """The operator's commands: help with an example in both languages, and clumsy use told plainly."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.devices import Person
+from tests.support.redis import redis_server
 from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
 from tests.support.wire import Device, enrol_body, enrolled, open_call
 
@@ -253,3 +255,19 @@ async def test_a_locked_database_is_told_to_the_operator(
     assert done.returncode == 1
     assert "locked" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_serve_stops_in_one_line_at_a_redis_that_refuses_it(tmp_path: Path) -> None:
+    async with redis_server(password="sesame") as redis:
+        for url, word in (
+            (redis.url_with(""), "MISS_REDIS"),
+            (redis.url_with("wrong"), "MISS_REDIS"),
+            ("redis://127.0.0.1:port/0", "MISS_REDIS"),
+            ("http://127.0.0.1", "redis://"),
+        ):
+            words = ["serve", "--port", "0", "--database", str(tmp_path / "miss.sqlite")]
+            done = await asyncio.to_thread(run, *words, settings={"MISS_REDIS": url})
+            assert done.returncode != 0
+            assert word in done.stderr
+            assert "Traceback" not in done.stderr
+            assert ":wrong@" not in done.stderr

@@ -1,0 +1,56 @@
+"""What is limited by device: logins and signed calls that hold, and nobody else's."""
+
+from pathlib import Path
+
+import pytest
+
+from miss_protocol.errors import CloseCode
+from miss_server.http import throttle
+from tests.support.hosted import hosted
+from tests.support.signing import Signing
+from tests.support.wire import code_of, enrolled
+
+
+async def test_a_device_that_logs_in_too_often_is_turned_away_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "LOGINS_PER_MINUTE", 3)
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        for _ in range(5):  # somebody else with its id does not lock it out
+            async with gp.line() as line:
+                await line.greet(signature=bytes(64))
+                assert await line.closed() == CloseCode.AUTH
+        for _ in range(3):
+            async with gp.online():
+                pass
+        async with gp.line() as line:
+            await line.greet()
+            assert await line.closed() == CloseCode.RATE
+            assert (await line.error()).code == "rate_limited"
+        async with nurse.online() as line:
+            await line.ping()
+
+
+async def test_a_device_that_calls_too_often_is_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "CALLS_PER_MINUTE", 3)
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        for _ in range(3):
+            assert (await gp.call("GET", "/v1/prekeys")).is_success
+        refused = await gp.call("GET", "/v1/prekeys")
+        assert code_of(refused) == "rate_limited"
+        assert int(refused.headers["retry-after"]) > 0
+        assert (await nurse.call("GET", "/v1/prekeys")).is_success
+
+
+async def test_who_guesses_signatures_must_connect_anew_for_each(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        gp = await enrolled(server)
+        assert "connection" not in (await gp.call("GET", "/v1/prekeys")).headers
+        other = await enrolled(server)
+        guessed = await gp.call("GET", "/v1/prekeys", signing=Signing(key=other.key))
+        assert code_of(guessed) == "auth_failed"
+        assert guessed.headers["connection"] == "close"
