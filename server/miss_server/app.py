@@ -117,6 +117,8 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         sweep=sweep,
         doorbell=doorbell,
         door=services.tally,
+        admission=admission,
+        certificate=certificate,
     )
 
     @asynccontextmanager

@@ -65,7 +65,9 @@ class StorageTally:
 class RelayTally:
     """Of one node's connections."""
 
-    settled: Counter[str] = field(default_factory=lambda: Counter(sent=0, not_durable=0))
+    settled: Counter[str] = field(
+        default_factory=lambda: Counter(sent=0, not_durable=0, internal=0)
+    )
     """Sends by outcome: `sent`, or the code of the refusal."""
     acknowledged: int = 0
     delivery: Spread = field(default_factory=Spread)
@@ -73,7 +75,7 @@ class RelayTally:
     of each connection one message at a time is looked at."""
     ring: Spread = field(default_factory=Spread)
     """From a ring until what it announced is written to its connections."""
-    closes: Counter[str] = field(default_factory=Counter)
+    closes: Counter[str] = field(default_factory=lambda: Counter(gone=0, rate=0))
     """Connections by how the server ended them; `gone` if the peer did."""
     lag: Spread = field(default_factory=Spread)
     """How much later than asked for the event loop came back."""

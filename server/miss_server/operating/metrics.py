@@ -22,6 +22,8 @@ from prometheus_client.registry import Collector
 
 from miss_server.conditions import State
 from miss_server.doorbell.interface import Doorbell
+from miss_server.edge.admission import Admission
+from miss_server.edge.certificate import Certificate
 from miss_server.operating.figures import FiguresKept
 from miss_server.operating.health import Health, Report
 from miss_server.relay.clock import Clock
@@ -47,6 +49,8 @@ class Metrics(Collector):
         sweep: Sweep,
         doorbell: Doorbell,
         door: DoorTally,
+        admission: Admission,
+        certificate: Certificate | None,
     ) -> None:
         self._clock = clock
         self._health = health
@@ -56,6 +60,8 @@ class Metrics(Collector):
         self._sweep = sweep
         self._doorbell = doorbell
         self._door = door
+        self._admission = admission
+        self._certificate = certificate
         self._report = Report(())
         self._summed: Figures | None = None
         self._registry = CollectorRegistry()
@@ -182,6 +188,24 @@ class Metrics(Collector):
             "miss_logins", "Logins, by outcome: ok, or the code told.", "outcome",
             self._door.logins,
         )  # fmt: skip
+        admission = self._admission
+        yield _gauge(
+            "miss_connections_max", "Connections that there may be.", admission.limits.connections
+        )
+        yield _counter(
+            "miss_connections_turned_away", "Connections not let in.", admission.turned_away
+        )
+        yield _counter(
+            "miss_strangers_pushed_out",
+            "Connections ended to make room, before they had logged in.",
+            admission.pushed_out,
+        )
+        if self._certificate is not None:
+            yield _gauge(
+                "miss_certificate_days",
+                "Days until the server's own certificate ends.",
+                self._certificate.days_left(self._clock.now_ms()),
+            )
         yield _histogram("miss_loop_lag_seconds", "How late the event loop comes.", hub.tally.lag)
 
     def _calls(self) -> Iterator[Metric]:
