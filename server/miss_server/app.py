@@ -56,6 +56,7 @@ from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
+from miss_server.storage.sqlite.upgrading import upgrade
 
 log = structlog.get_logger()
 
@@ -233,6 +234,9 @@ def serve(settings: Settings) -> None:
     lock = ServeLock(settings.file)
     lock.take()
     try:
+        upgraded = upgrade(settings.file, domain=settings.domain, now_ms=clock.now_ms())
+        if upgraded is not None:
+            log.info("schema upgraded", now=upgraded.now, kept=str(upgraded.kept))
         prepare(settings.file, domain=settings.domain, now_ms=clock.now_ms())
         listening = listen(settings)
         store = SqliteStore(settings.file)

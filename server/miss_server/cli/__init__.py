@@ -9,6 +9,7 @@ from miss_server.cli import (
     backups,
     codes,
     configuration,
+    db,
     directory,
     doctor,
     serve,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(directory.app, name="directory")
 app.add_typer(configuration.app, name="config")
+app.add_typer(db.app, name="db")
 app.command("serve", help=serve.HELP)(serve.serve)
 app.command("enrol-code", help=codes.HELP)(codes.enrol_code)
 app.command("accounts", help=accounts.HELP)(accounts.accounts)

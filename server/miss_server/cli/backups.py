@@ -1,17 +1,13 @@
 """`miss-server backup` and `miss-server restore`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from miss_server.cli.common import EXIT_USAGE, DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import EXIT_USAGE, DatabaseOption, DomainOption, bar, fail, settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.sqlite import backups
 from miss_server.storage.sqlite.backups import NotABackup
@@ -52,7 +48,7 @@ def backup(
     chosen = settings(database=database, domain=domain)
     _must_exist(chosen.file)
     try:
-        with _bar(tr("copying", "copie")) as progress:
+        with bar(tr("copying", "copie")) as progress:
             made = backups.back_up(
                 chosen.file,
                 target,
@@ -102,7 +98,7 @@ def restore(
         _confirm(source, chosen.file)
     now_ms = SystemClock().now_ms()
     try:
-        with _bar(tr("copying", "copie")) as progress:
+        with bar(tr("copying", "copie")) as progress:
             done = backups.restore(
                 source, chosen.file, domain=chosen.domain, now_ms=now_ms, progress=progress
             )
@@ -171,20 +167,3 @@ def _must_exist(database: Path) -> None:
                 "Indiquez le fichier du serveur (--database).",
             ),
         )
-
-
-@contextmanager
-def _bar(text: str) -> Iterator[backups.Progress]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task(text, total=1.0)
-        yield lambda share: bar.update(task, completed=share)

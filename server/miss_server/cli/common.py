@@ -3,12 +3,15 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
@@ -131,3 +134,20 @@ def with_store(chosen: Settings, work: Callable[[SqliteStore], Awaitable[T]]) ->
                 "Une autre commande écrit peut-être : réessayez.",
             ),
         )
+
+
+@contextmanager
+def bar(text: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as shown:
+        task = shown.add_task(text, total=1.0)
+        yield lambda share: shown.update(task, completed=share)

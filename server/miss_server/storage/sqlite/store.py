@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
-from miss_server.storage import epoch_ids
+from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
 from miss_server.storage.database import DatabaseError, WitnessError
 from miss_server.storage.messages import (
@@ -31,7 +31,7 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
-from miss_server.storage.schema import SCHEMA_VERSION, metadata
+from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sql import (
     epochs,
     settings,
@@ -67,7 +67,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
     """Create the database if there is none, and check that this server may use it.
 
     Raises:
-        DatabaseError: a newer schema, another domain, or not one of our files.
+        DatabaseError: a newer schema, one too old, another domain, or not one of our files.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     engine = open_engine(path)
@@ -81,12 +81,11 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
             db = driver(connection)
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
             if "settings" not in tables:
-                metadata.create_all(connection)
+                migrating.upgrade(connection)
                 pepper = os.urandom(32)
                 db.executemany(
                     "INSERT INTO settings (name, value) VALUES (?, ?)",
                     [
-                        ("schema", str(SCHEMA_VERSION).encode()),
                         ("domain", domain.encode()),
                         ("epoch", epoch_ids.make(pepper, epoch_ids.FIRST)),
                         ("epoch_ms", now_ms.to_bytes(8, "big")),
@@ -132,6 +131,8 @@ def check_ours(path: Path, db: sqlite3.Connection, domain: str) -> None:
         raise DatabaseError(f"{path} is a database of another program") from None
     if schema > SCHEMA_VERSION:
         raise DatabaseError(f"{path} was written by a newer version: upgrade miss-server")
+    if schema < migrating.OLDEST_SERVED:
+        raise DatabaseError(f"{path} was written by an old version: run miss-server db upgrade")
     if owner != domain:
         raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}")
 
