@@ -7,11 +7,9 @@ chmod 700 secrets
 # 32 bytes in hexadecimal: nothing that a URL or a configuration file would read otherwise.
 secret() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 keep() { if [ ! -e "secrets/$1" ]; then printf '%s' "$2" > "secrets/$1"; fi; }
-keep postgres_password "$(secret)"
+keep miss_database_password "$(secret)"
 keep redis_password "$(secret)"
-database=$(cat secrets/postgres_password)
 redis=$(cat secrets/redis_password)
-keep miss_database "postgresql://miss:$database@database:5432/miss"
 keep miss_redis "redis://:$redis@doorbell:6379/0"
 keep valkey.conf "requirepass $redis
 save \"\"
