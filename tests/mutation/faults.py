@@ -38,9 +38,12 @@ from miss_server.storage.settlement.sends import Sends
 from miss_server.storage.settlement.sessions import Comparison, Known
 from miss_server.storage.sql import endings, epochs
 from miss_server.storage.sqlite import acks, mailboxes, sends
+from miss_server.storage.sqlite import kept as kept_rows
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.engine import driver
+from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.writer import Writer, _Job
+from tests.mutation import kept as kept_faults
 from tests.mutation import prekeys
 from tests.simulation.letters import Letter
 from tests.simulation.phone import Dies, Phone
@@ -110,7 +113,7 @@ def stale_roster_check(stack: ExitStack) -> None:
             rows = before
         return iter(rows)
 
-    stack.enter_context(patch.object(sends, "select_many", snapshot))
+    stack.enter_context(patch.object(kept_rows, "select_many", snapshot))
 
 
 def delete_on_send(stack: ExitStack) -> None:
@@ -147,7 +150,10 @@ def no_dedupe(stack: ExitStack) -> None:
     """A repeated send is a new one."""
     real = sends.settle
 
-    def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> list[Settled]:
+    def settle(
+        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept
+    ) -> list[Settled]:
+        kept._devices.clear()
         for submission, _ in batch:
             send = submission.send
             db.execute(
@@ -157,7 +163,7 @@ def no_dedupe(stack: ExitStack) -> None:
                 "UPDATE devices SET sn = ? WHERE id = ? AND sn >= ?",
                 (send.sn - 1, submission.device, send.sn),
             )
-        return real(db, batch)
+        return real(db, batch, kept)
 
     stack.enter_context(patch.object(sends, "settle", settle))
 
@@ -168,9 +174,11 @@ def global_positions(stack: ExitStack) -> None:
     real_put = Sends._put
     last = [0]
 
-    def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> list[Settled]:
+    def settle(
+        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept
+    ) -> list[Settled]:
         (last[0],) = db.execute("SELECT max(head) FROM mailboxes").fetchone()
-        return real(db, batch)
+        return real(db, batch, kept)
 
     def put(self: Sends, submission: Submission, *rest: Any) -> Row:
         device = rest[0].device
@@ -186,13 +194,13 @@ def half_a_send(stack: ExitStack) -> None:
     """Of a send to several devices the last row is lost on its way into the table."""
     real = sends._write
 
-    def write(db: sqlite3.Connection, decided: Sends) -> None:
+    def write(db: sqlite3.Connection, decided: Sends, kept: Kept) -> None:
         if len(decided.envelopes) > 1:
             device = decided.envelopes[-1][0]
             if sum(row[0] == device for row in decided.envelopes) == 1:
                 decided.envelopes.pop()
                 decided._mailboxes[bytes(device)].touched = False  # type: ignore[call-overload]  # an id
-        real(db, decided)
+        real(db, decided, kept)
 
     stack.enter_context(patch.object(sends, "_write", write))
 
@@ -248,8 +256,9 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
     real = acks.settle
 
     def settle(
-        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]], kept: Kept
     ) -> list[Acknowledged]:
+        kept._devices.clear()
         for ack, _ in batch:
             if ack.tick is not None:
                 db.execute("UPDATE devices SET tick = tick + 1 WHERE id = ?", (ack.device,))
@@ -258,7 +267,7 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
                     " WHERE device = ? AND tick = ?",
                     (ack.device, ack.device, ack.tick),
                 )
-        return real(db, batch)
+        return real(db, batch, kept)
 
     stack.enter_context(patch.object(acks, "settle", settle))
 
@@ -268,7 +277,7 @@ def ack_past_the_unseen(stack: ExitStack) -> None:
     real = acks.settle
 
     def settle(
-        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]], kept: Kept
     ) -> list[Acknowledged]:
         heads = mailboxes.heads(db, [ack.device for ack, _ in batch])
         past = [
@@ -280,7 +289,7 @@ def ack_past_the_unseen(stack: ExitStack) -> None:
             )
             for ack, now_ms in batch
         ]
-        return real(db, past)
+        return real(db, past, kept)
 
     stack.enter_context(patch.object(acks, "settle", settle))
 
@@ -300,10 +309,10 @@ def deaf_to_nacks(stack: ExitStack) -> None:
     real = acks.settle
 
     def settle(
-        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+        db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]], kept: Kept
     ) -> list[Acknowledged]:
         deaf = [(msgspec.structs.replace(ack, nacks=()), now_ms) for ack, now_ms in batch]
-        return real(db, deaf)
+        return real(db, deaf, kept)
 
     stack.enter_context(patch.object(acks, "settle", settle))
 
@@ -399,6 +408,7 @@ ALL = (
     Fault(ack_before_save, (18, 44), ("I2",)),
     Fault(restore_without_resubmission, (4, 22), ("I13",)),
     Fault(copies_not_recognised, (22, 34), ("I4",)),
+    Fault(kept_faults.rows_kept_past_a_job, (0, 2), ("C1",)),
     Fault(prekeys.witness_not_compared, (109, 169), ("I11",)),
     Fault(prekeys.witness_written_before_the_commit, (9, 20), ("I12",)),
     Fault(prekeys.one_time_prekeys_survive_an_epoch, (4, 37), ("I11",)),

@@ -5,22 +5,22 @@ from collections.abc import Sequence
 
 from miss_server.storage.messages import Acknowledged, Acknowledgement
 from miss_server.storage.settlement.acks import Acks
+from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.news import carry_out
-from miss_server.storage.sqlite.rows import select_many, select_pairs
+from miss_server.storage.sqlite.rows import select_pairs
 
 
 def settle(
-    db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]]
+    db: sqlite3.Connection, batch: Sequence[tuple[Acknowledgement, int]], kept: Kept | None = None
 ) -> list[Acknowledged]:
-    """Store `(acknowledgement, now_ms)` pairs; the answers are in the order of `batch`."""
+    """Store `(acknowledgement, now_ms)` pairs; the answers are in the order of `batch`.
+
+    Args:
+        kept: rows that are still true, and are kept so.
+    """
+    kept = Kept() if kept is None else kept
     acks = Acks(batch)
-    acks.admit(
-        select_many(
-            db,
-            "SELECT id, generation, revoked_ms FROM wanted CROSS JOIN devices ON id = key",
-            acks.devices,
-        )
-    )
+    acks.admit(kept.sessions(db, acks.devices))
     if acks.ticks:
         db.executemany(
             "UPDATE devices SET tick_acked = max(tick_acked, ?2) WHERE id = ?1", acks.ticks
@@ -46,6 +46,7 @@ def settle(
         " bytes = bytes - ?5 WHERE device = ?1",
         acks.mailboxes,
     )
+    kept.acked(acks)
     if telling is not None:
-        carry_out(db, telling)
+        carry_out(db, telling, kept)
     return acks.answer(telling)

@@ -23,6 +23,9 @@ CACHE_KIB = 16_384
 READER_CACHE_KIB = 4_096
 """Of each connection: what is in use fits, and what is read once (a mailbox that is caught up) does
 not stay in memory twice, for the kernel keeps the file's pages as well."""
+CHECKPOINT_PAGES = 4_000
+"""Of the write-ahead log (16 MiB) before a commit copies it into the file: a page that changed often
+in the meantime is copied once."""
 
 
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
@@ -46,6 +49,7 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
         if not read_only:
             cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         cursor.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB if read_only else CACHE_KIB}")
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.close()

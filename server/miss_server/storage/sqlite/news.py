@@ -3,10 +3,11 @@
 import sqlite3
 
 from miss_server.storage.settlement.news import Telling
-from miss_server.storage.sqlite.rows import select_many, select_pairs
+from miss_server.storage.sqlite.kept import Kept
+from miss_server.storage.sqlite.rows import select_pairs
 
 
-def carry_out(db: sqlite3.Connection, telling: Telling) -> None:
+def carry_out(db: sqlite3.Connection, telling: Telling, kept: Kept) -> None:
     """Change the sends; afterwards the statuses are in `telling.told`."""
     telling.apply(
         select_pairs(
@@ -17,14 +18,11 @@ def carry_out(db: sqlite3.Connection, telling: Telling) -> None:
             telling.wanted,
         )
     )
-    telling.number(
-        select_many(
-            db, "SELECT id, tick FROM wanted CROSS JOIN devices ON id = key", telling.senders
-        )
-    )
+    telling.number(kept.ticks(db, telling.senders))
     db.executemany("UPDATE devices SET tick = ?2 WHERE id = ?1", telling.ticks)
     db.executemany(
         'UPDATE sends SET states = ?2, tick = ?3, "open" = ?4, kept_until_ms = ?5'
         " WHERE rowid_ = ?1",
         telling.sends,
     )
+    kept.ticked(telling)

@@ -9,39 +9,22 @@ from collections.abc import Sequence
 
 from miss_server.storage.messages import Settled, Submission
 from miss_server.storage.settlement.sends import Sends
-from miss_server.storage.sqlite.rows import select_many, select_pairs
+from miss_server.storage.sqlite.kept import Kept
+from miss_server.storage.sqlite.rows import select_pairs
 
 
-def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> list[Settled]:
-    """Settle `(submission, now_ms)` pairs; the answers are in the order of `batch`."""
+def settle(
+    db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept | None = None
+) -> list[Settled]:
+    """Settle `(submission, now_ms)` pairs; the answers are in the order of `batch`.
+
+    Args:
+        kept: rows that are still true, and are kept so.
+    """
+    kept = Kept() if kept is None else kept
     sends = Sends(batch)
-    sends.claim(
-        select_many(
-            db,
-            "SELECT id, account, sn, generation, revoked_ms FROM wanted CROSS JOIN devices ON id = key",
-            sends.senders,
-        )
-    )
-    sends.see(
-        select_many(
-            db,
-            "SELECT address, roster_version, genesis, confirmed, suspended"
-            " FROM wanted CROSS JOIN accounts ON address = key",
-            sends.accounts,
-        ),
-        select_many(
-            db,
-            "SELECT id, account, seen_ms FROM wanted CROSS JOIN devices"
-            " ON account = key AND revoked_ms IS NULL",
-            sends.accounts,
-        ),
-        select_many(
-            db,
-            "SELECT device, head, digest, waiting, bytes"
-            " FROM wanted CROSS JOIN mailboxes ON device = key",
-            sends.recipients,
-        ),
-    )
+    sends.claim(kept.senders(db, sends.senders))
+    sends.see(*kept.accounts(db, sends.accounts), kept.mailboxes(db, sends.recipients))
     answers = sends.decide(
         select_pairs(
             db,
@@ -56,15 +39,16 @@ def settle(db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]]) -> l
             sends.ends,
         ),
     )
-    _write(db, sends)
+    _write(db, sends, kept)
     return answers
 
 
-def _write(db: sqlite3.Connection, sends: Sends) -> None:
-    db.executemany("UPDATE devices SET sn = ?2 WHERE id = ?1", sends.numbers)
+def _write(db: sqlite3.Connection, sends: Sends, kept: Kept) -> None:
+    numbers, mailboxes = sends.numbers, sends.mailboxes
+    db.executemany("UPDATE devices SET sn = ?2 WHERE id = ?1", numbers)
     db.executemany(
         "UPDATE mailboxes SET head = ?2, digest = ?3, waiting = ?4, bytes = ?5 WHERE device = ?1",
-        sends.mailboxes,
+        mailboxes,
     )
     db.executemany(
         'INSERT INTO envelopes (device, position, row_hash, digest, gap, "count",'
@@ -81,3 +65,4 @@ def _write(db: sqlite3.Connection, sends: Sends) -> None:
         " kept_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         sends.results,
     )
+    kept.sent(numbers, mailboxes)

@@ -38,6 +38,7 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.sqlite import acks, sends
 from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver
+from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.witness import stands
 from miss_server.storage.witness import FsyncFailed, Testimony, Witness
 from miss_server.tallies import StorageTally
@@ -112,6 +113,10 @@ class Writer:
         self._lingering: asyncio.TimerHandle | None = None
         self._stopping = False
         self._idle: asyncio.Future[None] | None = None
+        self._kept = Kept()
+        """What was committed last, for the next batch."""
+        self._unsure = Kept()
+        """The same of the batch that is being written."""
         self._orders: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="miss-writer", daemon=True)
         self._connection: Connection | None = None
@@ -281,6 +286,7 @@ class Writer:
         except sqlite3.Error as error:
             self._fail(driver(connection), jobs, error)
         else:
+            self._kept = self._unsure
             self._tell_witness(news, jobs)
         self._tell(jobs, loop)
 
@@ -316,6 +322,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
             self._commit_each(connection, jobs, error)
         else:
+            self._kept = self._unsure
             self._tell_witness(news, jobs)
 
     def _news_for_the_witness(
@@ -365,18 +372,22 @@ class Writer:
     def _settle(self, db: sqlite3.Connection, jobs: list[_Job]) -> None:
         # Rows of one mailbox are then handed over in the order of their positions.
         jobs.sort(key=_place)
+        # Gone for good unless this transaction is committed.
+        kept, self._kept, self._unsure = self._kept, Kept(), Kept()
         for job in jobs:
             if callable(job.work):
                 self._run_alone(db, job)
+                kept = Kept()
+        kept = self._unsure = kept.fresh(db)
         # Acknowledgements first: they make room in mailboxes that sends of this batch may need.
         given = [(job, job.work) for job in jobs if isinstance(job.work, Acknowledgement)]
         if given:
-            acknowledged = acks.settle(db, [(ack, job.now_ms) for job, ack in given])
+            acknowledged = acks.settle(db, [(ack, job.now_ms) for job, ack in given], kept)
             for (job, _), outcome in zip(given, acknowledged, strict=True):
                 job.outcome = outcome
         sent = [(job, job.work) for job in jobs if isinstance(job.work, Submission)]
         if sent:
-            settled = sends.settle(db, [(send, job.now_ms) for job, send in sent])
+            settled = sends.settle(db, [(send, job.now_ms) for job, send in sent], kept)
             for (job, _), reply in zip(sent, settled, strict=True):
                 job.outcome = reply
 
