@@ -62,10 +62,12 @@ class Settings(BaseSettings):
         4_096, ge=1, description="of those, how many that have not logged in (yet)"
     )
     connections_per_address: int = Field(
-        10_000, ge=1, description="connections of one address, of which a hospital has only one"
+        12_000, ge=1, description="connections of one address, of which a hospital has only one"
     )
     address_rate: float = Field(
-        200.0, gt=0, description="new connections a second of one address, not counting logins"
+        200.0,
+        gt=0,
+        description="new connections a second of one address; who proves a key does not count",
     )
     address_burst: int = Field(6_000, ge=1, description="new ones of it that may come at once")
     charter_version: str = Field("2026-1", max_length=64, description="the charter's version")

@@ -21,7 +21,13 @@ FIRST = 200
 
 async def _measure(folder: Path, connections: int) -> list[Figure]:
     peers = populate(folder / "miss.sqlite", connections)
-    server = ServerProcess(folder / "miss.sqlite", folder / "log")
+    # All come from one address, and all at once.
+    caps = ("MISS_MAX_CONNECTIONS", "MISS_CONNECTIONS_PER_ADDRESS", "MISS_ADDRESS_BURST")
+    server = ServerProcess(
+        folder / "miss.sqlite",
+        folder / "log",
+        settings={name: str(connections + 2 * FIRST) for name in caps},
+    )
     await server.start()
     assert server.process is not None
     pid = server.process.pid

@@ -124,13 +124,12 @@ class Admission:
                 strangers[visitor] = None
 
     def logged_in(self, visitor: Visitor) -> None:
-        """It has proved a device's key."""
-        if visitor.known:
+        """It has proved a device's key. Nothing follows from that for a proxy's other clients."""
+        if visitor.known or visitor.address is None:
             return
-        if visitor.address is not None:
-            self._no_stranger(visitor)
-            if visitor.address in self._full_again:
-                self._full_again[visitor.address] -= 1 / self.limits.rate
+        self._no_stranger(visitor)
+        if visitor.address in self._full_again:
+            self._full_again[visitor.address] -= 1 / self.limits.rate
         visitor.known = True
 
     def leave(self, visitor: Visitor) -> None:

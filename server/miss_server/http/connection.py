@@ -134,6 +134,8 @@ class HttpConnection(HttpToolsProtocol):
         cast(dict[str, Any], self.scope).update({BY_PROXY: self._by_proxy, FORWARDED: claimed})
         if claimed:
             headers[:] = [header for header in headers if header[0] not in TELLING]
+        # For `signatures.signed`: who proves a key is no stranger.
+        self.scope["state"]["visitor"] = self._visitor
         self._unwatch()
         super().on_headers_complete()
 

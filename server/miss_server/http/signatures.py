@@ -19,6 +19,7 @@ from starlette.requests import Request
 from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
 from miss_protocol.http_signature import ALGORITHM, COVERED, TAG, device_of
+from miss_server.edge.admission import Visitor
 from miss_server.http.bodies import read_bytes
 from miss_server.http.services import services
 from miss_server.storage.messages import DeviceRecord
@@ -148,4 +149,7 @@ async def signed(request: Request) -> Caller:
     expires = now_ms + 2 * limits.CLOCK_SKEW_MAX * 1000
     if not await it.accounts.use_nonce(record.id, nonce, expires_ms=expires):
         raise Refused(Code.REPLAYED)
+    visitor: Visitor | None = request.state.visitor
+    if visitor is not None:
+        it.admission.logged_in(visitor)
     return Caller(record, body)

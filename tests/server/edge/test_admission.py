@@ -139,6 +139,7 @@ def test_a_proxy_stands_for_many_until_it_tells() -> None:
     door.heard(pooled[3])
     door.logged_in(pooled[0])
     door.logged_in(pooled[3])
+    assert (pooled[0].known, pooled[3].known) == (True, False)
     for visitor in pooled:
         door.leave(visitor)
     assert (door.connections, door.strangers) == (0, 0)

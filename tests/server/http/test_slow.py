@@ -232,6 +232,7 @@ async def test_logins_do_not_use_up_the_rate_of_an_address(tmp_path: Path) -> No
         for _ in range(30):
             async with device.online():
                 pass
+            assert (await device.call("GET", "/v1/prekeys")).status_code == 200
         statuses = []
         for _ in range(13):
             async with raw(server, source=ELSEWHERE) as (reader, writer):
