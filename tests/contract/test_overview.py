@@ -7,19 +7,27 @@ import pytest
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.overview import Overview, Writing
 from miss_server.storage.sqlite.overview import SqliteOverview
-from miss_server.storage.sqlite.store import SqliteStore
-from tests.support.devices import NOW
+from miss_server.storage.sqlite.store import SqliteStore, prepare
+from tests.support.devices import DOMAIN, NOW
 
 DAY = 24 * 3600 * 1000
 
 
 @pytest.fixture
-def overview(store: SqliteStore) -> Overview:
+def path(tmp_path: Path) -> Path:
+    """An empty database in a file."""
+    made = tmp_path / "looked-at.sqlite"
+    prepare(made, domain=DOMAIN, now_ms=NOW)
+    return made
+
+
+@pytest.fixture
+def overview(path: Path) -> Overview:
     """Of the same database."""
-    return SqliteOverview(Path(store.path))
+    return SqliteOverview(path)
 
 
-async def test_an_empty_database(store: SqliteStore, overview: Overview) -> None:
+async def test_an_empty_database(overview: Overview) -> None:
     figures = await overview.figures(now_ms=NOW)
     assert (figures.accounts, figures.devices, figures.prekeys, figures.waiting) == (0, 0, 0, 0)
     assert (figures.deepest, figures.mailboxes, figures.full) == (0, 0, 0)
@@ -30,10 +38,13 @@ async def test_an_empty_database(store: SqliteStore, overview: Overview) -> None
     assert await overview.trace(bytes(16), now_ms=NOW) == []
 
 
-async def test_accounts_of_a_month(store: SqliteStore, overview: Overview) -> None:
+async def test_accounts_of_a_month(path: Path, overview: Overview) -> None:
+    store = SqliteStore(path)
+    store.open()
     for number, at in enumerate((NOW - 40 * DAY, NOW - DAY, NOW)):
         address = AccountAddress(f"{'abc'[number] * 26}@miss.example")
         await store.create(None, "Dr Fictif", address, now_ms=at)
+    await store.close()
     assert (await overview.figures(now_ms=NOW)).accounts == 3
     sizes = await overview.sizes(now_ms=NOW)
     assert (sizes.new_accounts, sizes.new_devices, sizes.messages_week) == (2, 0, 0)
@@ -44,12 +55,9 @@ async def test_accounts_of_a_month(store: SqliteStore, overview: Overview) -> No
     assert 0 <= sizes.free <= sizes.total
 
 
-async def test_a_proof_counts_as_a_batch(store: SqliteStore) -> None:
-    writing: Writing = store
-    before = sum(writing.tally.batch_jobs.counts)
+async def test_a_proof_is_no_failure(store: Writing) -> None:
+    writing = store
     await writing.prove_durable(now_ms=NOW)
     await writing.prove_durable(now_ms=NOW + 1)
-    assert sum(writing.tally.batch_jobs.counts) == before + 2
-    assert writing.tally.batch_jobs.total >= 2
     assert sum(writing.tally.batch_seconds.counts) == sum(writing.tally.batch_wait.counts)
     assert not writing.tally.failures.total()

@@ -163,6 +163,8 @@ class Socket:
     # --- login ------------------------------------------------------------------------------------
 
     async def _greet(self, hello: f.Hello) -> None:
+        # Of this task alone: whatever it says can be followed by it.
+        structlog.contextvars.bind_contextvars(connection=self.connection.name)
         try:
             await self._let_in(hello)
         except Exception:
@@ -215,9 +217,11 @@ class Socket:
         it, connection = self._services, self.connection
         it.hub.leave(connection)
         code = self.session.close_code
-        it.hub.tally.closes["gone" if self._gone or code is None else code.name.lower()] += 1
+        why = "gone" if self._gone or code is None else code.name.lower()
+        it.hub.tally.closes[why] += 1
         if connection.device is None:
             return
+        log.info("left", connection=connection.name, device=short(connection.device), why=why)
         try:
             noting = it.messages.end_session(
                 connection.device,
