@@ -1,33 +1,87 @@
 """Makes the tables of an empty PostgreSQL database, and checks that this server may use one."""
 
 import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, func, insert, inspect, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from miss_server.storage import directory_tables, epoch_ids
+from miss_server.storage import epoch_ids, migrating
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.directory_filling import create_directory
+from miss_server.storage.postgres.pool import CONNECT_SECONDS, Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.trouble import describe
-from miss_server.storage.schema import SCHEMA_VERSION, metadata, settings
+from miss_server.storage.schema import SCHEMA_VERSION
+from miss_server.storage.sql import settings
 
+T = TypeVar("T")
+
+_NOT_OURS = "this PostgreSQL database is another program's"
+_TOO_NEW = "the database was written by a newer version: upgrade miss-server"
 _LOCK = 0x4D69_5353_00FF
 """Two nodes may begin at once on an empty database."""
 
 
-async def prepare(options: Options, *, domain: str, now_ms: int) -> None:
+async def prepare(options: Options, *, domain: str, now_ms: int, connections: int = 0) -> None:
     """Create the tables if there are none, and check that this server may use the database.
+
+    Args:
+        connections: how many this process may open.
 
     Raises:
         DatabaseError: it cannot be reached or lets nobody in, a newer schema, another domain, not
             one of our databases, or one that may lose what it said it stored.
     """
+    await _reached(options, connections)
+    await _run(options, lambda connection: _prepare(connection, domain, now_ms))
+
+
+async def upgrade(options: Options, *, steps: Sequence[Path] = migrating.STEPS) -> int:
+    """Take the steps that are missing, beside the nodes that run; returns how many.
+
+    Raises:
+        DatabaseError: see `prepare`.
+    """
+
+    def run(connection: Connection) -> int:
+        _alone(connection)
+        try:
+            return migrating.upgrade(connection, steps=steps)
+        except migrating.TooNewError:
+            raise DatabaseError(_TOO_NEW) from None
+        except ValueError:
+            raise DatabaseError(_NOT_OURS) from None
+
+    await _reached(options)
+    return await _run(options, run)
+
+
+async def schema_of(options: Options) -> int | None:
+    """The number of the database's schema; None if it has no tables yet.
+
+    Raises:
+        DatabaseError: it cannot be reached, or is another program's.
+    """
+
+    def run(connection: Connection) -> int | None:
+        try:
+            return migrating.version(connection)
+        except ValueError:
+            raise DatabaseError(_NOT_OURS) from None
+
+    await _reached(options)
+    return await _run(options, run)
+
+
+async def _run(options: Options, work: Callable[[Connection], T]) -> T:
     quiet = Quiet(options)
     try:
-        await quiet.write(lambda connection: _prepare(connection, domain, now_ms))
+        return await quiet.write(work)
     except NotDurable as error:
         raise DatabaseError(f"PostgreSQL: {error}") from error
     except (SQLAlchemyError, asyncpg.PostgresError, OSError, ValueError) as error:
@@ -36,32 +90,68 @@ async def prepare(options: Options, *, domain: str, now_ms: int) -> None:
         await quiet.close()
 
 
-def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
+async def _reached(options: Options, connections: int = 0) -> None:
+    """Say in one line why it cannot be reached, and what to change."""
+    try:
+        connection = await asyncpg.connect(options.dsn, timeout=CONNECT_SECONDS)
+    except asyncpg.InvalidAuthorizationSpecificationError as error:
+        raise DatabaseError(
+            f"PostgreSQL refuses: {error}; set MISS_DATABASE_PASSWORD or PGPASSFILE"
+        ) from error
+    except asyncpg.InvalidCatalogNameError as error:
+        raise DatabaseError(f"PostgreSQL: {error}; make it with createdb --owner ROLE") from error
+    except asyncpg.TooManyConnectionsError as error:
+        raise DatabaseError(
+            f"PostgreSQL: {error}; raise max_connections in postgresql.conf"
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(f"PostgreSQL refuses: {describe(error)}") from error
+    except (OSError, TimeoutError) as error:
+        why = str(error) or f"no answer within {CONNECT_SECONDS} seconds"
+        raise DatabaseError(f"PostgreSQL cannot be reached: {why}") from error
+    except (ValueError, asyncpg.InterfaceError) as error:
+        # What the driver says of an address may show it, password and all.
+        raise DatabaseError("the address of PostgreSQL is wrong: see --database") from error
+    try:
+        room: int = await connection.fetchval(
+            "SELECT current_setting('max_connections')::int"
+            " - current_setting('superuser_reserved_connections')::int"
+        )
+    finally:
+        await connection.close()
+    if connections > room:
+        raise DatabaseError(
+            f"PostgreSQL allows {room} connections and this process may open {connections}:"
+            " lower MISS_DATABASE_CONNECTIONS, or raise max_connections in postgresql.conf"
+        )
+
+
+def _alone(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    tables = set(inspect(connection).get_table_names())
-    if not tables:
-        metadata.create_all(connection)
-        metadata.create_all(connection, tables=directory_tables.tables)
+
+
+def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
+    _alone(connection)
+    try:
+        version = migrating.version(connection)
+    except ValueError:
+        raise DatabaseError(_NOT_OURS) from None
+    if version is None:
+        migrating.upgrade(connection)
         pepper = os.urandom(32)
-        values = {
-            "schema": str(SCHEMA_VERSION).encode(),
+        for name, value in {
             "domain": domain.encode(),
             "epoch": epoch_ids.make(pepper, epoch_ids.FIRST),
             "epoch_ms": now_ms.to_bytes(8, "big"),
             "pepper": pepper,
-        }
-        connection.execute(
-            insert(settings), [{"name": name, "value": value} for name, value in values.items()]
-        )
-        return
-    stored: dict[str, bytes] = {}
-    if "settings" in tables:
-        stored = dict(connection.execute(select(settings.c.name, settings.c.value)).all())
-    try:
-        schema, owner = int(stored["schema"]), stored["domain"].decode()
-    except (KeyError, ValueError):
-        raise DatabaseError("this PostgreSQL database is another program's") from None
-    if schema > SCHEMA_VERSION:
-        raise DatabaseError("the database was written by a newer version: upgrade miss-server")
-    if owner != domain:
-        raise DatabaseError(f"the database belongs to the domain {owner}, not to {domain}")
+        }.items():
+            settings.put(connection, name, value)
+    elif version > SCHEMA_VERSION:
+        raise DatabaseError(_TOO_NEW)
+    elif version < migrating.OLDEST_SERVED:
+        raise DatabaseError("the database was written by an old version: miss-server db upgrade")
+    owner = settings.get(connection, "domain") or b""
+    if owner != domain.encode():
+        shown = owner.decode(errors="replace")
+        raise DatabaseError(f"the database belongs to the domain {shown}, not to {domain}")
+    create_directory(connection)
