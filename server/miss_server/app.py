@@ -15,9 +15,12 @@ from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
 from miss_server.doorbell.interface import Doorbell
+from miss_server.doorbell.line import Line
 from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.doorbell.nodes import NodeDoorbell
+from miss_server.doorbell.postgres import PostgresLine
 from miss_server.doorbell.redis import RedisLine
+from miss_server.dsn import Dsn
 from miss_server.edge.addresses import TrustedProxies
 from miss_server.edge.admission import Admission, Limits
 from miss_server.edge.certificate import Certificate
@@ -159,9 +162,13 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
 
 def doorbell_of(settings: Settings, clock: Clock) -> Doorbell:
     """How this node reaches the others, if there are any."""
-    if settings.redis is None:
+    line: Line
+    if settings.redis is not None:
+        line = RedisLine(settings.redis.get_secret_value(), settings.domain)
+    elif isinstance(settings.database, Dsn):
+        line = PostgresLine(settings.postgres.secret, settings.domain)
+    else:
         return MemoryDoorbell(clock.now_ms)
-    line = RedisLine(settings.redis.get_secret_value(), settings.domain)
     return NodeDoorbell(line, clock.now_ms)
 
 

@@ -12,6 +12,7 @@ from miss_protocol import limits
 from miss_protocol.ids import is_domain
 from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
+from miss_server.node import NAME as NODE_NAME
 
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
@@ -44,6 +45,14 @@ class Settings(BaseSettings):
     redis: SecretStr | None = Field(
         None,
         description="the Redis that nodes share, as redis://:PASSWORD@HOST:6379/0 (or rediss, unix)",
+    )
+    node: str | None = Field(
+        None,
+        pattern=rf"^{NODE_NAME}$",
+        description="this node's name among several; by default one that its folder keeps",
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="processes behind the port, each a node; PostgreSQL only"
     )
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8440, ge=0, le=65535, description="the port to listen on; 0 picks a free one")

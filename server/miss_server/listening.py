@@ -131,23 +131,34 @@ def server_of(app: Starlette, settings: Settings) -> Server:
     return Server(config, app.state.services)
 
 
-def listen(settings: Settings) -> socket.socket:
+def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
     """The listening socket.
+
+    Args:
+        shared: other processes of ours listen there, too.
 
     Raises:
         ListenError: the address is taken, not this machine's, or none.
     """
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        listening.close()
-        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
+    listening = bind(settings, shared=shared)
     listening.listen(BACKLOG)
     listening.set_inheritable(False)
     return listening
+
+
+def bind(settings: Settings, *, shared: bool) -> socket.socket:
+    """As `listen`, but only keeps the address: nobody is connected to this socket."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TCP_USER_TIMEOUT_MS)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as error:
+        bound.close()
+        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
+    return bound

@@ -18,8 +18,10 @@ from miss_server.doorbell.interface import DoorbellError
 from miss_server.edge.certificate import CertificateError
 from miss_server.edge.open_files import TooFewFilesError
 from miss_server.listening import ListenError
+from miss_server.node import NodeError
 from miss_server.storage.sqlite.store import DatabaseError, WitnessError
 from miss_server.words import tr
+from miss_server.workers import WorkersError
 
 HELP = tr(
     "Run the server until Ctrl-C.\n\nExample: miss-server serve --domain miss.example.org",
@@ -61,6 +63,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help=tr(
+                "Processes behind the port (PostgreSQL only).",
+                "Processus derrière le port (PostgreSQL seulement).",
+            ),
+            show_default="1",
+        ),
+    ] = None,
     log_json: Annotated[
         bool | None,
         typer.Option("--log-json", help=tr("Log as JSON lines.", "Journal en lignes JSON.")),
@@ -75,6 +87,7 @@ def serve(
         port=port,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        workers=workers,
         log_json=log_json,
     )
     observe.configure(json=chosen.log_json)
@@ -107,7 +120,7 @@ def serve(
             str(error),
             hint=tr("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key."),
         )
-    except (DoorbellError, TooFewFilesError) as error:
+    except (DoorbellError, NodeError, TooFewFilesError, WorkersError) as error:
         fail(str(error))
     except (OSError, UnicodeDecodeError) as error:
         fail(
