@@ -60,6 +60,7 @@ from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 from miss_server.storage.sqlite.upgrading import upgrade
+from miss_server.workers import WorkersError
 
 log = structlog.get_logger()
 
@@ -228,7 +229,8 @@ def serve(settings: Settings) -> None:
     Raises:
         DatabaseError: the database cannot be used; the text says what to do.
         ListenError: the address cannot be listened on.
-        CertificateError, TooFewFilesError, DoorbellError: as above; the text says what to change.
+        CertificateError, TooFewFilesError, DoorbellError, WorkersError: as above; the text says
+            what to change.
         OSError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
@@ -236,6 +238,10 @@ def serve(settings: Settings) -> None:
     # What cannot work must show before the database is touched.
     admission_of(settings)
     certificate_of(settings, clock)
+    if settings.workers > 1 and not isinstance(settings.database, Dsn):
+        raise WorkersError(
+            "workers need PostgreSQL: set MISS_DATABASE to its address, or MISS_WORKERS to 1"
+        )
     asyncio.run(try_doorbell(settings, clock))
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     lock = ServeLock(settings.file)

@@ -271,3 +271,11 @@ async def test_serve_stops_in_one_line_at_a_redis_that_refuses_it(tmp_path: Path
             assert word in done.stderr
             assert "Traceback" not in done.stderr
             assert ":wrong@" not in done.stderr
+
+
+def test_workers_on_sqlite_stop_in_one_line(tmp_path: Path) -> None:
+    done = run("serve", "--workers", "2", "--database", str(tmp_path / "miss.sqlite"))
+    assert done.returncode != 0
+    assert "workers need PostgreSQL" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "miss.sqlite").exists()
