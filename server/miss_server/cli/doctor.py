@@ -13,12 +13,14 @@ import typer
 from miss_server.cli.common import EXIT_REFUSED, DatabaseOption, DomainOption, settings
 from miss_server.cli.sources import unknown
 from miss_server.config import Settings
+from miss_server.dsn import Dsn
 from miss_server.findings import Check, Finding, Verdict, ok, warn
 from miss_server.operating import doctor as examining
 from miss_server.operating import machine, running
 from miss_server.operating.certificates import certificate
 from miss_server.operating.watching import DIRECTORY_OLD_DAYS
 from miss_server.relay.clock import SystemClock
+from miss_server.storage.postgres import checks as postgres_checks
 from miss_server.storage.sqlite import checks
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.words import Both, tr
@@ -61,13 +63,24 @@ async def _run(chosen: Settings, *, as_json: bool) -> Verdict:
 
 
 def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
-    """Every check of an installation with one SQLite file."""
+    """Every check of an installation."""
     now_ms = SystemClock().now_ms()
-    folder, disk = chosen.file.parent, machine.Disk(chosen.file.parent)
-    asked = running.ask(chosen, locked=checks.is_served(chosen.file))
+    on_postgres = isinstance(chosen.database, Dsn)
+    # With PostgreSQL a node has a folder of its own all the same, with its witness.
+    folder = chosen.node_folder if on_postgres else chosen.file.parent
+    disk = machine.Disk(folder)
+    asked = running.ask(chosen, locked=not on_postgres and checks.is_served(chosen.file))
 
     async def database() -> Sequence[Finding]:
         return checks.examine(chosen.file, domain=chosen.domain, now_ms=now_ms)
+
+    async def postgres() -> Sequence[Finding]:
+        return await postgres_checks.examine(
+            chosen.postgres.secret,
+            domain=chosen.domain,
+            connections=chosen.database_connections,
+            now_ms=now_ms,
+        )
 
     async def directory() -> Sequence[Finding]:
         return await _directory(chosen, now_ms)
@@ -79,8 +92,11 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
         )
 
     async def private() -> Sequence[Finding]:
-        base = chosen.file
-        beside = [base.with_name(base.name + end) for end in ("", "-wal", "-shm", ".witness")]
+        if on_postgres:
+            beside = sorted(folder.glob("*.witness"))
+        else:
+            base = chosen.file
+            beside = [base.with_name(base.name + end) for end in ("", "-wal", "-shm", ".witness")]
         keys = [chosen.tls_key] if chosen.tls_key is not None else []
         return machine.permissions([*beside, *keys], folder)
 
@@ -93,19 +109,21 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
     async def names() -> Sequence[Finding]:
         return _settings()
 
-    return [
-        ("settings", names),
-        ("server", server),
-        ("database", database),
-        ("disk", disk.room),
-        ("file system", disk.kind),
-        ("fsync", disk.fsync),
-        ("clock", machine.clock),
-        ("open files", files),
-        ("permissions", private),
-        ("certificate", chain),
-        ("directory", directory),
-    ]
+    mine: list[tuple[str, Check]] = [("settings", names), ("server", server)]
+    if on_postgres:
+        mine += [("database", postgres)]
+    else:
+        mine += [
+            ("database", database),
+            ("disk", disk.room),
+            ("file system", disk.kind),
+            ("fsync", disk.fsync),
+            ("directory", directory),
+        ]
+    mine += [("clock", machine.clock), ("open files", files), ("certificate", chain)]
+    if folder.exists():
+        mine.append(("permissions", private))
+    return mine
 
 
 def _settings() -> Sequence[Finding]:

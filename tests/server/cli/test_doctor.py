@@ -17,12 +17,14 @@ from miss_server.operating import machine
 from miss_server.operating.doctor import examine
 from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
+from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.server import DOMAIN, ServerProcess, environment
+from tests.support.stores import prepared
 from tests.support.wire import enrolled, now_ms, open_call
 
 
 def run(
-    database: Path, *words: str, under: str = "", status: int = 0, **settings: str
+    database: Path | str, *words: str, under: str = "", status: int = 0, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """The command, perhaps `under` a shell's limit; it must end with this status."""
     command = [sys.executable, "-m", "miss_server", "doctor", "--database", str(database)]
@@ -42,7 +44,7 @@ def run(
     return done
 
 
-def found(database: Path, status: int = 0, **settings: Any) -> dict[str, dict[str, Any]]:
+def found(database: Path | str, status: int = 0, **settings: Any) -> dict[str, dict[str, Any]]:
     """What it finds, by subject; the worst of each. All texts are in both languages."""
     lines = run(database, "--json", status=status, **settings).stdout.splitlines()
     order = ["ok", "warn", "bad"]
@@ -153,6 +155,21 @@ def test_a_setting_that_is_none(database: Path) -> None:
     told = found(database, MISS_DOMIAN="x")
     assert told["settings"]["verdict"] == "warn"
     assert "MISS_DOMIAN" in told["settings"]["text"]["en"]
+
+
+async def test_postgresql_is_asked_and_its_password_never_told(
+    postgres: PostgresProcess, tmp_path: Path
+) -> None:
+    dsn = (await prepared(postgres)).dsn
+    told = found(dsn, status=1, MISS_NODE_FOLDER=str(tmp_path))
+    assert "PostgreSQL 1" in told["database"]["text"]["en"]
+    assert "belongs to the domain" in told["schema"]["text"]["en"]
+    assert told["standby"]["text"]["en"] == "none: one server room"
+    assert told["permissions"]["verdict"] == "ok"
+    wrong = dsn.replace(PASSWORD, "geheim").replace(str(postgres.port), "9")
+    said = run(wrong, status=1, MISS_NODE_FOLDER=str(tmp_path)).stdout
+    assert "PostgreSQL cannot be asked" in said
+    assert "geheim" not in said
 
 
 def test_a_database_in_memory(database: Path) -> None:

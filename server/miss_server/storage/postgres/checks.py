@@ -1,0 +1,278 @@
+"""Checks of a PostgreSQL database: `miss-server doctor`.
+
+They connect as plainly as possible: what a node would refuse is to be found out and told here.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from miss_server.findings import Finding, bad, ok, warn
+from miss_server.storage.postgres.pool import OLDEST
+from miss_server.storage.schema import SCHEMA_VERSION
+from miss_server.words import Both
+
+CONNECT_SECONDS = 5.0
+CLOCK_WARN_MS, CLOCK_BAD_MS = 2_000, 60_000
+"""Two nodes whose clocks differ from the database's expire messages at different moments."""
+
+_SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
+_WANTED = [
+    "archive_mode", "fsync", "full_page_writes", "max_connections",
+    "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names",
+]  # fmt: skip
+_STATE = (
+    "SELECT pg_is_in_recovery() AS standby,"
+    " (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,"
+    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS clients,"
+    " (SELECT count(*) FROM pg_stat_replication) AS standbys,"
+    " (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS following,"
+    " (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
+    "  FROM pg_stat_archiver) AS archive_fails"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a PostgreSQL server tells of itself. `stored` are our own settings; None: no tables."""
+
+    version: int
+    settings: dict[str, str]
+    standby: bool
+    ahead_ms: int
+    """How far its clock is ahead of this machine's."""
+    clients: int
+    standbys: int
+    following: int
+    """Standbys that a commit waits for."""
+    archive_fails: bool
+    stored: dict[str, bytes] | None
+
+
+async def examine(dsn: str, *, domain: str, connections: int, now_ms: int) -> Sequence[Finding]:
+    """Look at the database behind an address. `connections`: what one process may open."""
+    try:
+        facts = await ask(dsn, now_ms=now_ms)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        why = str(error) or type(error).__name__
+        return [
+            bad(
+                "database",
+                Both(f"PostgreSQL cannot be asked: {why}", f"PostgreSQL ne répond pas : {why}"),
+                Both(
+                    "Check MISS_DATABASE, MISS_DATABASE_PASSWORD and pg_hba.conf.",
+                    "Vérifiez MISS_DATABASE, MISS_DATABASE_PASSWORD et pg_hba.conf.",
+                ),
+            )
+        ]
+    return list(judge(facts, domain=domain, connections=connections))
+
+
+async def ask(dsn: str, *, now_ms: int) -> Facts:
+    """Everything that is judged. Raises what the driver raises."""
+    connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = {
+                row["name"]: row["setting"] for row in await connection.fetch(_SETTINGS, _WANTED)
+            }
+            state: Any = await connection.fetchrow(_STATE)
+            there = await connection.fetchval("SELECT to_regclass('settings') IS NOT NULL")
+            stored = None
+            if there:
+                rows = await connection.fetch("SELECT name, value FROM settings")
+                stored = {row["name"]: bytes(row["value"]) for row in rows}
+            return Facts(
+                version=connection.get_server_version().major,
+                settings=found,
+                standby=state["standby"],
+                ahead_ms=state["now_ms"] - now_ms,
+                clients=state["clients"],
+                standbys=state["standbys"],
+                following=state["following"],
+                archive_fails=state["archive_fails"],
+                stored=stored,
+            )
+    finally:
+        connection.terminate()
+
+
+def judge(facts: Facts, *, domain: str, connections: int) -> Iterator[Finding]:
+    """What is to be said of the facts."""
+    yield _version(facts)
+    yield _tables(facts, domain)
+    yield from _durable(facts)
+    yield _standbys(facts)
+    yield _archive(facts)
+    yield _room(facts, connections)
+    yield _clock(facts)
+
+
+def _version(facts: Facts) -> Finding:
+    text = Both(f"PostgreSQL {facts.version}", f"PostgreSQL {facts.version}")
+    if facts.version < OLDEST:
+        do = Both(f"{OLDEST} or newer is needed.", f"Il faut {OLDEST} ou plus récent.")
+        return bad("database", text, do)
+    if facts.standby:
+        return bad(
+            "database",
+            Both("this is a standby", "c'est un serveur de secours"),
+            Both("Name the primary in MISS_DATABASE.", "Indiquez le primaire dans MISS_DATABASE."),
+        )
+    return ok("database", *text)
+
+
+def _tables(facts: Facts, domain: str) -> Finding:
+    if facts.stored is None or "schema" not in facts.stored:
+        return warn(
+            "schema",
+            Both("our tables are not there yet", "nos tables n'y sont pas encore"),
+            Both("The first start makes them.", "Le premier démarrage les crée."),
+        )
+    schema, owner = int(facts.stored["schema"]), facts.stored["domain"].decode()
+    text = Both(f"schema {schema} of {SCHEMA_VERSION}", f"schéma {schema} sur {SCHEMA_VERSION}")
+    if owner != domain:
+        return bad(
+            "schema",
+            Both(f"belongs to the domain {owner}", f"appartient au domaine {owner}"),
+            Both("Check MISS_DOMAIN and MISS_DATABASE.", "Vérifiez MISS_DOMAIN et MISS_DATABASE."),
+        )
+    if schema > SCHEMA_VERSION:
+        do = Both("Upgrade miss-server.", "Mettez miss-server à jour.")
+        return bad("schema", text, do)
+    if schema < SCHEMA_VERSION:
+        do = Both("Run miss-server db upgrade.", "Lancez miss-server db upgrade.")
+        return warn("schema", text, do)
+    return ok("schema", *text)
+
+
+_SAFE: dict[str, tuple[str, ...]] = {
+    "fsync": ("on",),
+    "full_page_writes": ("on",),
+    "synchronous_commit": ("on", "remote_apply"),
+}
+
+
+def _durable(facts: Facts) -> Iterator[Finding]:
+    for name, good in _SAFE.items():
+        value = facts.settings.get(name, "?")
+        text = Both(f"{name} is {value}", f"{name} vaut {value}")
+        if value in good:
+            yield ok("durability", *text)
+        else:
+            yield bad(
+                "durability",
+                text,
+                Both(
+                    f"Set {name} = on: else a power cut loses what was called sent.",
+                    f"Mettez {name} = on : sinon une coupure perd ce qui était dit envoyé.",
+                ),
+            )
+
+
+def _standbys(facts: Facts) -> Finding:
+    named = facts.settings.get("synchronous_standby_names", "")
+    text = Both(
+        f"{facts.standbys} connected, commits wait for {facts.following}",
+        f"{facts.standbys} connectés, les commits en attendent {facts.following}",
+    )
+    if named and not facts.following:
+        return bad(
+            "standby",
+            Both(
+                f"commits wait for {named}, and none is connected",
+                f"les commits attendent {named}, et aucun n'est connecté",
+            ),
+            Both(
+                "Start the standby; or, if its room is lost for good, empty"
+                " synchronous_standby_names.",
+                "Démarrez le secours ; ou, si sa salle est perdue pour de bon, videz"
+                " synchronous_standby_names.",
+            ),
+        )
+    if facts.standbys and not named:
+        return warn(
+            "standby",
+            Both(
+                "a standby follows, but no commit waits for it",
+                "un secours suit, mais aucun commit ne l'attend",
+            ),
+            Both(
+                "Set synchronous_standby_names: else failing over to it loses what was called sent.",
+                "Réglez synchronous_standby_names : sinon y basculer perd ce qui était dit envoyé.",
+            ),
+        )
+    if not facts.standbys:
+        return ok("standby", "none: one server room", "aucun : une seule salle")
+    return ok("standby", *text)
+
+
+def _archive(facts: Facts) -> Finding:
+    if facts.settings.get("archive_mode", "off") == "off":
+        return warn(
+            "archive",
+            Both("the log is not archived", "le journal n'est pas archivé"),
+            Both(
+                "Right if something else streams it (pg_receivewal, your host). Else a restore goes"
+                " back to the last base backup.",
+                "Correct si autre chose le suit (pg_receivewal, l'hébergeur). Sinon une restauration"
+                " revient à la dernière sauvegarde complète.",
+            ),
+        )
+    if facts.archive_fails:
+        return bad(
+            "archive",
+            Both("archiving fails", "l'archivage échoue"),
+            Both(
+                "Look at archive_command in PostgreSQL's log: its disk fills until it works.",
+                "Voyez archive_command dans le journal de PostgreSQL : son disque se remplit.",
+            ),
+        )
+    return ok("archive", "works", "fonctionne")
+
+
+def _room(facts: Facts, connections: int) -> Finding:
+    most = int(facts.settings.get("max_connections", "0"))
+    reserved = int(facts.settings.get("superuser_reserved_connections", "0"))
+    text = Both(
+        f"{facts.clients} of {most} connections in use",
+        f"{facts.clients} connexions prises sur {most}",
+    )
+    if connections > most - reserved:
+        return bad(
+            "connections",
+            text,
+            Both(
+                f"One process may open {connections}: raise max_connections or lower"
+                " MISS_DATABASE_CONNECTIONS.",
+                f"Un processus peut en ouvrir {connections} : augmentez max_connections ou baissez"
+                " MISS_DATABASE_CONNECTIONS.",
+            ),
+        )
+    if facts.clients + connections > most - reserved:
+        return warn(
+            "connections",
+            text,
+            Both(
+                "Another node would find no room: raise max_connections.",
+                "Un nœud de plus n'aurait pas de place : augmentez max_connections.",
+            ),
+        )
+    return ok("connections", *text)
+
+
+def _clock(facts: Facts) -> Finding:
+    seconds = facts.ahead_ms / 1000
+    text = Both(
+        f"PostgreSQL's is {seconds:+.1f} s from this machine's",
+        f"celle de PostgreSQL est à {seconds:+.1f} s de celle-ci",
+    )
+    do = Both("Set both by NTP.", "Réglez les deux par NTP.")
+    if abs(facts.ahead_ms) > CLOCK_BAD_MS:
+        return bad("clock", text, do)
+    if abs(facts.ahead_ms) > CLOCK_WARN_MS:
+        return warn("clock", text, do)
+    return ok("clock", *text)
