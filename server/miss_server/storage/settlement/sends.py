@@ -229,16 +229,25 @@ class Sends:
         named = {used.account: used.version for used in send.rosters}
         if len(named) != len(send.rosters):
             raise _Refusal(Code.MALFORMED)
-        unknown = [a for a in named if a not in self._accounts or not self._accounts[a].enrolled]
-        if unknown:
-            raise _Refusal(Code.UNKNOWN_ACCOUNT, unknown)
+        unknown: list[str] = []
+        stale: list[str] = []
+        unconfirmed: list[str] = []
+        for name, version in named.items():
+            account = self._accounts.get(name)
+            if account is None or not account.enrolled:
+                unknown.append(name)
+                continue
+            if account.roster_version != version:
+                stale.append(name)
+            if not account.confirmed:
+                unconfirmed.append(name)
         # The sender's own other devices are recipients of every send (rule D7).
-        stale = [a for a, version in named.items() if self._accounts[a].roster_version != version]
         if sender.account not in named:
             stale.append(sender.account)
+        if unknown:
+            raise _Refusal(Code.UNKNOWN_ACCOUNT, unknown)
         if stale:
             raise _Refusal(Code.STALE_ROSTER, stale)
-        unconfirmed = [a for a in named if not self._accounts[a].confirmed]
         if unconfirmed:
             raise _Refusal(Code.UNCONFIRMED, unconfirmed, UNCONFIRMED_RETRY)
         horizon = now_ms - limits.DORMANT_AFTER * 1000
@@ -247,15 +256,23 @@ class Sends:
             raise _Refusal(Code.MALFORMED)
         active: dict[bytes, str] = {}
         sleeping: dict[bytes, str] = {}
-        for account in named:
-            for device, seen in self._accounts[account].devices.items():
+        asleep: list[str] = []
+        for name in named:
+            awake = False
+            for device, seen in self._accounts[name].devices.items():
                 if device != submission.device:
-                    (active if seen >= horizon else sleeping)[device] = account
-        asleep = [a for a in named if a != sender.account and a not in active.values()]
+                    if seen >= horizon:
+                        active[device], awake = name, True
+                    else:
+                        sleeping[device] = name
+            if not awake and name != sender.account:
+                asleep.append(name)
         if asleep:
             raise _Refusal(Code.DORMANT, asleep)
         if not active:
             raise _Refusal(Code.NO_RECIPIENTS)
+        if active.keys() == wrapped:
+            return active, set()
         if send.partial:
             active = {d: account for d, account in active.items() if d in wrapped}
         missing = {active[d] for d in active.keys() - wrapped}
