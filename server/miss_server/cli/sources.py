@@ -15,6 +15,7 @@ ELSEWHERE = frozenset(
     {"MISS_HOME", "MISS_SERVER", "MISS_PASSPHRASE", "MISS_ALLOW_HTTP", "MISS_TRACE", "MISS_FUZZ"}
 )
 """Variables of the client and of the tests."""
+OF_TESTS = "MISS_TEST_"
 ALIKE = 0.75
 """How near a mistyped name must be for a guess: an added `_URL` is near."""
 
@@ -49,5 +50,5 @@ def unknown() -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the one that may be meant."""
     known = {f"MISS_{name.upper()}" for name in Settings.model_fields} | {FILE, SECRETS}
     for name in sorted(os.environ.keys() - known - ELSEWHERE):
-        if name.startswith("MISS_"):
+        if name.startswith("MISS_") and not name.startswith(OF_TESTS):
             yield name, next(iter(get_close_matches(name, known, 1, ALIKE)), None)

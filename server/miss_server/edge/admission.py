@@ -64,6 +64,10 @@ class Visitor:
         """It has logged in."""
 
 
+def _gone() -> None:
+    """Nothing is left to be pushed out."""
+
+
 class Admission:
     """Counts the connections of this node. All times are seconds of one clock that only goes on."""
 
@@ -135,6 +139,8 @@ class Admission:
     def leave(self, visitor: Visitor) -> None:
         """It is over. Once for each `Visitor` that `enter` returned."""
         self.connections -= 1
+        # What it holds holds it, too: cut here, both are freed at once and not by the collector.
+        visitor.push_out = _gone
         address = visitor.address
         if address is None:
             return

@@ -58,6 +58,8 @@ class HttpConnection(HttpToolsProtocol):
         self._by_proxy = False
         self._moved = False
         """The transport is another protocol's now, or gone."""
+        self._ending = False
+        """The last answer is given: what comes is thrown away."""
         self._unfinished = True
         """A request has begun or is waited for, and has not come to its end."""
         self._in_head = True
@@ -98,10 +100,12 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._ending:
+            return
         if self._in_head:
             self._head_size += len(data)
         super().data_received(data)
-        if self._moved:
+        if self._moved or self._ending:
             return
         if self._in_head and self._head_size > HEAD_MAX:
             self._last_words(Code.TOO_LARGE, 431)
@@ -218,8 +222,14 @@ class HttpConnection(HttpToolsProtocol):
         lines = [f"HTTP/1.1 {status} {code.wire}".encode(), b"connection: close"]
         lines += [name + b": " + value for name, value in answer.raw_headers]
         self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
-        self.transport.close()
-        self.loop.call_later(CUT_AFTER, self.transport.abort)
+        self._ending = True
+        self._unwatch()
+        if self.transport.can_write_eof():
+            # Were it closed while the peer still writes, the reset would take the answer from it.
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        self._deadline = self.loop.call_later(CUT_AFTER, self.transport.abort)
 
     def _cut(self) -> None:
         self.transport.abort()

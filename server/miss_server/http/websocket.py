@@ -76,7 +76,7 @@ class WebSocket(asyncio.Protocol):
         self.full = False
         """The transport holds more than it wants to."""
         self._state = server_state
-        self._websocket = _Protocol(max_size=limits.TRANSPORT_MAX, logger=_quiet)
+        self._websocket = _Protocol(max_size=limits.FRAME_MAX, logger=_quiet)
         self._transport: asyncio.Transport
         self._socket: Socket | None = None
         self._begun: bytearray | None = None
@@ -173,7 +173,8 @@ class WebSocket(asyncio.Protocol):
             self.services.admission.heard(self._visitor)
 
     def logged_in(self) -> None:
-        """The hello was right."""
+        """The hello was right; only now may messages be large, and cost memory."""
+        self._websocket.max_message_size = limits.TRANSPORT_MAX
         if self._visitor is not None:
             self.services.admission.logged_in(self._visitor)
 

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from miss_protocol import api
+from miss_protocol import api, limits
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.codec import client_codec
@@ -224,6 +224,17 @@ async def test_strangers_make_room_for_who_logs_in(tmp_path: Path) -> None:
             assert (leaving.bye.code, leaving.bye.retry_after) == ("busy", 5.0)
             assert await silent.closed() == 4032
             await line.ping()
+
+
+async def test_a_stranger_cannot_fill_the_memory(tmp_path: Path) -> None:
+    async with hosted(tmp_path) as server:
+        device = await enrolled(server)
+        async with device.line() as line:
+            await line.raw(bytes(limits.FRAME_MAX + 1))
+            assert await line.closed() == 1009
+        async with device.online() as line:
+            await line.raw(bytes(limits.FRAME_MAX + 1))
+            assert (await line.error()).code == "malformed"
 
 
 async def test_logins_do_not_use_up_the_rate_of_an_address(tmp_path: Path) -> None:
