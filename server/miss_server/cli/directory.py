@@ -1,7 +1,8 @@
 """`miss-server directory`: make a fictive register, import a real or a fictive one."""
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -14,13 +15,18 @@ from sqlalchemy.exc import DBAPIError
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
+from miss_server.dsn import Dsn
 from miss_server.importers.activities import ActivityFile
 from miss_server.importers.generate import DEMO_PEOPLE, generate
-from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, run_import
+from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, Report, run_import
 from miss_server.importers.importing import Progress as OnProgress
 from miss_server.importers.refusal import ImportRefused
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.postgres.directory_filling import import_into
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.preparing import prepare as prepare_postgres
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine
 from miss_server.storage.sqlite.store import DatabaseError, prepare
@@ -168,18 +174,23 @@ def import_command(
     chosen = settings(database=database, domain=domain)
     try:
         sources = [ActivityFile(file, test_identifiers=test_identifiers) for file in files]
-        with _target(chosen, dry_run=dry_run, now_ms=now_ms) as target, _bar() as progress:
-            report = run_import(
-                sources,
-                target,
-                now_ms=now_ms,
-                dry_run=dry_run,
-                gone_share=max_gone / 100,
-                rejected_share=max_rejected / 100,
-                progress=progress,
-            )
-            if not dry_run:
-                _tidy(target)
+
+        def work(target: DirectoryFilling) -> Report:
+            with _bar() as progress:
+                report = run_import(
+                    sources,
+                    target,
+                    now_ms=now_ms,
+                    dry_run=dry_run,
+                    gone_share=max_gone / 100,
+                    rejected_share=max_rejected / 100,
+                    progress=progress,
+                )
+                if not dry_run:
+                    _tidy(target)
+                return report
+
+        report = _over(chosen, work, dry_run=dry_run, now_ms=now_ms)
     except ImportRefused as error:
         warn(*listed([error.faults]))
         fail(f"{error.reason} {_NOT_IMPORTED}", hint=error.advice)
@@ -191,7 +202,7 @@ def import_command(
             ),
             hint=tr("Wait until it is done.", "Attendez qu'il soit terminé."),
         )
-    except (DatabaseError, DBAPIError, sqlite3.Error) as error:
+    except (DatabaseError, NotDurable, DBAPIError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         fail(
             tr(f"The database cannot be used: {cause}.", f"La base est inutilisable : {cause}.")
@@ -227,6 +238,20 @@ class _NoDirectory:
 
     def tidy(self) -> None:
         raise AssertionError("a dry run leaves nothing to tidy")
+
+
+def _over(
+    chosen: Settings, work: Callable[[DirectoryFilling], Report], *, dry_run: bool, now_ms: int
+) -> Report:
+    if not isinstance(chosen.database, Dsn):
+        with _target(chosen, dry_run=dry_run, now_ms=now_ms) as target:
+            return work(target)
+
+    async def over_postgres(options: Options) -> Report:
+        await prepare_postgres(options, domain=chosen.domain, now_ms=now_ms)
+        return await import_into(options, work)
+
+    return asyncio.run(over_postgres(Options(chosen.postgres.secret)))
 
 
 @contextmanager

@@ -4,9 +4,10 @@ Readers keep no lock that an import wants: a slot is emptied row by row when it 
 a search that began before may still read it, and truncated only by the next import.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import TypeVar
 
 from sqlalchemy import (
     Column,
@@ -26,12 +27,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from miss_server.storage.directory import DirectoryBusy, ImportedFile, Record
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
 from miss_server.storage.directory_tables import entries, sources, state, tables
 from miss_server.storage.postgres.directory import WORD_MAX
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.quiet import Quiet
+from miss_server.storage.postgres.trouble import not_durable
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import epochs
 from miss_server.storage.sql.directory import generation
+
+T = TypeVar("T")
 
 SLICE = 1_000
 """Records of one transaction."""
@@ -89,6 +95,27 @@ def filling(connection: Connection) -> "Iterator[PostgresDirectoryFilling]":
             connection.rollback()
             with connection.begin():
                 connection.execute(select(func.pg_advisory_unlock(LOCK)))
+
+
+async def import_into(options: Options, work: Callable[[DirectoryFilling], T]) -> T:
+    """Open the one import of a database for `work`, beside running nodes.
+
+    Raises:
+        DirectoryBusy: another one is running.
+        NotDurable: PostgreSQL cannot be reached, or did not answer.
+    """
+
+    def run(connection: Connection) -> T:
+        with filling(connection) as target:
+            return work(target)
+
+    quiet = Quiet(options)
+    try:
+        with not_durable():
+            async with quiet.engine.connect() as connection:
+                return await connection.run_sync(run)
+    finally:
+        await quiet.close()
 
 
 class PostgresDirectoryFilling:
@@ -177,13 +204,13 @@ class PostgresDirectoryFilling:
         """See `DirectoryFilling`."""
         slot = (self._generation + 1) % 2
         for table in (entries[slot], words[slot]):
-            some = select(table.c.id).limit(SLICE)
-            deleted = 1
-            while deleted:
+            with self._connection.begin():
+                last = self._connection.execute(select(func.max(table.c.id))).scalar_one() or 0
+            # By number: a plain limit would read over all that is deleted already, every time.
+            for start in range(0, last, SLICE):
+                some = table.c.id.between(start + 1, start + SLICE)
                 with self._connection.begin():
-                    deleted = self._connection.execute(
-                        delete(table).where(table.c.id.in_(some))
-                    ).rowcount
+                    self._connection.execute(delete(table).where(some))
 
 
 def _lexemes(folded: str) -> str:
