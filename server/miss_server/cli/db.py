@@ -1,13 +1,28 @@
 """`miss-server db`."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
 from miss_server.cli.common import DatabaseOption, DomainOption, bar, fail, settings
+from miss_server.config import Settings
+from miss_server.dsn import Dsn
 from miss_server.relay.clock import SystemClock
 from miss_server.storage import migrating
+from miss_server.storage.database import DatabaseError
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.postgres import preparing
+from miss_server.storage.postgres.moving import move
+from miss_server.storage.postgres.pool import Options
 from miss_server.storage.sqlite import upgrading
-from miss_server.storage.sqlite.store import DatabaseError, ServeLock
+from miss_server.storage.sqlite.moving import unmove
+from miss_server.storage.sqlite.store import ServeLock
 from miss_server.words import tr
 
 EXIT_NEEDED = 3
@@ -16,6 +31,10 @@ app = typer.Typer(
     no_args_is_help=True,
     help=tr("The tables of the database.", "Les tables de la base."),
 )
+
+FileArgument = Annotated[
+    Path, typer.Argument(help=tr("The SQLite file.", "Le fichier SQLite."), show_default=False)
+]
 
 
 @app.command(
@@ -30,16 +49,14 @@ app = typer.Typer(
 def check(database: DatabaseOption = None, domain: DomainOption = None) -> None:
     """Compare the schema."""
     chosen = settings(database=database, domain=domain)
-    try:
-        found = upgrading.schema_of(chosen.file) if chosen.file.exists() else None
-    except DatabaseError as error:
-        fail(str(error))
+    with _told():
+        found = _schema_of(chosen)
     last = migrating.last()
     if found is None:
         typer.echo(
             tr(
-                f"{chosen.file} is empty: `miss-server serve` makes its tables.",
-                f"{chosen.file} est vide : `miss-server serve` crée ses tables.",
+                f"{chosen.database} is empty: `miss-server serve` makes its tables.",
+                f"{chosen.database} est vide : `miss-server serve` crée ses tables.",
             )
         )
     elif found == last:
@@ -68,45 +85,149 @@ def check(database: DatabaseOption = None, domain: DomainOption = None) -> None:
         )
 
 
+def _schema_of(chosen: Settings) -> int | None:
+    if isinstance(chosen.database, Dsn):
+        return asyncio.run(preparing.schema_of(Options(chosen.postgres.secret)))
+    return upgrading.schema_of(chosen.file) if chosen.file.exists() else None
+
+
 @app.command(
     "upgrade",
     help=tr(
-        "Take the database to this version's schema. A SQLite database is copied first; stop its"
-        " server. `serve` does the same when it starts.\n\nExample: miss-server db upgrade",
-        "Porter la base au schéma de cette version. Une base SQLite est d'abord copiée ; arrêtez"
-        " son serveur. `serve` fait de même à son démarrage.\n\nExemple : miss-server db upgrade",
+        "Take the database to this version's schema. PostgreSQL: once every node has this version,"
+        " while they run. SQLite: `serve` does it by itself when it starts, after a copy.\n\n"
+        "Example: miss-server db upgrade",
+        "Porter la base au schéma de cette version. PostgreSQL : quand tous les nœuds ont cette"
+        " version, pendant qu'ils tournent. SQLite : `serve` le fait à son démarrage, après une"
+        " copie.\n\nExemple : miss-server db upgrade",
     ),
 )
 def upgrade(database: DatabaseOption = None, domain: DomainOption = None) -> None:
     """Take the steps that are missing."""
     chosen = settings(database=database, domain=domain)
     observe.configure(json=chosen.log_json)
-    lock = ServeLock(chosen.file)
-    try:
-        if not chosen.file.exists():
-            fail(tr(f"there is no {chosen.file}", f"{chosen.file} n'existe pas"))
-        lock.take()
-        with bar(tr("copying", "copie")) as progress:
-            done = upgrading.upgrade(
-                chosen.file,
-                domain=chosen.domain,
-                now_ms=SystemClock().now_ms(),
-                progress=progress,
-            )
-    except DatabaseError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.filename or chosen.file}: {error.strerror}")
-    finally:
-        lock.release()
-    if done is None:
-        typer.echo(
-            tr("Nothing to do: the schema is this version's.", "Rien à faire : schéma à jour.")
+    with _told():
+        if isinstance(chosen.database, Dsn):
+            taken = asyncio.run(preparing.upgrade(Options(chosen.postgres.secret)))
+            done = tr(f"{taken} steps taken.", f"{taken} étapes franchies.") if taken else ""
+        else:
+            done = _upgrade_file(chosen)
+    typer.echo(
+        done or tr("Nothing to do: the schema is this version's.", "Rien à faire : schéma à jour.")
+    )
+
+
+def _upgrade_file(chosen: Settings) -> str:
+    _must_exist(chosen.file)
+    with _locked(chosen.file), bar(tr("copying", "copie")) as progress:
+        done = upgrading.upgrade(
+            chosen.file, domain=chosen.domain, now_ms=SystemClock().now_ms(), progress=progress
         )
-        return
+    if done is None:
+        return ""
+    return tr(
+        f"Schema {done.before} is {done.now} now. As it was: {done.kept}",
+        f"Le schéma {done.before} est désormais {done.now}. Tel qu'il était : {done.kept}",
+    )
+
+
+@app.command(
+    "copy",
+    help=tr(
+        "Move a SQLite file into an empty PostgreSQL database; stop the server first. It may be cut"
+        " off and run again. Afterwards the file is no longer used.\n\n"
+        "Example: miss-server db copy miss.sqlite postgresql://miss@db.example.org/miss",
+        "Déplacer un fichier SQLite dans une base PostgreSQL vide ; arrêtez d'abord le serveur."
+        " Interrompue, la commande se relance. Ensuite le fichier ne sert plus.\n\n"
+        "Exemple : miss-server db copy miss.sqlite postgresql://miss@db.example.org/miss",
+    ),
+)
+def copy(
+    source: FileArgument,
+    target: Annotated[
+        str,
+        typer.Argument(
+            help=tr("postgresql://user@host/database", "postgresql://utilisateur@hôte/base"),
+            show_default=False,
+        ),
+    ],
+    domain: DomainOption = None,
+) -> None:
+    """Move a file."""
+    chosen = settings(database=target, domain=domain)
+    if not isinstance(chosen.database, Dsn):
+        fail(tr(f"{target} is no PostgreSQL database", f"{target} n'est pas une base PostgreSQL"))
+    observe.configure(json=chosen.log_json)
+    _must_exist(source)
+    with _told(), _locked(source), bar(tr("moving", "déplacement")) as progress:
+        copied = move(
+            source,
+            Options(chosen.postgres.secret),
+            shown=str(chosen.database),
+            domain=chosen.domain,
+            now_ms=SystemClock().now_ms(),
+            progress=progress,
+        )
+    rows = sum(copied.rows.values())
     typer.echo(
         tr(
-            f"Schema {done.before} is {done.now} now. As it was: {done.kept}",
-            f"Le schéma {done.before} est désormais {done.now}. Tel qu'il était : {done.kept}",
+            f"{rows} rows are in {chosen.database}, each compared. Now import the directory into it"
+            " (miss-server directory import), then start the server with it.",
+            f"{rows} lignes sont dans {chosen.database}, toutes comparées. Importez-y maintenant"
+            " l'annuaire (miss-server directory import), puis démarrez le serveur avec elle.",
         )
     )
+
+
+@app.command(
+    "unmove",
+    help=tr(
+        "Let a file that was moved into PostgreSQL serve again, as after a restore: what PostgreSQL"
+        " has received since is not in it. Stop every node first.\n\n"
+        "Example: miss-server db unmove miss.sqlite",
+        "Rendre au service un fichier déplacé dans PostgreSQL, comme après une restauration : ce que"
+        " PostgreSQL a reçu depuis n'y est pas. Arrêtez d'abord tous les nœuds.\n\n"
+        "Exemple : miss-server db unmove miss.sqlite",
+    ),
+)
+def go_back(source: FileArgument) -> None:
+    """Take the mark off a file."""
+    observe.configure(json=False)
+    _must_exist(source)
+    with _told(), _locked(source):
+        unmove(source, now_ms=SystemClock().now_ms())
+    typer.echo(
+        tr(
+            f"{source} serves again, in a new epoch: clients submit what it does not have.",
+            f"{source} est de nouveau en service, dans une nouvelle époque : les clients"
+            " renverront ce qui lui manque.",
+        )
+    )
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        fail(tr(f"there is no {path}", f"{path} n'existe pas"))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = ServeLock(path)
+    lock.take()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say in one line what did not work."""
+    try:
+        yield
+    except (DatabaseError, NotDurable) as error:
+        fail(str(error))
+    except SQLAlchemyError as error:
+        fail(str(getattr(error, "orig", error)).splitlines()[0])
+    except OSError as error:
+        fail(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))

@@ -7,3 +7,7 @@ class DatabaseError(Exception):
 
 class WitnessError(DatabaseError):
     """What is beside the database cannot be read or written: nothing could be kept exactly."""
+
+
+MOVED = "moved"
+"""The setting of a SQLite file that was copied into PostgreSQL: where to. Nobody may use it."""

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server.storage import epoch_ids, migrating
+from miss_server.storage.copying import COPYING
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.directory_filling import create_directory
@@ -150,6 +151,10 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
         raise DatabaseError(_TOO_NEW)
     elif version < migrating.OLDEST_SERVED:
         raise DatabaseError("the database was written by an old version: miss-server db upgrade")
+    if settings.get(connection, COPYING) is not None:
+        raise DatabaseError(
+            "a copy into this database is not complete: run miss-server db copy again"
+        )
     owner = settings.get(connection, "domain") or b""
     if owner != domain.encode():
         shown = owner.decode(errors="replace")

@@ -18,7 +18,7 @@ from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
-from miss_server.storage.database import DatabaseError, WitnessError
+from miss_server.storage.database import MOVED, DatabaseError, WitnessError
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -135,6 +135,9 @@ def check_ours(path: Path, db: sqlite3.Connection, domain: str) -> None:
         raise DatabaseError(f"{path} was written by an old version: run miss-server db upgrade")
     if owner != domain:
         raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}")
+    if MOVED in stored:
+        where = stored[MOVED].decode(errors="replace")
+        raise DatabaseError(f"{path} was moved to {where}: use that (or see miss-server db unmove)")
 
 
 def _compare(connection: Connection, witness: Witness, now_ms: int) -> bool:
