@@ -8,6 +8,7 @@ come through it untouched from anybody.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal, TypeAlias
 
@@ -18,6 +19,8 @@ ProxyHeaders: TypeAlias = Literal["x-forwarded", "forwarded"]
 
 IPV6_SUBSCRIBER_BITS = 64
 """One subscriber holds such a network, so limits count it as one address."""
+REMEMBERED = 1_024
+"""Addresses that need not be read again: of proxies, and of those who come often."""
 TELLING = frozenset(
     {
         b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
@@ -42,6 +45,7 @@ class Origin:
     host: str | None = None
 
 
+@lru_cache(REMEMBERED)
 def subscriber(address: str) -> str:
     """What limits count an address under: of IPv6 the network, which one subscriber holds."""
     known = _address(address)
@@ -62,6 +66,8 @@ class TrustedProxies:
         self._kind: ProxyHeaders = kind
 
     def __contains__(self, address: str) -> bool:
+        if not self._networks:
+            return False
         known = _address(address)
         return known is not None and any(known in network for network in self._networks)
 
@@ -109,6 +115,7 @@ class TrustedProxies:
         return Origin(address, _scheme(pairs.get("proto")), pairs.get("host") or None)
 
 
+@lru_cache(REMEMBERED)
 def _address(text: str) -> Address | None:
     try:
         address = ip_address(text)
