@@ -96,6 +96,13 @@ class Settings(BaseSettings):
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="a port for /metrics alone, without TLS; each further worker takes the next one",
+    )
+    metrics_host: str = Field("127.0.0.1", description="the address of that port")
     log_json: bool = Field(False, description="write the log as JSON lines")
 
     @field_validator("domain")
@@ -109,6 +116,12 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: Any) -> Any:
         return Dsn(value) if isinstance(value, str) and looks_like_one(value) else value
+
+    @property
+    def metrics_ports(self) -> range:
+        """The ports at which `/metrics` is answered; none if it is on the common one."""
+        first = self.metrics_port or 0
+        return range(first, first + (self.workers if first else 0))
 
     @property
     def file(self) -> Path:

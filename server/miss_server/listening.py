@@ -44,6 +44,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; that one can set no deadline for a handshake, and no other certificate."""
+        settings = self._services.settings
+        metrics = listen_for_metrics(settings) if settings.metrics_ports else None
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -63,6 +65,9 @@ class Server(uvicorn.Server):
             scheme = "http" if certificate is None else "https"
             domain = self._services.settings.domain
             log.info("listening", url=f"{scheme}://{shown}:{port}", domain=domain)
+        if metrics is not None:
+            self.servers.append(await loop.create_server(self._connection, sock=metrics))
+            log.info("metrics", at=metrics.getsockname())
         if certificate is not None:
             self._say_what_to_look_at(certificate)
             loop.add_signal_handler(signal.SIGHUP, self._look, certificate, True)
@@ -162,3 +167,28 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
         bound.close()
         raise ListenError(f"{settings.host} {settings.port}: {error}") from error
     return bound
+
+
+def listen_for_metrics(settings: Settings) -> socket.socket:
+    """A socket for this process's own metrics: the first port of the settings' that is free.
+
+    Workers share the common port, where a scrape would meet another one each time.
+
+    Raises:
+        ListenError: none is.
+    """
+    family = socket.AF_INET6 if ":" in settings.metrics_host else socket.AF_INET
+    why = ""
+    for port in settings.metrics_ports:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.metrics_host, port))
+            listening.listen()  # two workers may bind at once, and one of them may listen
+        except OSError as error:
+            listening.close()
+            why = str(error)
+        else:
+            listening.set_inheritable(False)
+            return listening
+    raise ListenError(f"metrics: {settings.metrics_host} {settings.metrics_port}: {why}")

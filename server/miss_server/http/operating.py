@@ -51,6 +51,9 @@ async def metrics(request: Request) -> Response:
 
 def _may_read(request: Request) -> bool:
     it = services(request)
+    ports = it.settings.metrics_ports
+    if ports and request.scope["server"][1] not in ports:
+        return False
     if request.scope[FORWARDED] and not request.scope[BY_PROXY]:
         # The address that we see is that of a proxy which we do not know, perhaps of this machine.
         return False

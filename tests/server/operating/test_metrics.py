@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from miss_protocol import frames as f
+from miss_server.config import Settings
+from miss_server.listening import ListenError, listen_for_metrics
 from tests.support.operating import scrape, value
 from tests.support.server import ServerProcess
 from tests.support.wire import enrolled, open_call
@@ -171,6 +174,34 @@ async def test_every_answer_has_an_id_that_the_log_has_too(tmp_path: Path, trust
         for wrong in ("short", "x" * 65, "a b c d e f g h"):
             answer = await gp.call("GET", "/v1/prekeys", headers={"X-Request-ID": wrong})
             assert answer.headers["x-request-id"] != wrong
+
+
+async def test_metrics_can_have_a_port_of_their_own(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with started(tmp_path, MISS_METRICS_PORT=str(port)) as server:
+        assert (await open_call(server, "GET", "/metrics")).status_code == 404
+        common, server.url = server.url, f"http://127.0.0.1:{port}"
+        assert value(await scrape(server), "miss_ready") == 1
+        taken = ServerProcess(tmp_path / "other.sqlite", tmp_path / "other.log")
+        taken.settings = {"MISS_METRICS_PORT": str(port)}
+        with pytest.raises(RuntimeError, match=f"metrics: 127.0.0.1 {port}"):
+            await taken.start()
+        server.url = common
+        assert (await open_call(server, "GET", "/health/ready")).status_code == 200
+
+
+def test_each_worker_takes_the_next_port() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = Settings.model_validate({"metrics_port": port, "workers": 2})
+    with listen_for_metrics(settings) as first, listen_for_metrics(settings) as second:
+        assert [one.getsockname()[1] for one in (first, second)] == [port, port + 1]
+        with pytest.raises(ListenError, match="metrics"):
+            listen_for_metrics(settings)
+    assert not Settings.model_validate({}).metrics_ports
 
 
 @asynccontextmanager
