@@ -244,25 +244,34 @@ class PostgresProcess:
         assert self.process is not None
         if self.process.returncode is not None:
             return
-        family = [(pid, os.pidfd_open(pid)) for pid in self._family()]
-        for _, handle in family if number is signal.SIGKILL else family[:1]:
+        family = []
+        for pid in self._family():
+            with suppress(ProcessLookupError):  # a child that ends just now
+                family.append(os.pidfd_open(pid))
+        for handle in family if number is signal.SIGKILL else family[:1]:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, number)
         await self.process.wait()
-        for _, handle in family[1:]:  # they go a moment later, and a new server waits for none
+        for handle in family[1:]:  # they go a moment later, and a new server waits for none
             await _readable(handle)
-        for _, handle in family:
+        for handle in family:
             os.close(handle)
 
     def freeze(self) -> None:
         """It answers nothing any more, but its sockets stay open: SIGSTOP to all its processes."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It goes on: SIGCONT."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        # The first one is the parent: stopped, it has no more children than those found then.
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+        for pid in self._family()[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _family(self) -> list[int]:
         assert self.process is not None
