@@ -57,21 +57,20 @@ from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.sqlite.overview import SqliteOverview
-from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
-from miss_server.storage.sqlite.upgrading import upgrade
-from miss_server.workers import WorkersError
+from miss_server.stores import Opened, as_worker, prepare_once, serving
+from miss_server.workers import Workers, WorkersError
 
 log = structlog.get_logger()
 
 
-def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
+def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     """The application over an open store."""
+    store = opened.store
     hub, doorbell = Hub(store), doorbell_of(settings, clock)
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
     keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
-    figures = FiguresKept(SqliteOverview(store.path), clock)
+    figures = FiguresKept(opened.overview, clock)
     admission, certificate = admission_of(settings), certificate_of(settings, clock)
     connections = admission.limits.connections
     if connections < settings.max_connections:
@@ -82,7 +81,7 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
             StayingWatch(hub),
             DatabaseWatch(store, clock),
             DoorbellWatch(doorbell),
-            DiskWatch(store.path.parent),
+            DiskWatch(opened.disk),
             DirectoryWatch(figures, clock),
             RoomWatch(admission),
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
@@ -128,10 +127,13 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
+        rounds: list[asyncio.Task[None]] = []
+        if opened.seat is not None:
+            rounds.append(asyncio.create_task(opened.seat.hold()))
         await doorbell.start()
         await throttle.shared.start()
         await keeper.begin()
-        rounds = [
+        rounds += [
             asyncio.create_task(keeper.run()),
             asyncio.create_task(health.run()),
             asyncio.create_task(pulse.feel(clock, hub.tally.lag)),
@@ -143,6 +145,8 @@ def build(settings: Settings, store: SqliteStore, clock: Clock) -> Starlette:
         await throttle.shared.stop()
         await doorbell.stop()
         await store.close()
+        if opened.seat is not None:
+            opened.seat.leave()
 
     app = Starlette(
         routes=routes(),
@@ -243,22 +247,25 @@ def serve(settings: Settings) -> None:
             "workers need PostgreSQL: set MISS_DATABASE to its address, or MISS_WORKERS to 1"
         )
     asyncio.run(try_doorbell(settings, clock))
-    settings.file.parent.mkdir(parents=True, exist_ok=True)
-    lock = ServeLock(settings.file)
-    lock.take()
-    try:
-        upgraded = upgrade(settings.file, domain=settings.domain, now_ms=clock.now_ms())
-        if upgraded is not None:
-            log.info("schema upgraded", now=upgraded.now, kept=str(upgraded.kept))
-        prepare(settings.file, domain=settings.domain, now_ms=clock.now_ms())
-        listening = listen(settings)
-        store = SqliteStore(settings.file)
-        store.begin_life(now_ms=clock.now_ms())
-        store.open()
+    if settings.workers > 1:
+        prepare_once(settings, now_ms=clock.now_ms())  # what is wrong shows once, and in one line
+        workers = Workers(
+            settings.workers,
+            lambda number: _serve(as_worker(settings, number), clock),
+            settings.drain_seconds,
+        )
+        if status := workers.run():
+            raise SystemExit(status)
+        return
+    _serve(settings, clock)
+
+
+def _serve(settings: Settings, clock: Clock) -> None:
+    """Be one node, until told to end."""
+    with serving(settings, now_ms=clock.now_ms()) as opened:
+        listening = listen(settings, shared=settings.workers > 1)
         # What is loaded stays, and a message makes a hundred objects that reference counting frees:
         # looking for cycles at every 700 of them costs more than it finds.
         gc.set_threshold(20_000, 20, 20)
         gc.freeze()
-        server_of(build(settings, store, clock), settings).run(sockets=[listening])
-    finally:
-        lock.release()
+        server_of(build(settings, opened, clock), settings).run(sockets=[listening])

@@ -13,8 +13,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.bench.figures import Bar, Figure, medians, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.machine import cpu_seconds, still
 from tests.bench.population import Peer, populate
+from tests.bench.postgres import Cluster, cluster_with
 from tests.bench.script import Script
 from tests.support.server import ServerProcess
 
@@ -97,7 +99,11 @@ def sends_each(seconds: float, connections: int) -> int:
 
 
 async def measure(
-    load: Load, case: Case, seconds: float, profile: Path | None = None
+    load: Load,
+    case: Case,
+    seconds: float,
+    profile: Path | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Figure]:
     """One run of one case on a fresh copy of the database.
 
@@ -107,10 +113,12 @@ async def measure(
     """
     database = load.folder / "miss.sqlite"
     for left in load.folder.glob("miss.sqlite*"):
-        left.unlink()
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     shutil.copy(load.template, database)
     os.sync()  # else the server's first fsyncs would wait for the copy
     server = ServerProcess(database, load.folder / "log")
+    if cluster is not None:
+        server.dsn = await cluster.fresh()
     if profile is not None:
         server.module, server.settings = "tests.bench.profiled", {"BENCH_PROFILE": str(profile)}
     elif case.slow_disk:
@@ -131,11 +139,13 @@ async def measure(
         failed = exchange.failed()
         begun, cpu = time.perf_counter(), cpu_seconds(server.process.pid)
         own = time.process_time()
+        theirs = cluster.cpu_seconds() if cluster is not None else 0.0
         exchange.start()
         await _pass(seconds, exchange, failed)
         await exchange.finish()
         wall, cpu = time.perf_counter() - begun, cpu_seconds(server.process.pid) - cpu
         own, count = time.process_time() - own, exchange.completed
+        theirs = cluster.cpu_seconds() - theirs if cluster is not None else 0.0
         await close_all([*links, *idle])
         await failed
     finally:
@@ -146,6 +156,11 @@ async def measure(
         Figure(f"{case.name}: per server CPU-second", count / cpu, "msg/cpu-s", cpu_bar),
         Figure(f"{case.name}: server CPU used", cpu / wall, "cores"),
         Figure(f"{case.name}: generator CPU used", own / wall, "cores"),
+        *(
+            [Figure(f"{case.name}: PostgreSQL CPU used", theirs / wall, "cores")]
+            if cluster is not None
+            else []
+        ),
     ]
 
 
@@ -160,29 +175,60 @@ async def _pass(seconds: float, exchange: Exchange, failed: asyncio.Future[Any])
 
 
 def figures(
-    *, runs: int = 5, seconds: float = 4.0, only: str = "", connections: int = CONNECTIONS
+    *,
+    runs: int = 5,
+    seconds: float = 4.0,
+    only: str = "",
+    connections: int = CONNECTIONS,
+    engine: str = "sqlite",
 ) -> list[Figure]:
     """All cases whose name contains `only`, run in turns, so that a slow minute hits each."""
     cases = [case for case in CASES if only in case.name]
     measured: dict[Case, list[list[Figure]]] = {case: [] for case in cases}
+
+    async def run(load: Load) -> None:
+        async with _beside(load, engine) as cluster:
+            for _ in range(runs):
+                for case in cases:
+                    measured[case].append(await measure(load, case, seconds, cluster=cluster))
+
     with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
         load = prepare(Path(folder), cases, seconds, connections)
         try:
-            for _ in range(runs):
-                for case in cases:
-                    measured[case].append(uvloop.run(measure(load, case, seconds)))
+            uvloop.run(run(load))
         finally:
             gc.unfreeze()
-    return [figure for case in cases for figure in medians(measured[case])]
+    named = [figure for case in cases for figure in medians(measured[case])]
+    return named if engine == "sqlite" else [_on(engine, figure) for figure in named]
 
 
-def profile(case: Case, seconds: float, *, connections: int = CONNECTIONS) -> str:
+def _on(engine: str, figure: Figure) -> Figure:
+    return replace(figure, name=f"{engine}, {figure.name}")
+
+
+@asynccontextmanager
+async def _beside(load: Load, engine: str) -> AsyncIterator[Cluster | None]:
+    if engine == "sqlite":
+        yield None
+        return
+    async with cluster_with(load.template) as cluster:
+        yield cluster
+
+
+def profile(
+    case: Case, seconds: float, *, connections: int = CONNECTIONS, engine: str = "sqlite"
+) -> str:
     """Where the server's CPU time goes in one run: by thread, and the dearest functions."""
     with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
         load = prepare(Path(folder), [case], seconds, connections)
         path = Path(folder) / "profile.json"
+
+        async def run() -> None:
+            async with _beside(load, engine) as cluster:
+                await measure(load, case, seconds, path, cluster)
+
         try:
-            uvloop.run(measure(load, case, seconds, path))
+            uvloop.run(run())
         finally:
             gc.unfreeze()
         rows = json.loads(path.read_text())
@@ -203,14 +249,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--profile", action="store_true", help="show where the server's time goes")
     chosen = parser.parse_args()
     if chosen.profile:
         for case in CASES:
             if chosen.only in case.name:
-                sys.stdout.write(profile(case, chosen.seconds))
+                sys.stdout.write(profile(case, chosen.seconds, engine=chosen.engine))
         return
-    found = figures(runs=chosen.runs, seconds=chosen.seconds, only=chosen.only)
+    found = figures(
+        runs=chosen.runs, seconds=chosen.seconds, only=chosen.only, engine=chosen.engine
+    )
     say(found)
     save(found, Path("bench.json"))
 

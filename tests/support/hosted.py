@@ -15,7 +15,9 @@ from miss_server.config import Settings
 from miss_server.http.services import Services
 from miss_server.listening import listen, server_of
 from miss_server.relay.clock import SystemClock
+from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.stores import Opened
 from tests.support.server import DOMAIN
 
 
@@ -63,7 +65,7 @@ async def hosted(
     store = store_type(chosen.file)
     store.begin_life(now_ms=clock.now_ms())
     store.open()
-    app = build(chosen, store, clock)
+    app = build(chosen, Opened(store, SqliteOverview(chosen.file), folder), clock)
     listening = listen(chosen)
     host, port = listening.getsockname()
     server = server_of(app, chosen)

@@ -73,13 +73,17 @@ class ServerProcess:
     """What `python -m` runs: the server, or a module that changes its surroundings first."""
     under: Sequence[str] = ()
     """A command that runs the server as its own process: `nsenter --net`, `strace -D`."""
+    dsn: str = ""
+    """A PostgreSQL database in place of the file, beside which the node's folder still is."""
     port: int = 0
     url: str = ""
     process: Process | None = None
 
     async def start(self) -> None:
         """Start it and wait until it listens; a restart listens on the same port."""
-        words = ["serve", "--database", str(self.database), "--domain", self.domain]
+        words = ["serve", "--domain", self.domain]
+        if not self.dsn:
+            words += ["--database", str(self.database)]
         words += ["--port", str(self.port), *self.options]
         self.log.touch()
         start = self.log.stat().st_size
@@ -95,8 +99,14 @@ class ServerProcess:
                 *(*self.under, sys.executable, "-m", self.module, *words),
                 stdout=log,
                 stderr=log,
-                env=environment() | self.settings,
+                env=environment() | self._place() | self.settings,
             )
+
+    def _place(self) -> dict[str, str]:
+        if not self.dsn:
+            return {}
+        folder = self.database.with_name(f"{self.database.name}.node")
+        return {"MISS_DATABASE": self.dsn, "MISS_NODE_FOLDER": str(folder)}
 
     async def _wait_for_url(self, start: int) -> str:
         assert self.process is not None

@@ -34,6 +34,8 @@ from miss_protocol.identity import charter
 from miss_protocol.identity.login import sign_login
 from miss_protocol.identity.receipts import Receipt, ReceiptState, sign_receipt
 from miss_protocol.ids import AccountAddress, DeviceId, MessageId, new_address
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.devices import Person
 from tests.support.mailing import opaque_body, opaque_wrap
@@ -69,9 +71,10 @@ def now_ms() -> int:
 
 
 @asynccontextmanager
-async def beside(server: Server) -> AsyncIterator[SqliteStore]:
+async def beside(server: Server) -> AsyncIterator[SqliteStore | PostgresStore]:
     """The server's database, opened beside it as an admin command does."""
-    store = SqliteStore(server.database)
+    dsn = getattr(server, "dsn", "")
+    store = PostgresStore(Options(dsn)) if dsn else SqliteStore(server.database)
     store.open()
     try:
         yield store

@@ -1,10 +1,10 @@
 """The quiet part's way to PostgreSQL: functions over SQLAlchemy's connection, a transaction each."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from miss_server.storage.messages import NotDurable
@@ -22,7 +22,7 @@ from miss_server.storage.postgres.trouble import crossed, describe, not_durable
 
 T = TypeVar("T")
 
-SIZE = 4
+SIZE = 3
 """Connections: what is not a message is rare, or short."""
 TRIES = 5
 """Of a transaction that another one crossed."""
@@ -31,16 +31,18 @@ TRIES = 5
 class Quiet:
     """An engine of its own, bounded like the pool of the hot path."""
 
-    def __init__(self, options: Options, greet: Greet | None = None) -> None:
+    def __init__(self, options: Options, greet: Greet | None = None, *, keeps: bool = True) -> None:
+        """`keeps`: connections are kept open between uses, up to `SIZE`."""
         self._options = options
         self._recognise = greet
+        bounds: dict[str, Any] = {"poolclass": NullPool}
+        if keeps:
+            bounds = {"pool_size": SIZE, "max_overflow": 0, "pool_timeout": CONNECT_SECONDS}
         self.engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
-            pool_size=SIZE,
-            max_overflow=0,
-            pool_timeout=CONNECT_SECONDS,
             hide_parameters=True,  # errors are logged, and values are what must not be
+            **bounds,
         )
 
     async def _connect(self) -> Session:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection
 
+from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
 from miss_server.storage.database import DatabaseError, WitnessError
 from miss_server.storage.messages import (
@@ -25,6 +26,7 @@ from miss_server.storage.messages import (
     Wanted,
 )
 from miss_server.storage.postgres import alone, mailboxes
+from miss_server.storage.postgres.directory import PostgresWords
 from miss_server.storage.postgres.lives import BEAT_EVERY, Exchanged, Life, Standby
 from miss_server.storage.postgres.pool import Options, Pool, Session
 from miss_server.storage.postgres.quiet import Quiet
@@ -32,6 +34,7 @@ from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.writer import Writer
 from miss_server.storage.sql import prekeys, witnessed
 from miss_server.storage.sql.calls import QuietCalls
+from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.witness import Testimony
 from miss_server.tallies import StorageTally
 
@@ -61,6 +64,7 @@ class PostgresStore(QuietCalls):
         self._pool = Pool(options, self._recognise)
         self._quiet = Quiet(options, self._recognise)
         self._writer = Writer(self._pool, self._begin_alone)
+        self._directory = SqlDirectory(PostgresWords())
         self._beaten_ms = 0
 
     async def begin_life(self, *, now_ms: int) -> bool:
@@ -174,3 +178,19 @@ class PostgresStore(QuietCalls):
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
         async with self._pool.connection() as db:
             return await mailboxes.heads(db, devices)
+
+    # --- DirectoryReader --------------------------------------------------------------------------
+
+    async def search(
+        self, query: str, *, limit: int, cursor: str | None, now_ms: int
+    ) -> SearchPage:
+        return await self.read_with(
+            lambda connection: self._directory.search(
+                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
+            )
+        )
+
+    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
+        return await self.read_with(
+            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
+        )

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from miss_server.storage import migrating
 from miss_server.storage.sqlite.backups import back_up
 from miss_server.storage.sqlite.engine import open_engine, writing
@@ -36,6 +38,8 @@ def schema_of(path: Path) -> int | None:
             return migrating.version(connection)
     except ValueError:
         raise DatabaseError(f"{path} is a database of another program") from None
+    except SQLAlchemyError as error:
+        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
     finally:
         engine.dispose()
 

@@ -1,0 +1,138 @@
+"""Picks the store that the settings name: a SQLite file, or a PostgreSQL database."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import structlog
+
+from miss_server.config import Settings
+from miss_server.dsn import Dsn
+from miss_server.node import name_in
+from miss_server.storage.database import DatabaseError, WitnessError
+from miss_server.storage.overview import Overview
+from miss_server.storage.postgres.lives import Life
+from miss_server.storage.postgres.overview import PostgresOverview
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.preparing import prepare as prepare_postgres
+from miss_server.storage.postgres.quiet import SIZE as QUIET
+from miss_server.storage.postgres.seat import Seat, Taken
+from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.postgres.trouble import describe
+from miss_server.storage.sqlite.overview import SqliteOverview
+from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
+from miss_server.storage.sqlite.upgrading import upgrade
+
+log = structlog.get_logger()
+
+Store = SqliteStore | PostgresStore
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store that may serve; `disk` is the folder whose disk must have room."""
+
+    store: Store
+    overview: Overview
+    disk: Path
+    seat: Seat | None = None
+    """Of a node among others, to be held for as long as it is at work."""
+
+
+def options_of(settings: Settings) -> Options:
+    """How this process connects to PostgreSQL: the doorbell, the node's seat and whoever looks at
+    everything have one connection each, the quiet part some, and the hot path what is left."""
+    size = max(2, settings.database_connections - QUIET - 3)
+    return Options(settings.postgres.secret, size=size)
+
+
+@contextmanager
+def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
+    """Prepare the database and begin a life of it; for `serve` alone.
+
+    Raises:
+        DatabaseError: it cannot be used, or another server holds the file.
+        WitnessError: what this node knows of it cannot be read or written.
+    """
+    if isinstance(settings.database, Dsn):
+        folder = _own_folder(settings.node_folder)
+        with _locked(folder / "node"):
+            yield asyncio.run(_postgres(settings, settings.node or name_in(folder), now_ms))
+        return
+    settings.file.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(settings.file):
+        upgraded = upgrade(settings.file, domain=settings.domain, now_ms=now_ms)
+        if upgraded is not None:
+            log.info("schema upgraded", now=upgraded.now, kept=str(upgraded.kept))
+        prepare(settings.file, domain=settings.domain, now_ms=now_ms)
+        store = SqliteStore(settings.file)
+        store.begin_life(now_ms=now_ms)
+        store.open()
+        yield Opened(store, SqliteOverview(settings.file), settings.file.parent)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = ServeLock(path)
+    lock.take()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _own_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise WitnessError(f"{folder}: {error.strerror or error}") from error
+    return folder
+
+
+def prepare_once(settings: Settings, *, now_ms: int) -> None:
+    """Prepare the database before workers are started on it.
+
+    Raises:
+        DatabaseError: see `serving`.
+    """
+    asyncio.run(_prepare(settings, now_ms))
+
+
+def as_worker(settings: Settings, number: int) -> Settings:
+    """The settings of one of several workers: each is a node, with a folder and a name."""
+    node = None if settings.node is None else f"{settings.node}-{number}"
+    folder = settings.node_folder / f"worker-{number}"
+    return settings.model_copy(update={"node": node, "node_folder": folder})
+
+
+async def _prepare(settings: Settings, now_ms: int) -> Options:
+    options = options_of(settings)
+    await prepare_postgres(
+        options,
+        domain=settings.domain,
+        now_ms=now_ms,
+        connections=settings.workers * settings.database_connections,
+    )
+    return options
+
+
+async def _postgres(settings: Settings, name: str, now_ms: int) -> Opened:
+    options = await _prepare(settings, now_ms)
+    seat = Seat(options.dsn, name)
+    try:
+        await seat.take()
+        store = PostgresStore(options, Life(settings.node_folder, name))
+        await store.begin_life(now_ms=now_ms)
+    except Taken:
+        raise DatabaseError(
+            f"another node named {name} is at work: give each its own MISS_NODE"
+        ) from None
+    except (asyncpg.PostgresError, OSError) as error:
+        raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
+    finally:
+        seat.leave()  # whoever serves holds one, in its own event loop
+    overview = PostgresOverview(options)
+    return Opened(store, overview, settings.node_folder, Seat(options.dsn, name))
