@@ -9,7 +9,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, BindParameter, Connection, String, bindparam, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    Connection,
+    String,
+    bindparam,
+    func,
+    select,
+    text,
+)
 
 from miss_server.storage.sql.directory import Asked
 
@@ -20,9 +30,11 @@ _FOUND = """
     directory_words_SLOT w JOIN directory_entries_SLOT e ON e.id = w.id
 """
 _MATCHES = "w.words @@ CAST(:match AS tsquery)"
+# A value, not NOT EXISTS: for few rows of an ordered list it is looked up row by row, where the planner
+# would first join everybody who has an account.
 _NO_ACCOUNT = """
-    NOT EXISTS (SELECT 1 FROM accounts a JOIN devices d ON d.account = a.address
-                WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL)
+    (SELECT a.address FROM accounts a JOIN devices d ON d.account = a.address
+     WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL LIMIT 1) IS NULL
 """
 _HOLDERS = f"""
     SELECT rank, id FROM (
@@ -44,6 +56,12 @@ _REST = f"""
     WHERE {_MATCHES} AND w.id > :id AND e.name_key <> ALL(:names) AND {_NO_ACCOUNT}
     ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
+
+# Planned for the very words: a plan for any words would read the whole directory for rare ones.
+_PLANNING = select(
+    func.set_config("plan_cache_mode", "force_custom_plan", True),
+    func.set_config("jit", "off", True),
+)
 
 _NUMBERS = ("dormant", "rank", "id", "count")
 
@@ -69,6 +87,7 @@ class PostgresWords:
         """See `Words`."""
         with connection.begin():
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            connection.execute(_PLANNING)
             yield connection
 
     def holders(
