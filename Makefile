@@ -20,7 +20,7 @@ test: .venv/done          ## every test that needs neither root nor npm
 	$(BIN)/pytest -n auto
 endif
 
-test-system: .venv/done   ## what needs root: loop devices, network namespaces, a traced server
+test-system: .venv/done   ## what needs root or Debian's tools: loop devices, namespaces, HAProxy, systemd
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest tests/system -n 2
 
 SEEDS ?= 1,2,3
