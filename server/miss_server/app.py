@@ -37,7 +37,7 @@ from miss_server.http.requests import Requests
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
-from miss_server.listening import listen, server_of
+from miss_server.listening import ListenError, bind, listen, server_of
 from miss_server.operating import pulse
 from miss_server.operating.edge_watching import CertificateWatch, RoomWatch
 from miss_server.operating.figures import FiguresKept
@@ -56,6 +56,7 @@ from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
+from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
 from miss_server.stores import Opened, as_worker, prepare_once, serving
 from miss_server.workers import Workers, WorkersError
@@ -129,6 +130,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
         rounds: list[asyncio.Task[None]] = []
         if opened.seat is not None:
+            await opened.seat.take()
             rounds.append(asyncio.create_task(opened.seat.hold()))
         await doorbell.start()
         await throttle.shared.start()
@@ -249,15 +251,25 @@ def serve(settings: Settings) -> None:
     asyncio.run(try_doorbell(settings, clock))
     if settings.workers > 1:
         prepare_once(settings, now_ms=clock.now_ms())  # what is wrong shows once, and in one line
-        workers = Workers(
-            settings.workers,
-            lambda number: _serve(as_worker(settings, number), clock),
-            settings.drain_seconds,
-        )
-        if status := workers.run():
-            raise SystemExit(status)
+        with bind(settings, shared=True) as kept:  # a port that the system picked, too
+            chosen = settings.model_copy(update={"port": kept.getsockname()[1]})
+            workers = Workers(
+                settings.workers,
+                lambda number: _serve_worker(as_worker(chosen, number), clock),
+                settings.drain_seconds,
+            )
+            if status := workers.run():
+                raise SystemExit(status)
         return
     _serve(settings, clock)
+
+
+def _serve_worker(settings: Settings, clock: Clock) -> None:
+    try:
+        _serve(settings, clock)
+    except (DatabaseError, ListenError) as error:
+        log.error("worker cannot serve", error=str(error))  # and is started anew, later each time
+        raise SystemExit(1) from None
 
 
 def _serve(settings: Settings, clock: Clock) -> None:
