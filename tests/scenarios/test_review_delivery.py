@@ -296,6 +296,24 @@ async def test_a_send_held_for_an_unconfirmed_account_stays_one_message(world: W
     assert not gp.outbox.unsettled()
 
 
+async def test_a_held_send_is_tried_again_soon_and_then_ever_more_rarely(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    await gp.send([nurse.account], "bientôt")
+    await gp.outbox.encrypt()
+    now = gp.vault.clock()
+    monkeypatch.setattr(gp.vault, "clock", lambda: now)
+    for least in (1, 2, 4, 8, 16, 30, 30):
+        [send] = gp.outbox.unsettled()
+        gp.outbox.settle(f.Refused(send.sn, "unconfirmed", (nurse.account,), 1.0))
+        waits = await gp.outbox.encrypt()
+        assert waits is not None
+        assert least <= waits <= 2 * least
+        now += round(waits * 1000)
+        assert await gp.outbox.encrypt() is None
+
+
 async def test_a_message_whose_only_device_left_does_not_stay_sent(world: World) -> None:
     gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
     async with gp:

@@ -6,6 +6,8 @@ delivered, because a restored server needs it again (rules B2, C6). What must be
 becomes a draft again.
 """
 
+import random
+
 import msgspec
 
 from miss_client import progress
@@ -20,6 +22,8 @@ from miss_protocol.ids import DeviceId, MessageId
 
 TRIES_MAX = 8
 """Encryptions of one message because of changed rosters, before it is called failed."""
+HOLD_MAX = 30.0
+"""Seconds to which the wait for a recipient that does not confirm its roster doubles."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(f.Send).decode
@@ -93,7 +97,11 @@ class Outbox(Drafts):
         after = 0.0 if reply.retry_after is msgspec.UNSET else reply.retry_after
         draft = entry.draft
         draft.frame = entry.frame
-        draft.not_before_ms = self._vault.clock() + round(after * 1000)
+        # Soon at first: the recipient's devices lost the same server and are on their way back.
+        wait = max(after, min(after * 2.0 ** min(draft.holds, 16), HOLD_MAX))
+        wait *= 1 + random.random()  # noqa: S311 - no secret, only spread
+        draft.holds += 1
+        draft.not_before_ms = self._vault.clock() + round(wait * 1000)
         with self._vault.store.transaction():
             self._vault.note_settled(reply.sn)
             self._vault.drop_entry(entry)

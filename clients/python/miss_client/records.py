@@ -83,7 +83,8 @@ class Draft(Struct):
 
     `devices` limits it to single devices (a session ack; a message encrypted anew after a nack),
     else it goes to all devices of `to` and this account's others. It waits until `not_before_ms`.
-    `frame` is set if it is encrypted already and only waits for a new serial number.
+    `frame` is set if it is encrypted already and only waits for a new serial number; `holds` counts
+    how often it had to, for a recipient that has not confirmed its roster to a restored server.
     """
 
     order: int
@@ -101,6 +102,7 @@ class Draft(Struct):
     wire: bytes = b""
     """The id of the send that was refused, kept when it is encrypted anew."""
     frame: bytes = b""
+    holds: int = 0
 
 
 class OutboxEntry(Struct):

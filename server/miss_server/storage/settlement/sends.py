@@ -14,7 +14,8 @@ from miss_server.storage.messages import ROW_OVERHEAD, Row, Settled, Submission
 from miss_server.storage.states import RecipientState, encode_states, still_open
 
 OUT_OF_ORDER_RETRY = 0.2
-UNCONFIRMED_RETRY = 30.0
+UNCONFIRMED_RETRY = 1.0
+"""The least: most accounts confirm within seconds of a restart, and clients double it by themselves."""
 
 _encode_reply = msgspec.msgpack.Encoder().encode
 _decode_reply = msgspec.msgpack.Decoder(f.Sent | f.Refused).decode
