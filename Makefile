@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test test-system faults check bench growth soak fuzz coverage simulate schema clean
+.PHONY: demo test test-system faults chaos check bench growth soak fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -26,6 +26,9 @@ test-system: .venv/done   ## what needs root or Debian's tools: loop devices, na
 SEEDS ?= 1,2,3
 faults: .venv/done        ## each fault under load in full, as root; writes the table of tests/README.md
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.load --seeds $(SEEDS) --write
+
+chaos: .venv/done         ## faults of several nodes on PostgreSQL and Redis, in full; writes their table
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --write
 
 check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
@@ -54,7 +57,7 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 
 # These end processes at hundreds of points, fill machines and break the product on purpose. What they
 # pass through the other suites pass through too; measured, they would take three times as long.
-UNMEASURED := tests/crash tests/load tests/mutation tests/bench
+UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench
 
 coverage: .venv/done      ## every test; branch coverage of most, child processes included
 	$(BIN)/coverage erase

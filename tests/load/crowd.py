@@ -12,22 +12,26 @@ from tests.load.history import History
 from tests.load.phone import Manners, Phone
 from tests.support.devices import Person
 from tests.support.mailing import Store, enrol
-from tests.support.server import DOMAIN, ServerProcess
-from tests.support.wire import Device, now_ms
+from tests.support.server import DOMAIN
+from tests.support.wire import Device, Server, now_ms
 
 
 async def enrol_people(database: Path, count: int, chance: random.Random) -> list[Person]:
     """People with a device each, in a new database that no server runs on yet."""
-    now = now_ms()
-    prepare(database, domain=DOMAIN, now_ms=now)
-    people = [Person(new_address(chance.randbytes(16), DOMAIN)) for _ in range(count)]
+    prepare(database, domain=DOMAIN, now_ms=now_ms())
     store = SqliteStore(database)
     store.open()
     try:
-        contract = cast(Store, store)
-        await asyncio.gather(*(enrol(contract, person, now_ms=now) for person in people))
+        return await people_of(cast(Store, store), count, chance)
     finally:
         await store.close()
+
+
+async def people_of(store: Store, count: int, chance: random.Random) -> list[Person]:
+    """The same, through an open store."""
+    people = [Person(new_address(chance.randbytes(16), DOMAIN)) for _ in range(count)]
+    now = now_ms()
+    await asyncio.gather(*(enrol(store, person, now_ms=now) for person in people))
     return people
 
 
@@ -41,7 +45,7 @@ class Crowd:
 
     def __init__(
         self,
-        server: ServerProcess,
+        server: Server,
         people: Sequence[Person],
         seed: int,
         url: Callable[[], str],

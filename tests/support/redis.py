@@ -163,6 +163,11 @@ class RedisProcess:
             for kind in ("pubsub", "normal"):
                 await client.client_kill_filter(_type=kind, skipme=True)
 
+    async def allow(self, rule: str) -> None:
+        """ACL SETUSER: what clients may do from now on, as `-publish` or `+publish`."""
+        async with self.client() as client:
+            await client.acl_setuser("default", enabled=True, reset=False, commands=[rule])
+
     async def change_password(self, password: str) -> None:
         """From now on it asks for this one; connections that stand are cut."""
         async with self.client() as client:

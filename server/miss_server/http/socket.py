@@ -167,6 +167,9 @@ class Socket:
         structlog.contextvars.bind_contextvars(connection=self.connection.name)
         try:
             await self._let_in(hello)
+        except NotDurable as error:
+            log.error("login not possible now", device=short(hello.device), error=str(error))
+            self._give_up()
         except Exception:
             log.exception("login failed", device=short(hello.device))
             self._give_up()

@@ -1,0 +1,16 @@
+"""Each fault of a service in its short form: what is promised holds on several nodes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.faults import FAULTS
+from tests.chaos.stage import Fault, run
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_fault(fault: Fault, tmp_path: Path) -> None:
+    verdict = await run(fault, 1, tmp_path, short=True)
+    assert verdict.messages > 0
+    assert verdict.holds, str(verdict)
