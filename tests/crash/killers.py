@@ -5,8 +5,8 @@ Each raises what a test fails with; `KILLERS` has those that the gate's faults n
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,24 +130,24 @@ async def _no_fetch(ground: Ground) -> None:
         await stage.close()
 
 
-async def _unsaved(ground: Ground) -> None:
-    homes = await move_in(
-        ground.lived_in, ground.folder / "homes", ground.forks, "receive", ground.fault
-    )
+@asynccontextmanager
+async def _faulty_homes(ground: Ground) -> AsyncIterator[Homes]:
+    folder = ground.folder / "homes"
+    homes = await move_in(ground.lived_in, folder, ground.forks, "receive", ground.fault)
     try:
-        await die_and_go_on(homes, "receive", "save.before", 3)
+        yield homes
     finally:
         await homes.close()
+
+
+async def _unsaved(ground: Ground) -> None:
+    async with _faulty_homes(ground) as homes:
+        await die_and_go_on(homes, "receive", "save.before", 3)
 
 
 async def _restored(ground: Ground) -> None:
-    homes = await move_in(
-        ground.lived_in, ground.folder / "homes", ground.forks, "receive", ground.fault
-    )
-    try:
+    async with _faulty_homes(ground) as homes:
         await restore_and_go_on(homes)
-    finally:
-        await homes.close()
 
 
 KILLERS: dict[str, Callable[[Ground], Awaitable[None]]] = {
