@@ -7,7 +7,9 @@ kept in memory between the steps, so each row is read and written once a batch, 
 of messages that moved it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -102,6 +104,7 @@ _WRITE_TOLD = (
     " FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::integer[], $5::bigint[])"
     " AS w(rowid_, states, tick, open, kept_until_ms) WHERE s.rowid_ = w.rowid_"
 )
+_PARAMETER = re.compile(r"\$(\d+)")
 
 
 class Device(msgspec.Struct, gc=False):
@@ -280,31 +283,47 @@ class Batch:
     # --- write ------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        await self._put(
-            _WRITE_DEVICES,
-            [
-                (id_, one.sn, one.tick, one.tick_acked)
-                for id_, one in self._devices.items()
-                if one.changed
-            ],
-        )
-        await self._put(
-            _WRITE_MAILBOXES,
-            [
-                (id_, b.head, b.digest, b.acked, b.acked_digest, b.waiting, b.bytes)
-                for id_, b in self._mailboxes.items()
-                if b.changed
-            ],
-        )
-        if self._telling is not None:
-            await self._put(_WRITE_TOLD, self._telling.sends)
-        await self._put(_WRITE_ENVELOPES, self._sends.envelopes)
-        await self._put(_WRITE_GAPS, self._sends.gaps)
-        await self._put(_WRITE_RESULTS, self._sends.results)
+        devices = [
+            (id_, one.sn, one.tick, one.tick_acked)
+            for id_, one in self._devices.items()
+            if one.changed
+        ]
+        mailboxes = [
+            (id_, b.head, b.digest, b.acked, b.acked_digest, b.waiting, b.bytes)
+            for id_, b in self._mailboxes.items()
+            if b.changed
+        ]
+        writes: list[tuple[str, Sequence[tuple[Any, ...]]]] = [
+            (_WRITE_DEVICES, devices),
+            (_WRITE_MAILBOXES, mailboxes),
+            (_WRITE_TOLD, () if self._telling is None else self._telling.sends),
+            (_WRITE_ENVELOPES, self._sends.envelopes),
+            (_WRITE_RESULTS, self._sends.results),
+        ]
+        some = [(statement, rows) for statement, rows in writes if rows]
+        if some:
+            # They are about different rows, so their order does not matter and one way to
+            # PostgreSQL and back is enough for all.
+            values = [column for _, rows in some for column in zip(*rows, strict=True)]
+            await self._db.execute(_together(*(statement for statement, _ in some)), *values)
+        if gaps := self._sends.gaps:
+            await self._db.execute(_WRITE_GAPS, *zip(*gaps, strict=True))
 
     async def _read(self, statement: str, keys: Sequence[tuple[Any, ...]]) -> list[Any]:
         return await self._db.fetch(statement, *zip(*keys, strict=True)) if keys else []
 
-    async def _put(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        if rows:
-            await self._db.execute(statement, *zip(*rows, strict=True))
+
+@lru_cache(maxsize=32)
+def _together(*statements: str) -> str:
+    """One statement that does what several do, with their parameters one after the other."""
+    parts: list[str] = []
+    before = 0
+    for number, statement in enumerate(statements):
+        own = [int(found) for found in _PARAMETER.findall(statement)]
+        parts.append(f"part_{number} AS ({_moved(statement, before)})")
+        before += max(own)
+    return f"WITH {', '.join(parts)} SELECT 1"
+
+
+def _moved(statement: str, by: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + by}", statement)
