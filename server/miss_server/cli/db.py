@@ -171,10 +171,9 @@ def copy(
     rows = sum(copied.rows.values())
     typer.echo(
         tr(
-            f"{rows} rows are in {chosen.database}, each compared. Now import the directory into it"
-            " (miss-server directory import), then start the server with it.",
-            f"{rows} lignes sont dans {chosen.database}, toutes comparées. Importez-y maintenant"
-            " l'annuaire (miss-server directory import), puis démarrez le serveur avec elle.",
+            f"{rows} rows are in {chosen.database}, each compared. Now start the server with it.",
+            f"{rows} lignes sont dans {chosen.database}, toutes comparées."
+            " Démarrez maintenant le serveur avec elle.",
         )
     )
 

@@ -9,8 +9,8 @@ before. To go back to the file is a restore: `go_back` takes the mark off and be
 table came is written in the transaction of each slice. Another run goes on from there.
 
 **The epoch stays**, so devices go on as if nothing had been; what an earlier restore of the file would
-have to void is voided before (the caller begins a life of the file). The directory is not copied: how
-its words are kept is each engine's own, and the register's files make it anew in minutes.
+have to void is voided before (the caller begins a life of the file). How a directory's words are kept is
+each engine's own: `storage.copying_words`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, literal_column, select, text, tuple_
 
-from miss_server.storage import directory_tables, epoch_ids, migrating
+from miss_server.storage import copying_words, directory_tables, epoch_ids, migrating
 from miss_server.storage.database import MOVED, DatabaseError
+from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.schema import settings as settings_table
 from miss_server.storage.sql import epochs, settings
@@ -48,16 +49,12 @@ class Copied:
 
 def tables() -> Sequence[Table]:
     """What is copied, the settings last."""
-    found = [
-        table
-        for table in metadata.sorted_tables
-        if table not in directory_tables.tables and table is not settings_table
-    ]
+    found = [table for table in metadata.sorted_tables if table is not settings_table]
     return [*sorted(found, key=lambda table: table.name), settings_table]
 
 
-def mark_moved(source: Connection, target: str) -> None:
-    """Let nobody use the file any more, in the caller's transaction; call it before `copy`.
+def check(source: Connection, target: str) -> None:
+    """Whether the file may be moved to this target.
 
     Raises:
         DatabaseError: it was moved to another database before, or needs `db upgrade` first.
@@ -67,6 +64,11 @@ def mark_moved(source: Connection, target: str) -> None:
         raise DatabaseError(f"it was moved to {moved.decode(errors='replace')} before")
     if migrating.version(source) != SCHEMA_VERSION:
         raise DatabaseError("its schema is not this version's: run miss-server db upgrade")
+
+
+def mark_moved(source: Connection, target: str) -> None:
+    """Let nobody use the file any more, in the caller's transaction: after `begin`, so that a wrong
+    target leaves the file as it was, and before `copy`, so that nothing changes what was copied."""
     settings.put(source, MOVED, target.encode())
 
 
@@ -95,42 +97,54 @@ def go_back(source: Connection, now_ms: int) -> None:
 def copy(
     source: Connection, target: Connection, *, progress: Progress = lambda share: None
 ) -> Copied:
-    """Copy everything that is not there yet, compare all of it, and let the target serve.
+    """Copy everything that is not there yet, compare all of it, and let the target serve; `begin` and
+    `mark_moved` first.
 
     Args:
         source: of the file, which is marked; a read transaction is held on it throughout.
         target: without a transaction; this begins and commits its own.
 
     Raises:
-        DatabaseError: the target is not empty, or holds a copy of another file, or differs.
+        DatabaseError: the two differ.
     """
-    name = _fingerprint(source)
-    _begin(target, name)
-    total = sum(_count(source, table) for table in tables()) or 1
+    words = copying_words.read_out(source)
+    total = sum(_count(source, table) for table in tables()) + words or 1
     done = 0
     for table in tables():
         for rows in _copy_table(source, target, table):
             done += rows
             progress(done / total / 2)
+    copying_words.write(source, target)
+    progress(0.5)
     counts: dict[str, int] = {}
     for table in tables():
         here, there = _digest(source, table), _digest(target, table)
         if here != there:
-            raise DatabaseError(
-                f"{table.name} differs: {here[0]} rows in the file, {there[0]} in PostgreSQL;"
-                " drop the PostgreSQL database, make it anew and copy again"
-            )
+            counted = f"{here[0]} rows in the file, {there[0]} in PostgreSQL"
+            raise DatabaseError(_differs(f"{table.name} differs: {counted}"))
         counts[table.name] = here[0]
         progress(0.5 + sum(counts.values()) / total / 2)
+    if not copying_words.are_same(source, target):
+        raise DatabaseError(_differs("what finds people in the directory differs"))
     _finish(target)
     return Copied(counts)
+
+
+def _differs(what: str) -> str:
+    return f"{what}; drop the PostgreSQL database, make it anew and copy again"
 
 
 def _fingerprint(source: Connection) -> bytes:
     return blake2b(settings.secret(source), person=b"MiSS copy", digest_size=16).digest()
 
 
-def _begin(target: Connection, name: bytes) -> None:
+def begin(source: Connection, target: Connection) -> None:
+    """Make the tables of an empty target, or find what an earlier run left there.
+
+    Raises:
+        DatabaseError: the target holds something else.
+    """
+    name = _fingerprint(source)
     with target.begin():
         try:
             version = migrating.version(target)
@@ -138,6 +152,8 @@ def _begin(target: Connection, name: bytes) -> None:
             raise DatabaseError("the PostgreSQL database is another program's") from None
         if version is None:
             migrating.upgrade(target)
+            create_directory(target)
+            target.execute(directory_tables.state.delete())  # the file's comes in its place
             settings.put(target, COPYING, name)
         marked = settings.get(target, COPYING)
         if marked is None:

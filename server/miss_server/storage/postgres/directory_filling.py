@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Index,
+    Insert,
     Integer,
     MetaData,
     Table,
@@ -150,8 +151,7 @@ class PostgresDirectoryFilling:
             self._connection.execute(
                 text(f"TRUNCATE directory_entries_{slot}, directory_words_{slot}")
             )
-        vector = func.array_to_tsvector(func.string_to_array(bindparam("folded"), " "))
-        put_words = insert(words[slot]).values(id=bindparam("number"), words=vector)
+        put = put_words(slot)
         numbered = enumerate(records, 1)
         while batch := list(islice(numbered, SLICE)):
             with self._connection.begin():
@@ -169,8 +169,8 @@ class PostgresDirectoryFilling:
                     ],
                 )
                 self._connection.execute(
-                    put_words,
-                    [{"number": n, "folded": _lexemes(record.words)} for n, record in batch],
+                    put,
+                    [{"number": n, "folded": lexemes(record.words)} for n, record in batch],
                 )
         # Without fresh statistics the planner would read the new slot as if it were empty.
         with self._connection.begin():
@@ -213,5 +213,12 @@ class PostgresDirectoryFilling:
                     self._connection.execute(delete(table).where(some))
 
 
-def _lexemes(folded: str) -> str:
+def put_words(slot: int) -> Insert:
+    """The statement that adds an entry's words: `number`, and `folded` from `lexemes`."""
+    vector = func.array_to_tsvector(func.string_to_array(bindparam("folded"), " "))
+    return insert(words[slot]).values(id=bindparam("number"), words=vector)
+
+
+def lexemes(folded: str) -> str:
+    """Words as the index takes them: none empty, none too long."""
     return " ".join(word[:WORD_MAX] for word in folded.split())

@@ -3,7 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from miss_server.storage.copying import Copied, Progress, copy
+from sqlalchemy import Connection
+
+from miss_server.storage.copying import Copied, Progress, begin, copy
 from miss_server.storage.postgres import preparing
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
@@ -30,18 +32,23 @@ def move(
         NotDurable: PostgreSQL went away; run it again.
     """
 
+    def through(target: Connection) -> Copied:
+        with leaving(
+            source,
+            shown,
+            domain=domain,
+            now_ms=now_ms,
+            begin=lambda file: begin(file, target),
+        ) as file:
+            return copy(file, target, progress=progress)
+
     async def run() -> Copied:
         await preparing.schema_of(options)  # says in one line why it cannot be reached
         quiet = Quiet(options)
         try:
-            with (
-                leaving(source, shown, domain=domain, now_ms=now_ms) as file,
-                not_durable(),
-            ):
+            with not_durable():
                 async with quiet.engine.connect() as connection:
-                    return await connection.run_sync(
-                        lambda target: copy(file, target, progress=progress)
-                    )
+                    return await connection.run_sync(through)
         finally:
             await quiet.close()
 

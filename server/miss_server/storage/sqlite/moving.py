@@ -1,6 +1,6 @@
 """The SQLite side of a move into PostgreSQL (see `storage.copying`). Hold the `ServeLock`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,13 @@ from miss_server.storage.sqlite.store import SqliteStore, check_ours
 
 
 @contextmanager
-def leaving(path: Path, target: str, *, domain: str, now_ms: int) -> Iterator[Connection]:
+def leaving(
+    path: Path, target: str, *, domain: str, now_ms: int, begin: Callable[[Connection], None]
+) -> Iterator[Connection]:
     """Mark the file as moved to `target` and read from it.
+
+    Args:
+        begin: makes sure that the target can take it; called before the file is marked.
 
     Raises:
         DatabaseError: not one of this domain's, of another version, or moved elsewhere before.
@@ -26,11 +31,13 @@ def leaving(path: Path, target: str, *, domain: str, now_ms: int) -> Iterator[Co
                 check_ours(path, driver(connection), domain)
                 # An older copy that was put back would take its past with it.
                 SqliteStore(path).begin_life(now_ms=now_ms)
+            try:
+                copying.check(connection, target)
+            except DatabaseError as error:
+                raise DatabaseError(f"{path}: {error}") from None
+            begin(connection)
             with writing(connection):
-                try:
-                    copying.mark_moved(connection, target)
-                except DatabaseError as error:
-                    raise DatabaseError(f"{path}: {error}") from None
+                copying.mark_moved(connection, target)
             with reading(connection):
                 yield connection
     finally:
