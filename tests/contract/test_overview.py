@@ -1,30 +1,24 @@
 """The contract of `Overview` and `Writing`: what an operator is told of a database."""
 
-from pathlib import Path
-
 import pytest
 
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.overview import Overview, Writing
+from miss_server.storage.postgres.overview import PostgresOverview
+from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.overview import SqliteOverview
-from miss_server.storage.sqlite.store import SqliteStore, prepare
-from tests.support.devices import DOMAIN, NOW
+from miss_server.storage.sqlite.store import SqliteStore
+from tests.support.devices import NOW
 
 DAY = 24 * 3600 * 1000
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """An empty database in a file."""
-    made = tmp_path / "looked-at.sqlite"
-    prepare(made, domain=DOMAIN, now_ms=NOW)
-    return made
-
-
-@pytest.fixture
-def overview(path: Path) -> Overview:
+def overview(store: SqliteStore | PostgresStore) -> Overview:
     """Of the same database."""
-    return SqliteOverview(path)
+    if isinstance(store, SqliteStore):
+        return SqliteOverview(store.path)
+    return PostgresOverview(store._options)
 
 
 async def test_an_empty_database(overview: Overview) -> None:
@@ -38,13 +32,10 @@ async def test_an_empty_database(overview: Overview) -> None:
     assert await overview.trace(bytes(16), now_ms=NOW) == []
 
 
-async def test_accounts_of_a_month(path: Path, overview: Overview) -> None:
-    store = SqliteStore(path)
-    store.open()
+async def test_accounts_of_a_month(store: SqliteStore | PostgresStore, overview: Overview) -> None:
     for number, at in enumerate((NOW - 40 * DAY, NOW - DAY, NOW)):
         address = AccountAddress(f"{'abc'[number] * 26}@miss.example")
         await store.create(None, "Dr Fictif", address, now_ms=at)
-    await store.close()
     assert (await overview.figures(now_ms=NOW)).accounts == 3
     sizes = await overview.sizes(now_ms=NOW)
     assert (sizes.new_accounts, sizes.new_devices, sizes.messages_week) == (2, 0, 0)

@@ -93,7 +93,7 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
 
     async def private() -> Sequence[Finding]:
         if on_postgres:
-            beside = sorted(folder.glob("*.witness"))
+            beside = sorted(folder.glob("**/*.witness"))
         else:
             base = chosen.file
             beside = [base.with_name(base.name + end) for end in ("", "-wal", "-shm", ".witness")]

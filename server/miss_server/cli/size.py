@@ -12,6 +12,7 @@ from rich.table import Table
 
 from miss_server.cli.common import DatabaseOption, DomainOption, settings
 from miss_server.cli.looking import with_overview
+from miss_server.dsn import Dsn
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.overview import Figures, Overview, Sizes
 from miss_server.words import tr
@@ -46,13 +47,16 @@ def size(
         return await overview.figures(now_ms=now_ms), await overview.sizes(now_ms=now_ms)
 
     figures, sizes = with_overview(chosen, look)
-    disk = shutil.disk_usage(chosen.file.parent)
-    advice = list(_advice(figures, sizes, disk.free))
+    # PostgreSQL's disk may be another machine's: only it could tell.
+    free = None
+    if not isinstance(chosen.database, Dsn):
+        free = shutil.disk_usage(chosen.file.parent).free
+    advice = list(_advice(figures, sizes, free, on_postgres=free is None))
     if as_json:
-        told = {"figures": asdict(figures), "sizes": asdict(sizes), "disk_free": disk.free}
+        told = {"figures": asdict(figures), "sizes": asdict(sizes), "disk_free": free}
         typer.echo(json.dumps(told | {"advice": advice}, indent=2))
         return
-    for line in _summary(figures, sizes, disk.free):
+    for line in _summary(figures, sizes, free):
         typer.echo(line)
     table = Table(
         tr("Table", "Table"),
@@ -66,7 +70,7 @@ def size(
         typer.echo(line)
 
 
-def _summary(figures: Figures, sizes: Sizes, free: int) -> Iterator[str]:
+def _summary(figures: Figures, sizes: Sizes, free: int | None) -> Iterator[str]:
     yield tr(
         f"{figures.accounts} accounts, {figures.devices} devices ({figures.dormant} not seen for 30"
         f" days), {figures.directory_entries} people in the directory.",
@@ -79,12 +83,17 @@ def _summary(figures: Figures, sizes: Sizes, free: int) -> Iterator[str]:
         f"{figures.waiting} messages attendent dans {figures.mailboxes} boîtes"
         f" ({shown(figures.waiting_bytes)}) ; {sizes.messages_week} terminés en 7 jours.",
     )
-    yield tr(
-        f"On the disk: {shown(sizes.total)}, of which {shown(sizes.free)} are free inside;"
-        f" {shown(free)} are left on the disk.",
-        f"Sur le disque : {shown(sizes.total)}, dont {shown(sizes.free)} libres à l'intérieur ;"
-        f" il reste {shown(free)} sur le disque.",
-    )
+    if free is None:
+        yield tr(
+            f"The database takes {shown(sizes.total)}.", f"La base prend {shown(sizes.total)}."
+        )
+    else:
+        yield tr(
+            f"On the disk: {shown(sizes.total)}, of which {shown(sizes.free)} are free inside;"
+            f" {shown(free)} are left on the disk.",
+            f"Sur le disque : {shown(sizes.total)}, dont {shown(sizes.free)} libres à l'intérieur ;"
+            f" il reste {shown(free)} sur le disque.",
+        )
     yield tr(
         f"In the last 30 days: {sizes.new_accounts} new accounts, {sizes.new_devices} new devices;"
         f" at this pace about {shown(growth(figures, sizes))} more a month.",
@@ -104,8 +113,10 @@ def growth(figures: Figures, sizes: Sizes) -> int:
     return round((lasting + passing) * sizes.new_devices / max(1, figures.devices))
 
 
-def _advice(figures: Figures, sizes: Sizes, free: int) -> Iterator[str]:
-    if free < sizes.total:
+def _advice(
+    figures: Figures, sizes: Sizes, free: int | None, *, on_postgres: bool
+) -> Iterator[str]:
+    if free is not None and free < sizes.total:
         yield tr(
             "Less is free on the disk than the database takes: a backup beside it, or a restore, has"
             " no room. Get a larger disk.",
@@ -131,7 +142,7 @@ def _advice(figures: Figures, sizes: Sizes, free: int) -> Iterator[str]:
             f"{figures.full} boîtes sont pleines : des appareils inutilisés. Leurs titulaires"
             " devraient les retirer.",
         )
-    if figures.accounts > ACCOUNTS_OF_ONE_FILE:
+    if figures.accounts > ACCOUNTS_OF_ONE_FILE and not on_postgres:
         yield tr(
             "With so many accounts a second node is worth having: move to PostgreSQL.",
             "Avec autant de comptes, un second nœud s'impose : passez à PostgreSQL.",

@@ -1,5 +1,6 @@
 """`miss-server why` and `miss-server size` beside a running server."""
 
+import asyncio
 import base64
 import json
 import sqlite3
@@ -7,13 +8,16 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from miss_protocol import frames as f
 from miss_protocol.identity.receipts import ReceiptState
 from tests.support.mailing import opaque_body
+from tests.support.postgres import PostgresProcess
 from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.stores import prepared
 from tests.support.wire import enrolled, further
 
 
@@ -135,3 +139,18 @@ async def test_in_french(server: ServerProcess) -> None:
         await writer.settle(send)
     assert "2 comptes" in in_french(server, "size")
     assert "attend à la position 1" in in_french(server, "why", send.id.hex())
+
+
+async def test_on_postgresql(postgres: PostgresProcess) -> None:
+    database: Any = (await prepared(postgres)).dsn
+    said = await asyncio.to_thread(miss_server, "size", database=database)
+    assert "0 accounts, 0 devices" in said.stdout
+    assert "The database takes" in said.stdout
+    unknown = await asyncio.to_thread(miss_server, "why", "00" * 16, database=database, check=False)
+    assert "no message of this id" in unknown.stderr
+    nowhere: Any = "postgresql://miss:geheim@127.0.0.1:9/miss"
+    away = await asyncio.to_thread(miss_server, "size", database=nowhere, check=False)
+    assert away.returncode == 1
+    assert "miss-server doctor" in away.stderr
+    assert "geheim" not in away.stderr
+    assert "Traceback" not in away.stderr
