@@ -21,7 +21,7 @@ from miss_server.config import Settings
 from miss_server.http import bodies, throttle
 from miss_server.http.enrolment import peer_address
 from miss_server.storage.sqlite.engine import open_engine
-from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.storage.sqlite.store import prepare
 from tests.support.devices import Person
 from tests.support.hosted import Hosted, hosted
 from tests.support.signing import Signing
@@ -226,7 +226,7 @@ def test_operators_commands_log_no_variables(
     )
     prepare(settings.file, domain=settings.domain, now_ms=1)
 
-    async def work(_: SqliteStore) -> None:
+    async def work(_: object) -> None:
         code = "secret etco".upper().replace(" ", "-")  # noqa: F841  # what must not be shown
         try:
             raise RuntimeError("broken")

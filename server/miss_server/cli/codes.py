@@ -9,7 +9,7 @@ import typer
 from miss_server.admin.codes import IssuedCode, UnknownPerson, issue_code
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings, with_store
 from miss_server.relay.clock import SystemClock
-from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.stores import Store
 from miss_server.words import tr
 
 HELP = tr(
@@ -43,7 +43,7 @@ def enrol_code(
 
     unknown: list[str] = []
 
-    async def work(store: SqliteStore) -> list[IssuedCode]:
+    async def work(store: Store) -> list[IssuedCode]:
         clock, issued = SystemClock(), []
         for one in dict.fromkeys(person):
             try:

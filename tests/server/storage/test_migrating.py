@@ -112,6 +112,39 @@ async def test_databases_of_postgresql_do_the_same(postgres: PostgresProcess) ->
         await engine.dispose()
 
 
+def indexes(connection: Connection) -> list[str]:
+    """Every index in the engine's own words, what it leaves out included."""
+    if connection.dialect.name == "sqlite":
+        asked = "SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    else:
+        asked = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    found = connection.execute(text(f"{asked} ORDER BY 1")).scalars()
+    return [" ".join(each.split()) for each in found if "directory_words" not in each]
+
+
+def test_a_files_indexes_are_those_of_the_metadata(tmp_path: Path) -> None:
+    path = first_file(tmp_path)
+    in_file(tmp_path / "new.sqlite", lambda connection: metadata.create_all(connection))
+    assert in_file(path, indexes) == in_file(tmp_path / "new.sqlite", indexes)
+
+
+async def test_postgresqls_indexes_are_those_of_the_metadata(postgres: PostgresProcess) -> None:
+    names = [await postgres.new_database(), await postgres.new_database()]
+    names.append(await first_database(postgres))
+    works: list[Callable[[Connection], object]] = [
+        metadata.create_all,
+        migrating.upgrade,
+        migrating.upgrade,
+    ]
+    seen = []
+    for name, work in zip(names, works, strict=True):
+        engine = create_async_engine(url(postgres, name))
+        await in_database(engine, work)
+        seen.append([each for each in await in_database(engine, indexes) if "alembic" not in each])
+        await engine.dispose()
+    assert seen[0] == seen[1] == seen[2]
+
+
 async def waits_and_goes_on(store: Any, device: bytes) -> None:
     """The message of the first schema is still there, and new ones go their way."""
     record = await store.device(device)

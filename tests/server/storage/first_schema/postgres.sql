@@ -225,7 +225,7 @@ CREATE UNIQUE INDEX envelopes_position ON public.envelopes USING btree (device, 
 CREATE INDEX ix_directory_entries_0_name_key ON public.directory_entries_0 USING btree (name_key);
 CREATE INDEX ix_directory_entries_1_name_key ON public.directory_entries_1 USING btree (name_key);
 CREATE INDEX nonces_expiry ON public.nonces USING btree (expires_ms);
-CREATE INDEX sends_kept ON public.sends USING btree (kept_until_ms);
+CREATE INDEX sends_kept ON public.sends USING btree (kept_until_ms) WHERE (kept_until_ms IS NOT NULL);
 CREATE INDEX sends_message ON public.sends USING btree (device, message);
 CREATE UNIQUE INDEX sends_sn ON public.sends USING btree (device, sn);
-CREATE INDEX sends_tick ON public.sends USING btree (device, tick);
+CREATE INDEX sends_tick ON public.sends USING btree (device, tick) WHERE (tick IS NOT NULL);

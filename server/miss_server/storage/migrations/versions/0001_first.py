@@ -112,11 +112,12 @@ def _messages() -> None:
     )
     op.create_index("sends_sn", "sends", ["device", "sn"], unique=True)
     op.create_index("sends_message", "sends", ["device", "message"])
+    told, settled = sa.text("tick IS NOT NULL"), sa.text("kept_until_ms IS NOT NULL")
     op.create_index(
-        "sends_tick", "sends", ["device", "tick"], sqlite_where=sa.text("tick IS NOT NULL")
+        "sends_tick", "sends", ["device", "tick"], sqlite_where=told, postgresql_where=told
     )
     op.create_index(
-        "sends_kept", "sends", ["kept_until_ms"], sqlite_where=sa.text("kept_until_ms IS NOT NULL")
+        "sends_kept", "sends", ["kept_until_ms"], sqlite_where=settled, postgresql_where=settled
     )
 
 
