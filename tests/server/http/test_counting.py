@@ -1,10 +1,10 @@
-"""Rate limits that nodes share, with a real Redis that goes away and comes back."""
+"""Rate limits of one node, and those that nodes share, with a real Redis that goes away."""
 
 import asyncio
 
-from limits import RateLimitItemPerHour
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
-from miss_server.http.counting import SharedCounts
+from miss_server.http.counting import NodeCounts, SharedCounts
 from tests.support.doorbells import PATIENCE, now_ms
 from tests.support.redis import RedisProcess, redis_server
 
@@ -30,6 +30,32 @@ async def shared(counts: SharedCounts, *, is_so: bool) -> None:
             if state.shared is is_so:
                 return
             await asyncio.sleep(0.02)  # nobody tells
+
+
+async def test_a_window_slides_and_is_forgotten() -> None:
+    seconds = 600.0
+    here, limit = NodeCounts(lambda: seconds), RateLimitItemPerMinute(4, namespace="test")
+    assert [await here.hit(limit, "x") for _ in range(5)] == [True] * 4 + [False]
+    seconds = 659.9
+    assert not await here.room(limit, "x")
+    seconds = 661.0  # 59 of the minute before this moment were in the full window
+    assert await here.hit(limit, "x")
+    assert not await here.hit(limit, "x")
+    seconds = 690.0  # half of that window still counts: 2, and the one of this
+    assert await here.room(limit, "x")
+    assert await here.hit(limit, "x")
+    assert not await here.hit(limit, "x")
+    seconds = 900.0
+    assert [await here.hit(limit, "x") for _ in range(5)] == [True] * 4 + [False]
+
+
+async def test_limits_and_names_are_counted_apart() -> None:
+    here, other = NodeCounts(lambda: 0.0), RateLimitItemPerHour(3, namespace="other")
+    for _ in range(3):
+        assert await here.hit(THREE, "x", "1")
+    assert not await here.room(THREE, "x", "1")
+    assert await here.room(THREE, "x", "2")
+    assert await here.room(other, "x", "1")
 
 
 async def test_what_one_node_counted_counts_on_the_other() -> None:
