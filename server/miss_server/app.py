@@ -18,14 +18,12 @@ from miss_server.doorbell.interface import Doorbell
 from miss_server.doorbell.line import Line
 from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.doorbell.nodes import NodeDoorbell
-from miss_server.doorbell.postgres import PostgresLine
-from miss_server.doorbell.redis import RedisLine
 from miss_server.dsn import Dsn
 from miss_server.edge.addresses import TrustedProxies
 from miss_server.edge.admission import Admission, Limits
 from miss_server.edge.certificate import Certificate
 from miss_server.edge.open_files import connections_possible, raise_limit
-from miss_server.http.counting import Counts, NodeCounts, SharedCounts
+from miss_server.http.counting import Counts, NodeCounts
 from miss_server.http.problems import (
     on_fault,
     on_gone,
@@ -169,10 +167,15 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
 
 def doorbell_of(settings: Settings, clock: Clock) -> Doorbell:
     """How this node reaches the others, if there are any."""
+    # What the settings do not ask for is not loaded: a single node starts in half the time.
     line: Line
     if settings.redis is not None:
+        from miss_server.doorbell.redis import RedisLine
+
         line = RedisLine(settings.redis.get_secret_value(), settings.domain)
     elif isinstance(settings.database, Dsn):
+        from miss_server.doorbell.postgres import PostgresLine
+
         line = PostgresLine(settings.postgres.secret, settings.domain)
     else:
         return MemoryDoorbell(clock.now_ms)
@@ -194,6 +197,8 @@ def counts_of(settings: Settings, clock: Clock) -> Counts:
     """Where the rate limits are counted that all nodes share."""
     if settings.redis is None:
         return NodeCounts()
+    from miss_server.http.shared_counting import SharedCounts
+
     return SharedCounts(settings.redis.get_secret_value(), settings.domain, clock.now_ms)
 
 

@@ -5,30 +5,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-import asyncpg
 import structlog
 
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.node import name_in
-from miss_server.storage.database import DatabaseError, WitnessError
+from miss_server.storage.database import WitnessError
 from miss_server.storage.overview import Overview
-from miss_server.storage.postgres.lives import Life
-from miss_server.storage.postgres.overview import PostgresOverview
-from miss_server.storage.postgres.pool import Options
-from miss_server.storage.postgres.preparing import prepare as prepare_postgres
-from miss_server.storage.postgres.quiet import SIZE as QUIET
-from miss_server.storage.postgres.seat import Seat, Taken
-from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.postgres.trouble import describe
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 from miss_server.storage.sqlite.upgrading import upgrade
 
+if TYPE_CHECKING:
+    # Loaded where a database of it is opened only: a single node starts in half the time.
+    from miss_server.storage.postgres.seat import Seat
+    from miss_server.storage.postgres.store import PostgresStore
+
 log = structlog.get_logger()
 
-Store = SqliteStore | PostgresStore
+Store: TypeAlias = "SqliteStore | PostgresStore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +35,8 @@ class Opened:
     store: Store
     overview: Overview
     disk: Path
-    seat: Seat | None = None
+    seat: "Seat | None" = None
     """Of a node among others, to be held for as long as it is at work."""
-
-
-def options_of(settings: Settings) -> Options:
-    """How this process connects to PostgreSQL: the doorbell, the node's seat and whoever looks at
-    everything have one connection each, the quiet part some, and the hot path what is left."""
-    size = max(2, settings.database_connections - QUIET - 3)
-    return Options(settings.postgres.secret, size=size)
 
 
 @contextmanager
@@ -58,9 +48,12 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
         WitnessError: what this node knows of it cannot be read or written.
     """
     if isinstance(settings.database, Dsn):
+        from miss_server import shared_stores
+
         folder = _own_folder(settings.node_folder)
         with _locked(folder / "node"):
-            yield asyncio.run(_postgres(settings, settings.node or name_in(folder), now_ms))
+            name = settings.node or name_in(folder)
+            yield Opened(*asyncio.run(shared_stores.opened(settings, name, now_ms)))
         return
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     with _locked(settings.file):
@@ -98,7 +91,9 @@ def prepare_once(settings: Settings, *, now_ms: int) -> None:
     Raises:
         DatabaseError: see `serving`.
     """
-    asyncio.run(_prepare(settings, now_ms))
+    from miss_server import shared_stores
+
+    asyncio.run(shared_stores.prepare(settings, now_ms))
 
 
 def as_worker(settings: Settings, number: int) -> Settings:
@@ -106,33 +101,3 @@ def as_worker(settings: Settings, number: int) -> Settings:
     node = None if settings.node is None else f"{settings.node}-{number}"
     folder = settings.node_folder / f"worker-{number}"
     return settings.model_copy(update={"node": node, "node_folder": folder})
-
-
-async def _prepare(settings: Settings, now_ms: int) -> Options:
-    options = options_of(settings)
-    await prepare_postgres(
-        options,
-        domain=settings.domain,
-        now_ms=now_ms,
-        connections=settings.workers * settings.database_connections,
-    )
-    return options
-
-
-async def _postgres(settings: Settings, name: str, now_ms: int) -> Opened:
-    options = await _prepare(settings, now_ms)
-    seat = Seat(options.dsn, name)
-    try:
-        await seat.take()
-        store = PostgresStore(options, Life(settings.node_folder, name))
-        await store.begin_life(now_ms=now_ms)
-    except Taken:
-        raise DatabaseError(
-            f"another node named {name} is at work: give each its own MISS_NODE"
-        ) from None
-    except (asyncpg.PostgresError, OSError) as error:
-        raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
-    finally:
-        seat.leave()  # whoever serves holds one, in its own event loop
-    overview = PostgresOverview(options)
-    return Opened(store, overview, settings.node_folder, Seat(options.dsn, name))

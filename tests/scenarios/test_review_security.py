@@ -16,7 +16,7 @@ from starlette.requests import Request
 from miss_protocol import client_session as session
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
-from miss_server.cli.common import with_store
+from miss_server.cli.stores import with_store
 from miss_server.config import Settings
 from miss_server.http import bodies, throttle
 from miss_server.http.enrolment import peer_address

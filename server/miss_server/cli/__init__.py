@@ -1,52 +1,72 @@
-"""`miss-server`: what an operator types. Each command's file has its noun."""
+"""`miss-server`: what an operator types. Each command's file has its noun.
+
+Only the file of the command that was typed is loaded: what the others need takes a second to load.
+"""
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
 
-from miss_server.cli import (
-    accounts,
-    backups,
-    codes,
-    configuration,
-    db,
-    directory,
-    doctor,
-    serve,
-    size,
-    why,
-)
 from miss_server.cli.common import EXIT_USAGE
 from miss_server.config import NoFileError
 from miss_server.words import tr
 
-app = typer.Typer(
-    name="miss-server",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help=tr(
-        "Run a MiSS server: instant messages between clinicians, end-to-end encrypted.",
-        "Faire fonctionner un serveur MiSS : messagerie instantanée chiffrée entre soignants.",
-    ),
-)
-app.add_typer(directory.app, name="directory")
-app.add_typer(configuration.app, name="config")
-app.add_typer(db.app, name="db")
-app.command("serve", help=serve.HELP)(serve.serve)
-app.command("enrol-code", help=codes.HELP)(codes.enrol_code)
-app.command("accounts", help=accounts.HELP)(accounts.accounts)
-app.command("doctor", help=doctor.HELP)(doctor.doctor)
-app.command("why", help=why.HELP)(why.why)
-app.command("size", help=size.HELP)(size.size)
-app.command("backup", help=backups.BACKUP_HELP)(backups.backup)
-app.command("restore", help=backups.RESTORE_HELP)(backups.restore)
+COMMANDS = {
+    "directory": "directory:app",
+    "config": "configuration:app",
+    "db": "db:app",
+    "serve": "serve:serve:HELP",
+    "enrol-code": "codes:enrol_code:HELP",
+    "accounts": "accounts:accounts:HELP",
+    "doctor": "doctor:doctor:HELP",
+    "why": "why:why:HELP",
+    "size": "size:size:HELP",
+    "backup": "backups:backup:BACKUP_HELP",
+    "restore": "backups:restore:RESTORE_HELP",
+}
+"""Each command's file in this package, the function or group there, and its help."""
+
+
+def application(*names: str) -> typer.Typer:
+    """The command line with these commands."""
+    made = typer.Typer(
+        name="miss-server",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help=tr(
+            "Run a MiSS server: instant messages between clinicians, end-to-end encrypted.",
+            "Faire fonctionner un serveur MiSS : messagerie instantanée chiffrée entre soignants.",
+        ),
+    )
+    made.callback()(_nothing)  # else a single command would lose its name
+    for name in names:
+        file, what, *help_ = COMMANDS[name].split(":")
+        module = import_module(f"miss_server.cli.{file}")
+        if help_:
+            made.command(name, help=getattr(module, help_[0]))(getattr(module, what))
+        else:
+            made.add_typer(getattr(module, what), name=name)
+    return made
+
+
+def _nothing() -> None:
+    pass
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":  # with every command, for whoever wants to look at it as a whole
+        return application(*COMMANDS)
+    raise AttributeError(name)
 
 
 def main() -> None:
     """The entry point of `miss-server`."""
+    typed = [word for word in sys.argv[1:2] if word in COMMANDS]
     try:
-        app()
+        application(*(typed or COMMANDS))()
     except NoFileError as error:
         sys.stderr.write(f"miss-server: {error}\n")
         hint = tr(

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from miss_server.cli.common import DatabaseOption, DomainOption, settings, with_store
+from miss_server.cli.common import DatabaseOption, DomainOption, settings
+from miss_server.cli.stores import with_store
 from miss_server.words import tr
 
 HELP = tr(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from miss_server.admin.codes import IssuedCode, UnknownPerson, issue_code
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings, with_store
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.stores import with_store
 from miss_server.relay.clock import SystemClock
 from miss_server.stores import Store
 from miss_server.words import tr

@@ -14,10 +14,8 @@ from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.overview import Overview
-from miss_server.storage.postgres.overview import PostgresOverview
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import DatabaseError, check_ours
-from miss_server.stores import options_of
 from miss_server.words import tr
 
 T = TypeVar("T")
@@ -52,6 +50,9 @@ def with_overview(chosen: Settings, work: Callable[[Overview], Awaitable[T]]) ->
 
 def _on_postgres(chosen: Settings, work: Callable[[Overview], Awaitable[T]]) -> T:
     async def run() -> T:
+        from miss_server.shared_stores import options_of
+        from miss_server.storage.postgres.overview import PostgresOverview
+
         return await work(PostgresOverview(options_of(chosen)))
 
     try:

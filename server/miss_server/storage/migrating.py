@@ -6,15 +6,16 @@ of the schema stands in `settings` as `schema`, where versions before Alembic lo
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect
 
-from miss_server.storage.schema import SCHEMA_VERSION
+from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
+
+if TYPE_CHECKING:
+    # Loaded where a step is taken only: it costs more than everything else that a command loads.
+    from alembic.config import Config
 
 OLDEST_SERVED = SCHEMA_VERSION - 1
 """A version runs on the schema before its own, too, until every node has it."""
@@ -40,8 +41,27 @@ def version(connection: Connection) -> int | None:
     return int(settings.get(connection, "schema") or b"")
 
 
+def create(connection: Connection) -> None:
+    """Make the tables of an empty database at once, as every step would leave them."""
+    metadata.create_all(connection)
+    _alembic.create(connection)
+    connection.execute(_alembic.insert().values(version_num=f"{SCHEMA_VERSION:04}"))
+    settings.put(connection, "schema", str(SCHEMA_VERSION).encode())
+
+
+_alembic = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), primary_key=True, nullable=False),
+)
+
+
 def last(steps: Sequence[Path] = STEPS) -> int:
     """The number of the last step there is."""
+    if steps is STEPS:
+        return SCHEMA_VERSION
+    from alembic.script import ScriptDirectory
+
     return int(ScriptDirectory.from_config(_config(None, steps)).get_current_head() or 0)
 
 
@@ -61,6 +81,9 @@ def upgrade(connection: Connection, *, steps: Sequence[Path] = STEPS) -> int:
         raise TooNewError
     if had == target:
         return 0
+    from alembic import command
+    from alembic.runtime.migration import MigrationContext
+
     config = _config(connection, steps)
     if had and MigrationContext.configure(connection).get_current_revision() is None:
         command.stamp(config, f"{had:04}")  # made before Alembic kept the number
@@ -69,7 +92,9 @@ def upgrade(connection: Connection, *, steps: Sequence[Path] = STEPS) -> int:
     return target - had
 
 
-def _config(connection: Connection | None, steps: Sequence[Path]) -> Config:
+def _config(connection: Connection | None, steps: Sequence[Path]) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "newline")

@@ -4,7 +4,8 @@ import asyncio
 
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
-from miss_server.http.counting import NodeCounts, SharedCounts
+from miss_server.http.counting import NodeCounts
+from miss_server.http.shared_counting import SharedCounts
 from tests.support.doorbells import PATIENCE, now_ms
 from tests.support.redis import RedisProcess, redis_server
 

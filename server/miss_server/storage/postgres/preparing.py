@@ -138,7 +138,7 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
     except ValueError:
         raise DatabaseError(_NOT_OURS) from None
     if version is None:
-        migrating.upgrade(connection)
+        migrating.create(connection)
         pepper = os.urandom(32)
         for name, value in {
             "domain": domain.encode(),

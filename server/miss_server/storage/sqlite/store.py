@@ -81,7 +81,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
             db = driver(connection)
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
             if "settings" not in tables:
-                migrating.upgrade(connection)
+                migrating.create(connection)
                 pepper = os.urandom(32)
                 db.executemany(
                     "INSERT INTO settings (name, value) VALUES (?, ?)",

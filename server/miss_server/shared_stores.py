@@ -1,0 +1,65 @@
+"""A PostgreSQL database, as one node of several opens it."""
+
+from pathlib import Path
+
+import asyncpg
+
+from miss_server.config import Settings
+from miss_server.storage.database import DatabaseError
+from miss_server.storage.postgres.lives import Life
+from miss_server.storage.postgres.overview import PostgresOverview
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.preparing import prepare as prepare_postgres
+from miss_server.storage.postgres.quiet import SIZE as QUIET
+from miss_server.storage.postgres.seat import Seat, Taken
+from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.postgres.trouble import describe
+
+
+def options_of(settings: Settings) -> Options:
+    """How this process connects to PostgreSQL: the doorbell, the node's seat and whoever looks at
+    everything have one connection each, the quiet part some, and the hot path what is left."""
+    size = max(2, settings.database_connections - QUIET - 3)
+    return Options(settings.postgres.secret, size=size)
+
+
+async def prepare(settings: Settings, now_ms: int) -> Options:
+    """Make the tables if there are none.
+
+    Raises:
+        DatabaseError: see `stores.serving`.
+    """
+    options = options_of(settings)
+    await prepare_postgres(
+        options,
+        domain=settings.domain,
+        now_ms=now_ms,
+        connections=settings.workers * settings.database_connections,
+    )
+    return options
+
+
+async def opened(
+    settings: Settings, name: str, now_ms: int
+) -> tuple[PostgresStore, PostgresOverview, Path, Seat]:
+    """The store of a node, whose life has begun, what looks at all of it, and the node's seat.
+
+    Raises:
+        DatabaseError: see `stores.serving`.
+    """
+    options = await prepare(settings, now_ms)
+    seat = Seat(options.dsn, name)
+    try:
+        await seat.take()
+        store = PostgresStore(options, Life(settings.node_folder, name))
+        await store.begin_life(now_ms=now_ms)
+    except Taken:
+        raise DatabaseError(
+            f"another node named {name} is at work: give each its own MISS_NODE"
+        ) from None
+    except (asyncpg.PostgresError, OSError) as error:
+        raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
+    finally:
+        seat.leave()  # whoever serves holds one, in its own event loop
+    overview = PostgresOverview(options)
+    return store, overview, settings.node_folder, Seat(options.dsn, name)
