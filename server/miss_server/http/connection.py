@@ -6,7 +6,6 @@ slowest link needs.
 """
 
 import asyncio
-from functools import partial
 from typing import Any, cast
 
 from starlette.requests import Request
@@ -168,8 +167,14 @@ class HttpConnection(HttpToolsProtocol):
             assert client is not None  # noqa: S101  # a proxy has an address
             refusal = self._services.admission.pass_on(visitor, client[0], self.loop.time())
         self._moved = True
-        self.ws_protocol_class = cast(Any, partial(WebSocket, visitor=visitor, turned_away=refusal))
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        # uvicorn would write the request anew for the other to parse it again.
+        websocket = WebSocket(
+            self.config, self.server_state, self.app_state, visitor=visitor, turned_away=refusal
+        )
+        websocket.connection_made(self.transport)
+        websocket.upgrade(self.scope["method"], self.url, self.headers)
+        self.transport.set_protocol(websocket)
 
     def send_400_response(self, msg: str) -> None:
         self._last_words(Code.MALFORMED, 400)

@@ -93,7 +93,7 @@ class Socket:
         it = self._services
         it.hub.strangers.add(self.connection)
         self.session.challenge(f.Challenge(self._nonce, it.settings.domain, it.clock.now_ms()))
-        self.connection.flush()
+        self.connection.flush_now()  # it goes out with the answer to the upgrade
 
     def take(self, message: bytes, *, text: bool) -> None:
         """A WebSocket message came."""

@@ -1,21 +1,22 @@
 """The transport of a WebSocket: the sans-I/O core of `websockets` on an asyncio transport.
 
-uvicorn hands a connection over when its request asks for an upgrade (its setting `ws`). No ASGI
-stands between the bytes and `Socket`: a queue, a task and two coroutines for each message, and the
+`HttpConnection` hands a connection over when its request asks for an upgrade, and the request with it
+as uvicorn's parser has read it. No ASGI stands between the bytes and `Socket`: a queue, a task and two coroutines for each message, and the
 frames of nine more for each idle connection, cost more than everything else that is done here.
 Rules: RFC 6455; close codes of spec 02 §4.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, cast
 
 from uvicorn import Config
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
-from websockets.protocol import Event
+from websockets.protocol import Event, Protocol
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
@@ -38,6 +39,10 @@ _quiet.setLevel(logging.ERROR)
 
 
 class _Protocol(ServerProtocol):
+    def parse(self) -> Generator[None]:
+        # From the first frame on: a request that was parsed already costs as much once more.
+        yield from Protocol.parse(self)
+
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
         for name in subprotocols:
             if name in (f.MSGPACK, f.JSON):
@@ -46,7 +51,8 @@ class _Protocol(ServerProtocol):
 
 
 class WebSocket(asyncio.Protocol):
-    """One connection, from its upgrade request on. `app_state` holds the `services`.
+    """One connection, from its upgrade request on: `connection_made`, then `upgrade`, before anything
+    else. `app_state` holds the `services`.
 
     Args:
         visitor: what counts this connection; it is told when that ends.
@@ -101,6 +107,17 @@ class WebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._websocket.receive_data(data)
         self._work(self._websocket.events_received())
+        self._write_out()
+
+    def upgrade(self, method: str, path: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Answer the request that asks for the upgrade."""
+        try:
+            given = Headers([(n.decode("ascii"), v.decode("latin-1")) for n, v in headers])
+            request = Request(path.decode("ascii"), given, method)
+        except ValueError:
+            self._refuse(400, "not a valid request")
+        else:
+            self._greet(request)
         self._write_out()
 
     def pause_writing(self) -> None:
@@ -201,13 +218,17 @@ class WebSocket(asyncio.Protocol):
                 return False
             if isinstance(event, Frame):
                 self._take(event)
-            elif isinstance(event, Request):
-                self._greet(event)
         return self._waiting is None
 
     def _greet(self, request: Request) -> None:
+        headers = request.headers
         if request.path.partition("?")[0] != PATH:
-            self._websocket.send_response(self._websocket.reject(404, "no such path\n"))
+            self._refuse(404, "no such path")
+            return
+        if "Transfer-Encoding" in headers or not {"0"}.issuperset(
+            headers.get_all("Content-Length")
+        ):
+            self._refuse(400, "no body is expected")  # it would be taken for frames
             return
         response = self._websocket.accept(request)
         self._websocket.send_response(response)
@@ -224,6 +245,9 @@ class WebSocket(asyncio.Protocol):
         else:
             self._socket = Socket(self.services, cast(f.Subprotocol, subprotocol), self)
             self._socket.open()
+
+    def _refuse(self, status: int, why: str) -> None:
+        self._websocket.send_response(self._websocket.reject(status, f"{why}\n"))
 
     def _tell_and_close(self, subprotocol: str, why: TurnedAway) -> None:
         codec = server_codec(cast(f.Subprotocol, subprotocol))

@@ -122,6 +122,11 @@ class Connection:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._write)
 
+    def flush_now(self) -> None:
+        """Write at once: for what nothing that this pass still brings could go with."""
+        if not self._over:
+            self._write()
+
     def end(self, code: CloseCode) -> None:
         """Close with `code` once what is due is written."""
         self.session.close(code)

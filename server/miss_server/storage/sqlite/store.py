@@ -22,6 +22,7 @@ from miss_server.storage.database import MOVED, DatabaseError, WitnessError
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
+    DeviceRecord,
     Fetched,
     Greeting,
     Head,
@@ -48,6 +49,7 @@ from miss_server.storage.sqlite.engine import (
     open_engine,
     writing,
 )
+from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Damaged, Witness, beside
 from miss_server.tallies import StorageTally
@@ -206,6 +208,7 @@ class SqliteStore(QuietCalls):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
         self._directory = SqlDirectory(SqliteWords())
+        self._lookups = Lookups(self.read)
 
     def begin_life(self, *, now_ms: int) -> bool:
         """Compare the database with its witness, before `open` and before anybody is served; tells
@@ -262,6 +265,9 @@ class SqliteStore(QuietCalls):
         return await self._writer.run(lambda connection: work(connection, *args), long=True)
 
     # --- Messages ---------------------------------------------------------------------------------
+
+    async def device(self, device: DeviceId) -> DeviceRecord | None:
+        return await self._lookups.find(device)
 
     async def begin_session(
         self, greeting: Greeting, *, now_ms: int
