@@ -192,10 +192,21 @@ async def test_metrics_can_have_a_port_of_their_own(tmp_path: Path) -> None:
         assert (await open_call(server, "GET", "/health/ready")).status_code == 200
 
 
+def two_free_ports() -> int:
+    """The first of two that follow each other. Somebody may take one before it is used."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
 def test_each_worker_takes_the_next_port() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = two_free_ports()
     settings = Settings.model_validate({"metrics_port": port, "workers": 2})
     with listen_for_metrics(settings) as first, listen_for_metrics(settings) as second:
         assert [one.getsockname()[1] for one in (first, second)] == [port, port + 1]
