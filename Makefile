@@ -55,9 +55,9 @@ simulate: .venv/done      ## delivery in seeded worlds without time, for SECONDS
 schema: .venv/done        ## writes what follows from the protocol's types: schemas, OpenAPI, codes
 	$(BIN)/python protocol/generate.py
 
-# These end processes at hundreds of points, fill machines and break the product on purpose. What they
+# These end processes at hundreds of points, play whole days, fill machines and break the product. What they
 # pass through the other suites pass through too; measured, they would take three times as long.
-UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench
+UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios
 
 coverage: .venv/done      ## every test; branch coverage of most, child processes included
 	$(BIN)/coverage erase

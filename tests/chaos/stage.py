@@ -52,6 +52,7 @@ class Fault:
         modules: what each node runs.
         ends: exit statuses of nodes that the fault may cause.
         restores: devices may find that the database is an older copy.
+        in_tests: `make test` plays its short form, too; the others are for `make chaos`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Fault:
     talk: tuple[float, float] = (10.0, 3.0)
     ends: frozenset[int] = frozenset()
     restores: bool = False
+    in_tests: bool = False
 
 
 async def run(fault: Fault, seed: int, folder: Path, *, short: bool = False) -> Verdict:
