@@ -66,7 +66,7 @@ coverage: .venv/done      ## every test; branch coverage of most, child processe
 	rm -f .coverage.*         # what a child that was killed in mid-write left
 	$(BIN)/coverage report --include='protocol/*' --fail-under=100
 	$(BIN)/coverage report --include='server/*,clients/*' --fail-under=90
-	$(BIN)/pytest -n auto $(UNMEASURED)
+	$(BIN)/pytest -n 3 $(UNMEASURED)  # they wait for processes and disks more than they reckon
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.* bench.json

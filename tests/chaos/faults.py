@@ -191,7 +191,7 @@ FAULTS = (
     Fault("PostgreSQL frozen", freeze_postgres),
     Fault("PostgreSQL read-only", read_only),
     Fault("PostgreSQL cut off from its nodes", cut_postgres),
-    Fault("PostgreSQL put back from a base backup", restore_postgres, restores=True, ends=frozenset({EXIT_EXCHANGED}), in_tests=True),
+    Fault("PostgreSQL put back from a base backup", restore_postgres, restores=True, ends=frozenset({EXIT_EXCHANGED})),
     Fault("Redis killed", kill_redis),
     Fault("Redis frozen", freeze_redis, in_tests=True),
     Fault("Redis emptied", empty_redis),
