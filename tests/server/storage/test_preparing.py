@@ -39,6 +39,7 @@ async def test_another_domain_another_program_and_another_version(
     postgres: PostgresProcess, tmp_path: Path
 ) -> None:
     options = Options(postgres.dsn(await postgres.new_database()))
+    assert await preparing.upgrade(options) == 0
     assert await preparing.schema_of(options) is None
     await preparing.prepare(options, domain=DOMAIN, now_ms=NOW)
     await preparing.prepare(options, domain=DOMAIN, now_ms=NOW)

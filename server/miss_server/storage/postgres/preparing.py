@@ -52,6 +52,8 @@ async def upgrade(options: Options, *, steps: Sequence[Path] = migrating.STEPS) 
     def run(connection: Connection) -> int:
         _alone(connection)
         try:
+            if migrating.version(connection) is None:
+                return 0  # `prepare` makes the tables, and with them whose they are
             return migrating.upgrade(connection, steps=steps)
         except migrating.TooNewError:
             raise DatabaseError(_TOO_NEW) from None
