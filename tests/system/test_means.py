@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.means import MEANS
+
 
 def test_root() -> None:
     assert os.geteuid() == 0, "make test-system needs root"
-
-
-MEANS = {
-    "docker-compose": "docker-compose", "haproxy": "haproxy", "ip": "iproute2",
-    "mkfs.ext4": "e2fsprogs", "mount": "mount", "nft": "nftables", "nsenter": "util-linux",
-    "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
-}  # fmt: skip
-"""Commands and Debian's packages that hold them."""
 
 
 @pytest.mark.parametrize("name", MEANS)
