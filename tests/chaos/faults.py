@@ -128,6 +128,8 @@ async def restore_postgres(stage: Stage) -> None:
     await asyncio.to_thread(shutil.rmtree, postgres.data)
     await asyncio.to_thread(backup.rename, postgres.data)
     await postgres.start()
+    # Each node stored something since the backup, so each must find out by itself.
+    await asyncio.gather(*(each.restarted(1) for each in stage.supervisors))
     await stage.all_back()
 
 
@@ -191,7 +193,7 @@ FAULTS = (
     Fault("PostgreSQL frozen", freeze_postgres),
     Fault("PostgreSQL read-only", read_only),
     Fault("PostgreSQL cut off from its nodes", cut_postgres),
-    Fault("PostgreSQL put back from a base backup", restore_postgres, restores=True, ends=frozenset({EXIT_EXCHANGED})),
+    Fault("PostgreSQL put back from a base backup", restore_postgres, restores=True, ends=frozenset({EXIT_EXCHANGED}), in_tests=True),
     Fault("Redis killed", kill_redis),
     Fault("Redis frozen", freeze_redis, in_tests=True),
     Fault("Redis emptied", empty_redis),

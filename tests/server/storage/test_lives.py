@@ -9,6 +9,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 from unittest.mock import patch
 
 import asyncpg
@@ -16,15 +17,20 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from miss_protocol import frames as f
 from miss_server.storage import epoch_ids
 from miss_server.storage import witness as witnesses
 from miss_server.storage.disk import EXIT_DISK
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.lives import Exchanged, Life, Standby
-from miss_server.storage.sql import epochs, witnessed
+from miss_server.storage.postgres.pool import Options
+from miss_server.storage.postgres.preparing import prepare
+from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.sql import epochs, settings, witnessed
 from miss_server.storage.witness import FsyncFailed, Witness
 from tests.support.databases import create, empty_database, outcome, run, url
-from tests.support.devices import NOW
+from tests.support.devices import DOMAIN, NOW
+from tests.support.mailing import Store, pair
 from tests.support.postgres import NOBODY, PostgresProcess, postgres_server
 
 
@@ -208,6 +214,78 @@ async def test_a_snapshot_put_back_is_noticed_by_the_node_that_saw_more(tmp_path
             assert await number(engine) == 2
         await recognised(server, name, one)
         await recognised(server, name, two)
+
+
+async def test_a_copy_that_lacks_only_messages_is_noticed_on_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    async with cluster() as (server, name):
+        options = Options(server.dsn(name))
+        await prepare(options, domain=DOMAIN, now_ms=NOW)
+        one, two = Life(tmp_path, "one"), Life(tmp_path, "two")
+        stores = [PostgresStore(options, one), PostgresStore(options, two)]
+        for store in stores:
+            assert not await store.begin_life(now_ms=NOW)
+        gp, nurse = await pair(cast(Store, stores[0]))
+        await gp.submit(gp.send(nurse.person))
+        for store in stores:
+            await store.close()
+        await server.stop()
+        copy = copy_of(server)
+        await server.start()
+        one.next_batch()  # that of a commit whose answer was lost, and which did not happen
+        await recognised(server, name, one)
+        again = PostgresStore(options, one)
+        gp.store = cast(Store, again)
+        await gp.submit(gp.send(nurse.person))
+        send = gp.send(nurse.person)
+        for _ in range(2):  # the batch of a repeat changes nothing, and so has no number
+            assert isinstance((await gp.submit(send)).reply, f.Sent)
+        await recognised(server, name, one)
+        await again.close()
+        await server.kill()
+        put_back(server, copy)
+        await server.start()
+        await recognised(server, name, two)  # it wrote nothing since
+        for _ in range(2):
+            with pytest.raises(Exchanged):
+                await recognised(server, name, one)
+        async with using(server, name) as engine:
+            assert await begun(engine, one)
+            assert not await begun(engine, two)
+            assert await number(engine) == 2
+        await recognised(server, name, one)
+        await recognised(server, name, two)
+
+
+async def test_a_copy_from_before_a_beat_is_noticed_whatever_it_lacks(
+    postgres: PostgresProcess, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    life = Life(tmp_path, "one")
+    assert not await begun(engine, life)
+    name = engine.url.database
+    assert name is not None
+    before = await run(engine, lambda c: settings.get(c, life.witness))
+    assert before is not None
+    await life.remember(await run(engine, life.beat))
+    await recognised(postgres, name, life)
+    await run(engine, lambda c: settings.put(c, life.witness, before))
+    with pytest.raises(Exchanged):
+        await recognised(postgres, name, life)
+    assert await begun(engine, Life(tmp_path, "one"))
+
+
+async def test_a_node_that_cannot_write_down_what_is_missing_ends_all_the_same(
+    postgres: PostgresProcess, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    life = Life(tmp_path, "one")
+    assert not await begun(engine, life)
+    name = engine.url.database
+    assert name is not None
+    life.committed(life.next_batch()[1])
+    (tmp_path / "one.witness.new").mkdir()
+    with pytest.raises(Exchanged):
+        await recognised(postgres, name, life)
 
 
 async def test_after_a_crash_it_is_the_same_database(tmp_path: Path) -> None:

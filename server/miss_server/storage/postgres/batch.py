@@ -104,6 +104,11 @@ _WRITE_TOLD = (
     " FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::integer[], $5::bigint[])"
     " AS w(rowid_, states, tick, open, kept_until_ms) WHERE s.rowid_ = w.rowid_"
 )
+# A node's last batch (`lives`). Two nodes of one name, which may meet for moments, take nothing back.
+_WRITE_NUMBER = (
+    "UPDATE settings s SET value = greatest(s.value, w.value)"
+    " FROM unnest($1::text[], $2::bytea[]) AS w(name, value) WHERE s.name = w.name"
+)
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
@@ -149,7 +154,11 @@ class Batch:
         acks: Sequence[tuple[Acknowledgement, int]],
         sends: Sequence[tuple[Submission, int]],
         also: Iterable[bytes] = (),
+        number: tuple[str, bytes] | None = None,
     ) -> None:
+        self._number = number
+        self.numbered = False
+        """Whether the number was written: only with something that changed."""
         self._db = db
         self._visits = visits
         self._acks = Acks(acks)
@@ -302,6 +311,9 @@ class Batch:
         ]
         some = [(statement, rows) for statement, rows in writes if rows]
         if some:
+            if self._number is not None:
+                some.append((_WRITE_NUMBER, [self._number]))
+                self.numbered = True
             # They are about different rows, so their order does not matter and one way to
             # PostgreSQL and back is enough for all.
             values = [column for _, rows in some for column in zip(*rows, strict=True)]

@@ -12,6 +12,19 @@ one-time prekeys and its epochs in a row of its own, and keeps what it counted i
 folder, as `storage.witness` explains for SQLite. Nodes do not wait for one another: a row is locked by
 its own node's transactions only.
 
+**Beneath a node that goes on running** a copy may be put in which nothing of that is missing: only
+messages. So each batch numbers itself in another row of its node's, within the statement that writes
+what changed, and the node keeps in memory the last number that it saw committed. On each new
+connection the row must show that number or a later one: a batch whose commit was not answered may
+have happened, and is never counted on. A node that finds less writes its witness beyond what stands
+in the database, and ends: its next start begins the new epoch. Each node notices for itself, and
+tells by the epoch all those for which nothing is missing.
+
+**What may be lost without being noticed here**: what a node wrote since its last `beat`, if no batch
+is among it (sessions that began or ended, rosters, codes, prekeys that were uploaded), what other
+programs (`miss-server` beside the nodes) wrote in the same time, and the batches of a node that died
+within that time. A device that saw more tells by its hello (rule C6).
+
 **A node without its file** (a new node, an emptied folder) is vouched for by another one that was at
 work within the last minute, by the database's clock: that one has compared its own. If there is none
 and the database had a witness ever, it is taken for an older copy.
@@ -45,6 +58,7 @@ BEAT_EVERY = 20.0
 _IDENTITY = "identity"
 _ALIVE = "alive "
 _COUNTED = "witness "
+_BATCHES = "batches "
 
 _WHO = (
     "SELECT concat_ws(':', (SELECT system_identifier FROM pg_control_system()),"
@@ -54,7 +68,7 @@ _WHO = (
 )
 _RECOGNISE = (
     f"SELECT ({_WHO}), (SELECT value FROM settings WHERE name = 'epoch'),"  # noqa: S608  # constants
-    " (SELECT value FROM settings WHERE name = $1)"
+    " (SELECT value FROM settings WHERE name = $1), (SELECT value FROM settings WHERE name = $2)"
 )
 _CLOCK = select(cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger))
 
@@ -80,6 +94,9 @@ class Life:
         self.witness = _COUNTED + node
         """The name of this node's count, for `sql.prekeys.claim` and `sql.epochs.change`."""
         self._alive = _ALIVE + node
+        self._batches = _BATCHES + node
+        self._begun = self._committed = 0
+        """The last batch that was tried, and the last one known to be in the database."""
         self._identity = ""
         self._file: Witness | None = None
         self._stood: Testimony | None = None
@@ -122,7 +139,10 @@ class Life:
             epochs.change(connection, now_ms, after=after, witness=self.witness)
         witnessed.count_up(connection, self.witness, beyond=beyond)
         settings.put(connection, _IDENTITY, identity.encode())
-        self.beat(connection)
+        batches = settings.get(connection, self._batches) or bytes(8)
+        settings.put(connection, self._batches, batches)
+        self._begun = self._committed = int.from_bytes(batches, "big")
+        self._note_alive(connection)
         self._identity, self._file = identity, file
         return bool(why), witnessed.stands(connection, self.witness)
 
@@ -155,17 +175,46 @@ class Life:
         """
         if self._stood is None:
             return
-        stood = self._stood
-        found = await connection.fetchrow(_RECOGNISE, self.witness)
+        # Before the question: what is committed meanwhile may be missing in the answer.
+        stood, committed = self._stood, self._committed
+        found = await connection.fetchrow(_RECOGNISE, self.witness, self._batches)
         assert found is not None  # noqa: S101  # a SELECT without FROM has one row
-        identity, epoch, count = found
+        identity, epoch, count, batches = found
         if identity != self._identity or epoch is None:
             raise Exchanged
-        if is_older(Testimony(epoch, int.from_bytes(count or b"", "big")), stood):
+        now = Testimony(epoch, int.from_bytes(count or b"", "big"))
+        if is_older(now, stood):
+            raise Exchanged
+        if int.from_bytes(batches or b"", "big") < committed:
+            log.error("the database lacks what this node saw committed", batches=committed)
+            await self._testify_beyond(now)
             raise Exchanged
 
-    def beat(self, connection: Connection) -> None:
-        """Note that this node is at work; every `BEAT_EVERY` seconds."""
+    async def _testify_beyond(self, now: Testimony) -> None:
+        """Let the next start find a witness that saw more: nothing else shows it what is missing."""
+        try:
+            await self.remember(Testimony(now.epoch, now.count + 1))
+        except NotDurable:
+            # Logged; the node must end all the same, and then only a hello can tell.
+            return
+
+    def next_batch(self) -> tuple[str, bytes]:
+        """The name and the value of the row that the next batch writes with all else."""
+        self._begun += 1
+        return self._batches, self._begun.to_bytes(8, "big")
+
+    def committed(self, batch: bytes) -> None:
+        """The batch of that value, which wrote it, was answered as committed."""
+        self._committed = int.from_bytes(batch, "big")
+
+    def beat(self, connection: Connection) -> Testimony:
+        """Note that this node is at work, and count that, so that any copy from before is known for
+        one whatever it lacks; every `BEAT_EVERY` seconds. `remember` what it returns."""
+        self._note_alive(connection)
+        witnessed.count_up(connection, self.witness)
+        return witnessed.stands(connection, self.witness)
+
+    def _note_alive(self, connection: Connection) -> None:
         clock: int = connection.execute(_CLOCK).scalar_one()
         settings.put(connection, self._alive, clock.to_bytes(8, "big"))
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection
@@ -63,7 +64,7 @@ class PostgresStore(QuietCalls):
         self._life = life
         self._pool = Pool(options, self._recognise)
         self._quiet = Quiet(options, self._recognise)
-        self._writer = Writer(self._pool, self._begin_alone)
+        self._writer = Writer(self._pool, self._begin_alone, life)
         self._directory = SqlDirectory(PostgresWords())
         self._beaten_ms = 0
 
@@ -99,6 +100,10 @@ class PostgresStore(QuietCalls):
     async def close(self) -> None:
         """Write what was handed in and close every connection."""
         await self._writer.stop()
+        if self._life is not None and self._beaten_ms:
+            # A copy from before this orderly end must be known for one at the next start.
+            with suppress(NotDurable):
+                await self._beat(self._life)
         await self._pool.close()
         await self._quiet.close()
 
@@ -127,6 +132,9 @@ class PostgresStore(QuietCalls):
             await self._life.remember(now)
         return outcome
 
+    async def _beat(self, life: Life) -> None:
+        await life.remember(await self._quiet.write(life.beat))
+
     async def _begin_alone(self, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
         return await self._counted(
             lambda connection, witness: alone.begin(connection, greeting, now_ms, witness)
@@ -141,7 +149,7 @@ class PostgresStore(QuietCalls):
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         if self._life is not None and abs(now_ms - self._beaten_ms) >= BEAT_EVERY * 1000:
-            await self._write(self._life.beat)
+            await self._beat(self._life)
             self._beaten_ms = now_ms
         return await super().expire(protected=protected, now_ms=now_ms)
 

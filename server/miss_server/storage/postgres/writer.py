@@ -24,6 +24,7 @@ from miss_server.storage.messages import (
     Submission,
 )
 from miss_server.storage.postgres.batch import Batch, Unlocked
+from miss_server.storage.postgres.lives import Life
 from miss_server.storage.postgres.pool import Connection, Pool
 from miss_server.storage.postgres.sessions import Alone, Ending
 from miss_server.storage.postgres.trouble import cause, crossed, describe, outage
@@ -61,15 +62,18 @@ class Job:
 class Writer:
     """The one that writes batches in this process; it begins with the first job.
 
-    `alone` begins a session that changes more than its device, in a transaction to itself.
+    `alone` begins a session that changes more than its device, in a transaction to itself; `life`
+    numbers the batches of a node.
     """
 
     def __init__(
         self,
         pool: Pool,
         alone: Callable[[Greeting, int], Awaitable[SessionStart | SessionRefused]],
+        life: Life | None = None,
     ) -> None:
         self._pool = pool
+        self._life = life
         self._alone = alone
         self._jobs: list[Job] = []
         self._acks = 0
@@ -200,6 +204,7 @@ class Writer:
         visits = [job for job in jobs if isinstance(job.work, Greeting | Ending)]
         acks = [job for job in jobs if isinstance(job.work, Acknowledgement)]
         sends = [job for job in jobs if isinstance(job.work, Submission)]
+        number = None if self._life is None else self._life.next_batch()
         async with self._pool.connection() as db:
             batch = Batch(
                 db,
@@ -207,6 +212,7 @@ class Writer:
                 [(job.work, job.now_ms) for job in acks],  # type: ignore[misc]
                 [(job.work, job.now_ms) for job in sends],  # type: ignore[misc]
                 also,
+                number,
             )
             await db.execute("BEGIN")
             try:
@@ -216,6 +222,8 @@ class Writer:
                 if not outage(error) or crossed(error):
                     await db.execute("ROLLBACK")
                 raise
+        if self._life is not None and number is not None and batch.numbered:
+            self._life.committed(number[1])
         answered: list[tuple[list[Job], Sequence[Any]]] = [
             (visits, batch.visited),
             (acks, batch.acknowledged),
