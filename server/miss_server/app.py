@@ -128,7 +128,6 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, Services]]:
         rounds: list[asyncio.Task[None]] = []
         if opened.seat is not None:
-            await opened.seat.take()
             rounds.append(asyncio.create_task(opened.seat.hold()))
         await doorbell.start()
         await throttle.shared.start()
@@ -285,4 +284,6 @@ def _serve(settings: Settings, clock: Clock) -> None:
         # looking for cycles at every 700 of them costs more than it finds.
         gc.set_threshold(20_000, 20, 20)
         gc.freeze()
-        server_of(build(settings, opened, clock), settings).run(sockets=[listening])
+        # Another node of this name may have begun at the same instant: one of the two ends here.
+        first = None if opened.seat is None else opened.seat.take_at_start
+        server_of(build(settings, opened, clock), settings, first).run(sockets=[listening])

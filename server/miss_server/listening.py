@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import cast
 
@@ -37,8 +38,14 @@ class Server(uvicorn.Server):
     """uvicorn, but with TLS that is read anew, and connections that end in order before it closes
     their sockets (rule B6)."""
 
-    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        services: Services,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(config)
+        self._first = first
         self._services = services
         self._looking: asyncio.Task[None] | None = None
 
@@ -46,6 +53,8 @@ class Server(uvicorn.Server):
         """As uvicorn's; that one can set no deadline for a handshake, and no other certificate."""
         settings = self._services.settings
         metrics = listen_for_metrics(settings) if settings.metrics_ports else None
+        if self._first is not None:
+            await self._first()
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -117,8 +126,15 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def server_of(app: Starlette, settings: Settings) -> Server:
-    """The server of an application from `build`; `run(sockets=[...])` it."""
+def server_of(
+    app: Starlette, settings: Settings, first: Callable[[], Awaitable[None]] | None = None
+) -> Server:
+    """The server of an application from `build`; `run(sockets=[...])` it.
+
+    Args:
+        first: what must be done before anything else in the server's event loop; what it raises,
+            `run` raises.
+    """
     config = uvicorn.Config(
         app,
         ws=WebSocket,
@@ -133,7 +149,7 @@ def server_of(app: Starlette, settings: Settings) -> Server:
         timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
         lifespan="on",
     )
-    return Server(config, app.state.services)
+    return Server(config, app.state.services, first)
 
 
 def listen(settings: Settings, *, shared: bool = False) -> socket.socket:

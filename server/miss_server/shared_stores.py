@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-import asyncpg
-
 from miss_server.config import Settings
-from miss_server.storage.database import DatabaseError
 from miss_server.storage.postgres.lives import Life
 from miss_server.storage.postgres.overview import PostgresOverview
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.preparing import prepare as prepare_postgres
 from miss_server.storage.postgres.quiet import SIZE as QUIET
-from miss_server.storage.postgres.seat import Seat, Taken
+from miss_server.storage.postgres.seat import Seat
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.postgres.trouble import describe
 
 
 def options_of(settings: Settings) -> Options:
@@ -50,16 +46,10 @@ async def opened(
     options = await prepare(settings, now_ms)
     seat = Seat(options.dsn, name)
     try:
-        await seat.take()
+        await seat.take_at_start()
         store = PostgresStore(options, Life(settings.node_folder, name))
         await store.begin_life(now_ms=now_ms)
-    except Taken:
-        raise DatabaseError(
-            f"another node named {name} is at work: give each its own MISS_NODE"
-        ) from None
-    except (asyncpg.PostgresError, OSError) as error:
-        raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
     finally:
-        seat.leave()  # whoever serves holds one, in its own event loop
+        await seat.give_up()  # whoever serves holds one, in its own event loop
     overview = PostgresOverview(options)
     return store, overview, settings.node_folder, Seat(options.dsn, name)

@@ -13,6 +13,7 @@ import pytest
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
+from miss_server.storage.postgres.seat import Seat, Taken
 from tests.support.mailing import revoke
 from tests.support.postgres import PostgresProcess
 from tests.support.redis import redis_server
@@ -229,6 +230,34 @@ async def test_two_nodes_of_one_name_do_not_run(service: Service) -> None:
         await service.node(MISS_NODE="room-1")
     assert "Traceback" not in str(failure.value)
     await service.node(MISS_NODE="room-2")
+
+
+async def test_two_nodes_of_one_name_that_start_at_one_instant_do_not_run(
+    postgres: PostgresProcess, tmp_path: Path
+) -> None:
+    dsn = postgres.dsn(await postgres.new_database())
+    settings = {"MISS_NODE": "room-1"}
+    server = ServerProcess(tmp_path / "db", tmp_path / "log", dsn=dsn, settings=settings)
+    starting = asyncio.create_task(server.start())
+    # The other one comes between the node's look at the database and its first moment of service.
+    other, seen = Seat(dsn, "room-1"), False
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await other.take()
+            except Taken:
+                seen = True
+            else:
+                if seen:
+                    break
+                await other.give_up()
+            await asyncio.sleep(0.005)  # nobody tells
+    with pytest.raises(RuntimeError, match="another node named room-1") as failure:
+        await starting
+    assert "Traceback" not in str(failure.value)
+    await other.give_up()
+    await server.start()
+    assert await server.stop() == 0, server.log_text()
 
 
 async def test_workers_are_nodes_behind_one_port(service: Service) -> None:
