@@ -5,8 +5,9 @@ together. Everything is checked that costs nothing: a frame out of place fails t
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 import msgspec
@@ -127,25 +128,28 @@ class Link(WSListener):
         await asyncio.wait([self.over])
 
 
-async def connect(url: str, link: Link) -> Link:
-    """Connect and log in; returns once the mailbox is drained."""
+async def connect(
+    url: str, link: Link, *, source: str | None = None, tls: ssl.SSLContext | None = None
+) -> Link:
+    """Connect, from the address `source`, and log in; returns once the mailbox is drained."""
+    where: dict[str, Any] = {} if source is None else {"local_addr": (source, 0)}
     await ws_connect(
         lambda: link, url, extra_headers={"Sec-WebSocket-Protocol": f.MSGPACK},
-        max_frame_size=TRANSPORT_MAX, websocket_handshake_timeout=30,
+        max_frame_size=TRANSPORT_MAX, websocket_handshake_timeout=30, ssl_context=tls, **where,
     )  # fmt: skip
     await link.live
     return link
 
 
-async def connect_all(url: str, peers: Sequence[Peer]) -> list[Link]:
-    """Log everybody in, `LOGINS_AT_ONCE` at a time."""
+async def connect_all(url: str, peers: Sequence[Peer], *more: str) -> list[Link]:
+    """Log everybody in, `LOGINS_AT_ONCE` at a time; with `more` URLs, at each in turn."""
     loop = asyncio.get_running_loop()
     links = [Link(peer, loop) for peer in peers]
-    waiting = iter(links)
+    waiting = zip(links, cycle((url, *more)), strict=False)
 
     async def some() -> None:
-        for link in waiting:
-            await connect(url, link)
+        for link, place in waiting:
+            await connect(place, link)
 
     await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
     return links

@@ -5,15 +5,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.engine import Engine
+import asyncpg
+from sqlalchemy import Connection, Table, select
 
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.preparing import prepare
-from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.schema import metadata
 from miss_server.storage.sqlite.engine import open_engine
-from tests.bench.machine import cpu_seconds, now_ms
+from tests.bench.machine import family_cpu_seconds, now_ms
 from tests.support.postgres import PostgresProcess, postgres_server
 from tests.support.server import DOMAIN
 
@@ -32,6 +31,8 @@ class Cluster:
 
     process: PostgresProcess
     template: str = ""
+    current: str = ""
+    """The copy of the run that is under way: the one before it is not kept."""
 
     async def take_over(self, database: Path) -> None:
         """Make the template from a SQLite database."""
@@ -39,31 +40,41 @@ class Cluster:
         options = Options(self.process.dsn(self.template))
         await prepare(options, domain=DOMAIN, now_ms=now_ms())
         source = open_engine(database, read_only=True)
-        quiet = Quiet(options)
-        await quiet.write(lambda connection: _copy(source, connection))
-        await quiet.close()
-        source.dispose()
+        target = await self.process.connect(self.template)
+        try:
+            with source.connect() as connection:
+                for name in ("settings", "accounts", "devices", "mailboxes"):
+                    await _copy(connection, target, metadata.tables[name])
+        finally:
+            await target.close()
+            source.dispose()
+        await self.tidy()
+
+    async def tidy(self) -> None:
+        """Leave nothing to do for the time that is taken, after the template was filled."""
         await self.process.sql("VACUUM ANALYZE", database=self.template)
 
     async def fresh(self) -> str:
         """A copy of it; returns its DSN. Nothing of the copying is left to do."""
-        name = await self.process.new_database(self.template)
+        if self.current:
+            await self.process.drop(self.current)
+        self.current = await self.process.new_database(self.template, "STRATEGY FILE_COPY")
         await self.process.sql("CHECKPOINT")
-        return self.process.dsn(name)
+        return self.process.dsn(self.current)
 
     def cpu_seconds(self) -> float:
-        """CPU time of all its processes that live."""
-        return sum(cpu_seconds(pid) for pid in self.process._family())
+        """CPU time of all its processes, those that ended among them."""
+        assert self.process.process is not None
+        return family_cpu_seconds(self.process.process.pid)
 
 
-def _copy(source: Engine, target: Connection) -> None:
-    with source.connect() as connection:
-        for name in ("settings", "accounts", "devices", "mailboxes"):
-            table = metadata.tables[name]
-            target.execute(delete(table))
-            rows = [dict(row) for row in connection.execute(select(table)).mappings()]
-            if rows:
-                target.execute(insert(table), rows)
+async def _copy(source: Connection, target: "asyncpg.Connection", table: Table) -> None:
+    await target.execute(f"TRUNCATE {table.name}")
+    await target.copy_records_to_table(
+        table.name,
+        records=(tuple(row) for row in source.execute(select(table))),
+        columns=[column.name for column in table.columns],
+    )
 
 
 @asynccontextmanager

@@ -40,18 +40,21 @@ def write(
     *,
     kind: f.Kind = "message",
     recipients: Sequence[Peer] | None = None,
+    across: bool = False,
 ) -> Script:
     """`each` sends from every peer to others at random. `control` has no receipts or statuses, and
-    `recipients` that are named are absent and sign none."""
+    `recipients` that are named are absent and sign none. With `across`, every second peer writes to
+    the others only, as those that `connect_all` puts on another of two nodes."""
     chance = random.Random(1)
     script, body, wrap, at = Script(), opaque_body(), opaque_wrap(WRAP_BYTES), now_ms()
-    for sender in peers:
+    halves = (peers[1::2], peers[::2]) if across else (peers, peers)
+    for place, sender in enumerate(peers):
         own: list[msgspec.Raw] = []
         ids: list[bytes] = []
         for sn in range(1, each + 1):
             recipient = sender
             while recipient is sender:
-                recipient = chance.choice(recipients or peers)
+                recipient = chance.choice(recipients or halves[place % 2])
             message = os.urandom(16)
             send = f.Send(
                 sn, message, at, body, (f.DeviceWrap(recipient.device, wrap),),

@@ -141,7 +141,7 @@ async def measure(
         own = time.process_time()
         theirs = cluster.cpu_seconds() if cluster is not None else 0.0
         exchange.start()
-        await _pass(seconds, exchange, failed)
+        await pass_time(seconds, exchange, failed)
         await exchange.finish()
         wall, cpu = time.perf_counter() - begun, cpu_seconds(server.process.pid) - cpu
         own, count = time.process_time() - own, exchange.completed
@@ -164,7 +164,8 @@ async def measure(
     ]
 
 
-async def _pass(seconds: float, exchange: Exchange, failed: asyncio.Future[Any]) -> None:
+async def pass_time(seconds: float, exchange: Exchange, failed: asyncio.Future[Any]) -> None:
+    """Until the seconds are over or a sender has nothing more to say. Raises if a link failed."""
     exhausted = asyncio.ensure_future(exchange.exhausted.wait())
     done, _ = await asyncio.wait(
         [exhausted, failed], timeout=seconds, return_when=asyncio.FIRST_COMPLETED

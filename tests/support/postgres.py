@@ -202,13 +202,17 @@ class PostgresProcess:
         finally:
             await connection.close()
 
-    async def new_database(self, template: str = "template1") -> str:
-        """Make a database owned by an ordinary role; returns its name."""
+    async def new_database(self, template: str = "template1", how: str = "") -> str:
+        """Make a database owned by an ordinary role; returns its name.
+
+        Args:
+            how: further options of CREATE DATABASE.
+        """
         name = f"miss_{os.getpid()}_{next(_numbers)}"
         await self.sql(
             f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{USER}')"
             f" THEN CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'; END IF; END $$",
-            f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template}",
+            f"CREATE DATABASE {name} OWNER {USER} TEMPLATE {template} {how}",
         )
         return name
 
