@@ -22,6 +22,7 @@ from tests.bench.population import Peer
 from tests.support.server import DOMAIN
 
 LOGINS_AT_ONCE = 50
+LINKS_PER_ADDRESS = 1_000
 
 _decode = msgspec.msgpack.Decoder(list[f.ServerFrame]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -153,6 +154,27 @@ async def connect_all(url: str, peers: Sequence[Peer], *more: str) -> list[Link]
 
     await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
     return links
+
+
+async def log_in(
+    url: str,
+    links: Sequence[Link],
+    *,
+    first: int = 0,
+    at_once: int = LOGINS_AT_ONCE,
+    tls: ssl.SSLContext | None = None,
+) -> None:
+    """Log devices in from as many addresses as a crowd of this size has: an address has ports for
+    28,000 connections, and a server its caps. `first` is the number of the first link."""
+    waiting = enumerate(links, first)
+
+    async def some() -> None:
+        for number, link in waiting:
+            address = number // LINKS_PER_ADDRESS
+            source = f"127.0.{1 + address // 250}.{1 + address % 250}"
+            await connect(url, link, source=source, tls=tls)
+
+    await asyncio.gather(*(some() for _ in range(at_once)))
 
 
 async def close_all(links: Sequence[Link]) -> None:

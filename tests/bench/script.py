@@ -56,17 +56,31 @@ def write(
             while recipient is sender:
                 recipient = chance.choice(recipients or halves[place % 2])
             message = os.urandom(16)
-            send = f.Send(
-                sn, message, at, body, (f.DeviceWrap(recipient.device, wrap),),
-                (f.RosterUsed(sender.account, 1), f.RosterUsed(recipient.account, 1)), kind,
-            )  # fmt: skip
-            own.append(msgspec.Raw(_encode(send)))
+            own.append(encode_send(sn, message, at, body, wrap, sender, recipient, kind))
             ids.append(message)
             if kind == "message" and recipients is None:
                 script.receipts[message] = encode_receipt(sender, recipient, message, at)
         script.sends.append(own)
         script.ids.append(ids)
     return script
+
+
+def encode_send(
+    sn: int,
+    message: bytes,
+    at: int,
+    body: bytes,
+    wrap: bytes,
+    sender: Peer,
+    recipient: Peer,
+    kind: f.Kind = "message",
+) -> msgspec.Raw:
+    """A send to one device, ready to be said."""
+    send = f.Send(
+        sn, message, at, body, (f.DeviceWrap(recipient.device, wrap),),
+        (f.RosterUsed(sender.account, 1), f.RosterUsed(recipient.account, 1)), kind,
+    )  # fmt: skip
+    return msgspec.Raw(_encode(send))
 
 
 def encode_receipt(sender: Peer, recipient: Peer, message: bytes, at: int) -> msgspec.Raw:
