@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test test-system faults chaos check bench growth soak fuzz coverage simulate schema clean
+.PHONY: demo test test-system faults chaos check bench month growth growth-postgres soak fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -39,8 +39,14 @@ check: .venv/done         ## format, lint, types, import directions
 bench: .venv/done         ## figures, into bench.json: ONLY=throughput, QUICK=1, WRITE=1 (tests/bench)
 	$(BIN)/python -m tests.bench --only '$(ONLY)' $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
+month: .venv/done         ## a national record month on PostgreSQL, flat out; SHARE=0.02 for a part of it
+	$(BIN)/python -m tests.bench.month --share $(or $(SHARE),1) $(if $(WRITE),--write)
+
 growth: .venv/done        ## what a message costs when accounts, connections and mailboxes grow
 	$(BIN)/python -m tests.bench.growth $(if $(QUICK),--quick) $(if $(WRITE),--write)
+
+growth-postgres: .venv/done ## the same on PostgreSQL: accounts, workers and mailboxes
+	$(BIN)/python -m tests.bench.growth_postgres $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 soak: .venv/done          ## ten minutes with people coming and going
 	$(BIN)/python -m tests.bench.soak $(if $(QUICK),--seconds 30) $(if $(WRITE),--write)

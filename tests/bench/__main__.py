@@ -8,9 +8,12 @@ from pathlib import Path
 
 from tests.bench import (
     backlog,
+    coming_back,
     connections,
     crypto_cost,
     drain,
+    month,
+    nodes,
     one_way,
     phone_day,
     readme,
@@ -49,12 +52,24 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         devices=5_000 if quick else backlog.DEVICES,
     ),
     "phone_day": lambda quick: phone_day.figures(messages=4 if quick else phone_day.MESSAGES),
+    "postgres": lambda quick: throughput.figures(
+        runs=1 if quick else 5, seconds=1.0 if quick else 4.0, only="in flight", engine="postgres"
+    ),
+    "nodes": lambda quick: nodes.figures(
+        runs=1 if quick else 3, seconds=1.0 if quick else 4.0, loop_seconds=2.0 if quick else 10.0
+    ),
+    "coming_back": lambda quick: coming_back.figures(
+        connections=1_000 if quick else coming_back.CONNECTIONS
+    ),
+    "month": lambda quick: month.figures(share=0.005 if quick else 1.0),
 }
 """What each part measures; the argument asks for a quick look."""
+LONG = {"coming_back", "month"}
+"""Parts that are measured only if they are named: minutes, and a quarter of an hour."""
 
 
 def main() -> None:
-    """Measure everything, or the part that is named."""
+    """Measure everything that is not long, or the part that is named."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", choices=[*PARTS, ""], default="", help="one part")
     parser.add_argument("--quick", action="store_true", help="one short run of each")
@@ -62,7 +77,7 @@ def main() -> None:
     chosen = parser.parse_args()
     sys.stdout.write(busy())
     for name, part in PARTS.items():
-        if chosen.only in ("", name):
+        if chosen.only == name or (not chosen.only and name not in LONG):
             sys.stdout.write(f"--- {name}\n")
             figures = part(chosen.quick)
             say(figures)

@@ -23,8 +23,9 @@ from tests.bench.filling_postgres import add_accounts, fill
 from tests.bench.growth import TO_ABSENT, WHOLE_PATH
 from tests.bench.nodes import cost
 from tests.bench.population import populate
-from tests.bench.postgres import Cluster, cluster_with
+from tests.bench.postgres import Cluster, cluster_in, server
 from tests.bench.throughput import Case, Load, sends_each
+from tests.support.postgres import PostgresProcess
 
 UNIT = "us of CPU, all"
 ABSENT = 2
@@ -67,15 +68,16 @@ def figures(*, runs: int = 3, scale: Scale | None = None) -> list[Figure]:
 
 
 async def _measure(folder: Path, scale: Scale, runs: int, out: list[Figure]) -> None:
-    for axis, points in (
+    axes = (
         (_accounts, scale.accounts),
         (_workers, scale.workers),
         (_waiting, scale.waiting),
-    ):
-        if points:
+    )
+    async with server() as process:
+        for axis in (axis for axis, points in axes if points):
             here = folder / "axis"
             here.mkdir()
-            async for point in axis(here, scale):
+            async for point in axis(process, here, scale):
                 found = medians([await _cost(point, scale.seconds) for _ in range(runs)])
                 say(found)
                 out += found
@@ -99,9 +101,9 @@ async def _cost(point: Point, seconds: float) -> list[Figure]:
     ]
 
 
-async def _accounts(folder: Path, scale: Scale) -> AsyncIterator[Point]:
+async def _accounts(process: PostgresProcess, folder: Path, scale: Scale) -> AsyncIterator[Point]:
     load = throughput.prepare(folder, [WHOLE_PATH], scale.seconds, scale.active)
-    async with cluster_with(load.template) as cluster:
+    async with cluster_in(process, load.template) as cluster:
         there = scale.active
         for count in scale.accounts:
             await add_accounts(cluster, there + 1, count)
@@ -109,21 +111,21 @@ async def _accounts(folder: Path, scale: Scale) -> AsyncIterator[Point]:
             yield Point(f"accounts: {count:,}", load, cluster)
 
 
-async def _workers(folder: Path, scale: Scale) -> AsyncIterator[Point]:
+async def _workers(process: PostgresProcess, folder: Path, scale: Scale) -> AsyncIterator[Point]:
     load = throughput.prepare(folder, [WHOLE_PATH], scale.seconds, scale.active)
-    async with cluster_with(load.template) as cluster:
+    async with cluster_in(process, load.template) as cluster:
         for count in scale.workers:
             yield Point(f"workers: {count:,}", load, cluster, workers=count)
 
 
-async def _waiting(folder: Path, scale: Scale) -> AsyncIterator[Point]:
+async def _waiting(process: PostgresProcess, folder: Path, scale: Scale) -> AsyncIterator[Point]:
     template = folder / "template.sqlite"
     peers = populate(template, scale.active)
     sender, *absent = populate(template, ABSENT + 1, keys=False)
     script = scripts.write(peers, sends_each(scale.seconds, scale.active), recipients=absent)
     load = Load(folder, peers, {"message": script})
     for depth in scale.waiting:
-        async with cluster_with(template) as cluster:
+        async with cluster_in(process, template) as cluster:
             await fill(cluster, sender, absent, depth)
             yield Point(
                 f"waiting for each recipient: {depth:,}",

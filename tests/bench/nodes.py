@@ -10,6 +10,7 @@ import argparse
 import gc
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tests.bench.link import close_all, connect_all
 from tests.bench.machine import allow_open_files
 from tests.bench.one_way import RATE, OpenLoop, percentiles
 from tests.bench.population import Peer, populate
-from tests.bench.postgres import Cluster, cluster_with
+from tests.bench.postgres import Cluster, cluster_in, server
 from tests.bench.script import Script
 from tests.bench.service import Bell, service
 from tests.bench.throughput import Case, Load
@@ -78,10 +79,12 @@ async def cost(
     return Cost(server, postgres, redis, count / wall)
 
 
-async def _round(load: Load, cluster: Cluster, seconds: float) -> list[Figure]:
+async def _round(
+    load: Load, cluster: Cluster, seconds: float, bells: Sequence[Bell]
+) -> list[Figure]:
     one = await cost(load, cluster, seconds)
     out = _of("one node", one)
-    for bell in BELLS:
+    for bell in bells:
         two = await cost(load, cluster, seconds, nodes=2, bell=bell)
         name = f"two nodes by {bell}"
         ratio = Figure(
@@ -105,11 +108,16 @@ def _of(name: str, found: Cost) -> list[Figure]:
 
 
 async def _across(
-    folder: Path, cluster: Cluster, peers: list[Peer], script: Script, seconds: float
+    folder: Path,
+    cluster: Cluster,
+    peers: Sequence[Peer],
+    script: Script,
+    seconds: float,
+    bells: Sequence[Bell],
 ) -> list[Figure]:
     warm_up = int(seconds * RATE / 5)
     out: list[Figure] = []
-    for bell in BELLS:
+    for bell in bells:
         async with service(folder, cluster, nodes=2, bell=bell) as it:
             links = await connect_all(it.urls[0], peers, *it.urls[1:])
             loop = OpenLoop(links, script, first_counted=warm_up)
@@ -127,6 +135,7 @@ def figures(
     active: int = throughput.CONNECTIONS,
     connections: int = CONNECTIONS,
     loop_seconds: float = 10.0,
+    bells: Sequence[Bell] = BELLS,
 ) -> list[Figure]:
     """Medians over `runs`. In each all kinds of service have their turn, so that a slow minute hits
     each.
@@ -138,30 +147,27 @@ def figures(
     allow_open_files(connections + 1_000)
     with tempfile.TemporaryDirectory(prefix="miss-bench-") as folder:
         load = throughput.prepare(Path(folder), [CASE], seconds, active)
-        try:
-            costs = uvloop.run(_costs(load, runs, seconds))
-        finally:
-            gc.unfreeze()
         here = Path(folder) / "across"
         here.mkdir()
         peers = populate(here / "template.sqlite", connections)
-        script = scripts.write(
-            peers, int(1.2 * loop_seconds * RATE) // connections + 2, across=True
-        )
-        latencies = uvloop.run(_latencies(here, peers, script, runs, loop_seconds))
-    return [*medians(costs), *medians(latencies)]
+        each = -(-int(1.2 * loop_seconds * RATE) // connections)
+        script = scripts.write(peers, each, across=True)
 
+        async def run() -> list[Figure]:
+            async with server() as process:
+                async with cluster_in(process, load.template) as cluster:
+                    costs = [await _round(load, cluster, seconds, bells) for _ in range(runs)]
+                async with cluster_in(process, here / "template.sqlite") as cluster:
+                    latencies = [
+                        await _across(here, cluster, peers, script, loop_seconds, bells)
+                        for _ in range(runs)
+                    ]
+            return [*medians(costs), *medians(latencies)]
 
-async def _costs(load: Load, runs: int, seconds: float) -> list[list[Figure]]:
-    async with cluster_with(load.template) as cluster:
-        return [await _round(load, cluster, seconds) for _ in range(runs)]
-
-
-async def _latencies(
-    folder: Path, peers: list[Peer], script: Script, runs: int, seconds: float
-) -> list[list[Figure]]:
-    async with cluster_with(folder / "template.sqlite") as cluster:
-        return [await _across(folder, cluster, peers, script, seconds) for _ in range(runs)]
+        try:
+            return uvloop.run(run())
+        finally:
+            gc.unfreeze()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """PostgreSQL for benches: everything on the same cores, every commit on the disk."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +77,24 @@ async def _copy(source: Connection, target: "asyncpg.Connection", table: Table) 
     )
 
 
+def server() -> AbstractAsyncContextManager[PostgresProcess]:
+    """A started PostgreSQL with the settings of the benches."""
+    return postgres_server(**SETTINGS)
+
+
+@asynccontextmanager
+async def cluster_in(process: PostgresProcess, database: Path) -> AsyncIterator[Cluster]:
+    """Its template knows what a SQLite database does; dropped with all copies after the block."""
+    cluster = Cluster(process)
+    await cluster.take_over(database)
+    yield cluster
+    for name in (cluster.current, cluster.template):
+        if name:
+            await process.drop(name)
+
+
 @asynccontextmanager
 async def cluster_with(database: Path) -> AsyncIterator[Cluster]:
-    """A cluster whose template knows what a SQLite database does."""
-    async with postgres_server(**SETTINGS) as process:
-        cluster = Cluster(process)
-        await cluster.take_over(database)
+    """The same in a PostgreSQL of its own."""
+    async with server() as process, cluster_in(process, database) as cluster:
         yield cluster
