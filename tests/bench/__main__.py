@@ -59,7 +59,8 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         runs=1 if quick else 3, seconds=1.0 if quick else 4.0, loop_seconds=2.0 if quick else 10.0
     ),
     "coming_back": lambda quick: coming_back.figures(
-        connections=1_000 if quick else coming_back.CONNECTIONS
+        connections=1_000 if quick else coming_back.CONNECTIONS,
+        idle_seconds=5.0 if quick else 30.0,
     ),
     "month": lambda quick: month.figures(share=0.005 if quick else 1.0),
 }

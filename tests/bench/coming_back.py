@@ -36,7 +36,12 @@ MEMORY, BACK = Bar(25, at_most=True), Bar(60, at_most=True)
 
 
 async def _measure(
-    folder: Path, cluster: Cluster, peers: Sequence[Peer], workers: int, files: Files | None
+    folder: Path,
+    cluster: Cluster,
+    peers: Sequence[Peer],
+    workers: int,
+    files: Files | None,
+    idle_seconds: float,
 ) -> list[Figure]:
     settings = {"MISS_MAX_CONNECTIONS": str(round(UNEVEN * len(peers) / workers) + FIRST)}
     authority = None
@@ -57,6 +62,9 @@ async def _measure(
             await _all(everybody, "log_in", it.urls[0], authority)
             await it.still()
             memory = it.memory_kib() - before
+            idle = it.cpu_seconds(), cluster.cpu_seconds()
+            await asyncio.sleep(idle_seconds)
+            idle = it.cpu_seconds() - idle[0], cluster.cpu_seconds() - idle[1]
             begun, cpu, theirs = time.perf_counter(), it.cpu_seconds(), cluster.cpu_seconds()
             await _all(everybody, "break_off")
             await _all(everybody, "log_in", it.urls[0], authority)
@@ -71,6 +79,8 @@ async def _measure(
         Figure(
             f"{name}: memory per idle connection", memory / count, "KiB", MEMORY if plain else None
         ),
+        Figure(f"{name}, idle: server CPU used", idle[0] / idle_seconds, "cores"),
+        Figure(f"{name}, idle: PostgreSQL CPU used", idle[1] / idle_seconds, "cores"),
         Figure(f"{back}: wall", wall, "s", BACK if plain else None),
         Figure(f"{back}: logins", count / wall, "1/s"),
         Figure(f"{back}: server CPU", cpu / count * 1e6, "us/login"),
@@ -95,7 +105,11 @@ def processes_for(connections: int) -> int:
 
 
 def figures(
-    *, connections: int = CONNECTIONS, workers: int = WORKERS, tls: Sequence[bool] = (False, True)
+    *,
+    connections: int = CONNECTIONS,
+    workers: int = WORKERS,
+    tls: Sequence[bool] = (False, True),
+    idle_seconds: float = 30.0,
 ) -> list[Figure]:
     """One run without TLS and one with it, each on a fresh database."""
     allow_open_files(round(UNEVEN * connections / workers) + SPARE_FILES)
@@ -108,7 +122,7 @@ def figures(
             async with cluster_with(folder / "template.sqlite") as cluster:
                 for secure in tls:
                     files = Files(folder) if secure else None
-                    found = await _measure(folder, cluster, peers, workers, files)
+                    found = await _measure(folder, cluster, peers, workers, files, idle_seconds)
                     say(found)
                     out += found
             return out

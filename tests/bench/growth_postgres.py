@@ -39,6 +39,8 @@ class Scale:
     accounts: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     workers: tuple[int, ...] = (1, 2, 4)
     waiting: tuple[int, ...] = (0, 10_000, 1_000_000)
+    rows: int = 100_000
+    """For what an account and a message take on the disk."""
     active: int = throughput.CONNECTIONS
     seconds: float = 4.0
 
@@ -82,6 +84,24 @@ async def _measure(folder: Path, scale: Scale, runs: int, out: list[Figure]) -> 
                 say(found)
                 out += found
             shutil.rmtree(here)
+        out += await _sizes(process, folder, scale.rows)
+        say(out[-2:])
+
+
+async def _sizes(process: PostgresProcess, folder: Path, rows: int) -> list[Figure]:
+    """What an account and a message that waits take on the disk."""
+    template = folder / "template.sqlite"
+    sender, *absent = populate(template, ABSENT + 1, keys=False)
+    async with cluster_in(process, template) as cluster:
+        nobody = await cluster.size()
+        await add_accounts(cluster, 1, rows)
+        empty = await cluster.size()
+        await fill(cluster, sender, absent, rows // ABSENT)
+        full = await cluster.size()
+    return [
+        Figure("postgres, an account with a device: disk", (empty - nobody) / rows, "bytes"),
+        Figure("postgres, a message that waits: disk", (full - empty) / rows, "bytes"),
+    ]
 
 
 async def _cost(point: Point, seconds: float) -> list[Figure]:

@@ -38,11 +38,12 @@ MORE_CPU, ACROSS = Bar(1.25, at_most=True), Bar(5, at_most=True)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU seconds for a message, and messages a second."""
+    """CPU seconds for a message, bytes that PostgreSQL logged for it, and messages a second."""
 
     nodes: float
     postgres: float
     redis: float
+    logged: float
     rate: float
 
 
@@ -66,17 +67,18 @@ async def cost(
             links, load.scripts[case.kind], depth=case.depth, ends_with_sent=case.ends_with_sent
         )
         failed = exchange.failed()
-        begun = time.perf_counter()
+        logged, begun = await cluster.logged(), time.perf_counter()
         used = it.cpu_seconds(), cluster.cpu_seconds(), it.redis_cpu_seconds()
         exchange.start()
         await throughput.pass_time(seconds, exchange, failed)
         await exchange.finish()
         wall, count = time.perf_counter() - begun, exchange.completed
         now = it.cpu_seconds(), cluster.cpu_seconds(), it.redis_cpu_seconds()
+        logged = await cluster.logged() - logged
         await close_all(links)
         await failed
-    server, postgres, redis = ((b - a) / count for a, b in zip(used, now, strict=True))
-    return Cost(server, postgres, redis, count / wall)
+    node, postgres, redis = ((b - a) / count for a, b in zip(used, now, strict=True))
+    return Cost(node, postgres, redis, logged / count, count / wall)
 
 
 async def _round(
@@ -104,6 +106,7 @@ def _of(name: str, found: Cost) -> list[Figure]:
         Figure(f"postgres, {name}: wall", found.rate, "msg/s"),
         Figure(f"postgres, {name}: CPU of the nodes", found.nodes * 1e6, "us/msg"),
         Figure(f"postgres, {name}: CPU of PostgreSQL", found.postgres * 1e6, "us/msg"),
+        Figure(f"postgres, {name}: log (WAL) of PostgreSQL", found.logged, "B/msg"),
     ]
 
 

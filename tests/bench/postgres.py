@@ -62,6 +62,21 @@ class Cluster:
         await self.process.sql("CHECKPOINT")
         return self.process.dsn(self.current)
 
+    async def size(self) -> int:
+        """Bytes of the template on the disk, indexes included."""
+        return await self._ask("SELECT pg_database_size($1)", self.template)
+
+    async def logged(self) -> int:
+        """Bytes that were written into the log (WAL) so far."""
+        return await self._ask("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", "0/0")
+
+    async def _ask(self, question: str, *values: str) -> int:
+        connection = await self.process.connect()
+        try:
+            return int(await connection.fetchval(question, *values))
+        finally:
+            await connection.close()
+
     def cpu_seconds(self) -> float:
         """CPU time of all its processes, those that ended among them."""
         assert self.process.process is not None

@@ -107,7 +107,7 @@ def test_a_month_is_the_same_each_time() -> None:
 
 
 def test_coming_back() -> None:
-    found = coming_back.figures(connections=20, workers=2, tls=[True])
+    found = coming_back.figures(connections=20, workers=2, tls=[True], idle_seconds=0.5)
     assert all(", TLS" in figure.name for figure in found)
     assert all(figure.value > 0 for figure in found if figure.unit in ("s", "1/s"))
 
@@ -141,7 +141,7 @@ def rows(folder: Path) -> list[str]:
 
 
 def test_growth_on_postgres(tmp_path: Path) -> None:
-    scale = growth_postgres.Scale((40,), (), (3,), active=10, seconds=0.1)
+    scale = growth_postgres.Scale((40,), (), (3,), rows=100, active=10, seconds=0.1)
     save(growth_postgres.figures(runs=1, scale=scale), tmp_path / "bench.json")
     shutil.copy(readme.HERE / "README.md", tmp_path)
     readme.write(tmp_path / "bench.json", tmp_path)
