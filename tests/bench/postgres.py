@@ -68,7 +68,7 @@ class Cluster:
 
     async def logged(self) -> int:
         """Bytes that were written into the log (WAL) so far."""
-        return await self._ask("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", "0/0")
+        return await self._ask("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')")
 
     async def _ask(self, question: str, *values: str) -> int:
         connection = await self.process.connect()
