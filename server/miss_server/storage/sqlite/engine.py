@@ -26,6 +26,8 @@ not stay in memory twice, for the kernel keeps the file's pages as well."""
 CHECKPOINT_PAGES = 4_000
 """Of the write-ahead log (16 MiB) before a commit copies it into the file: a page that changed often
 in the meantime is copied once."""
+CHECKPOINT_PAGES_SCARCE = 500
+"""The same once the disk was full: a log that may not grow has to be emptied to be written again."""
 
 
 def open_engine(path: Path, *, read_only: bool = False) -> Engine:
@@ -55,6 +57,21 @@ def open_engine(path: Path, *, read_only: bool = False) -> Engine:
         cursor.close()
 
     return engine
+
+
+def make_room(db: sqlite3.Connection) -> None:
+    """Empty the write-ahead log after a commit found no room, and keep it short from now on.
+
+    The log is what grows, and it would go on growing up to `CHECKPOINT_PAGES` on a disk that has no
+    room for so much, although all that is in it may have its place in the file already. Begin no
+    transaction before; a reader is not waited for.
+
+    Raises:
+        sqlite3.Error: there is no room for this either; nothing is lost.
+    """
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES_SCARCE}")
+    db.execute(f"PRAGMA journal_size_limit = {CHECKPOINT_PAGES_SCARCE * 4096}")
+    db.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from miss_server.storage.messages import (
     Submission,
 )
 from miss_server.storage.sqlite import acks, sends
-from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver
+from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver, make_room
 from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.witness import stands
 from miss_server.storage.witness import FsyncFailed, Testimony, Witness
@@ -363,9 +363,12 @@ class Writer:
     def _fail(self, db: sqlite3.Connection, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
         """The disk or another process is in the way: nobody's fault, and nobody's job is done."""
         _end_if_the_disk_failed(error)
-        self.tally.failures[_CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")] += 1
+        why = _CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")
+        self.tally.failures[why] += 1
         _roll_back(db)
         log.error("commit failed", error=str(error), jobs=len(jobs))
+        if why == "full":
+            _make_room(db)
         for job in jobs:
             job.error = NotDurable(str(error))
 
@@ -416,6 +419,14 @@ class Writer:
 def _roll_back(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _make_room(db: sqlite3.Connection) -> None:
+    try:
+        make_room(db)
+    except sqlite3.Error as error:
+        _end_if_the_disk_failed(error)
+        log.warning("no room to empty the log", error=str(error))  # until somebody makes some
 
 
 def _is_heavy(jobs: Sequence[_Job]) -> bool:
