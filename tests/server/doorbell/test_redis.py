@@ -92,6 +92,27 @@ async def test_a_line_that_swallows_what_is_said_is_found_by_the_silence() -> No
             await proxy.stop()
 
 
+class Deaf(RedisLine):
+    """A line of which what comes is lost on the way, while it is `deaf`."""
+
+    deaf = False
+
+    async def hear(self) -> bytes:
+        heard = await super().hear()
+        return await self.hear() if self.deaf else heard
+
+
+async def test_a_line_on_which_nothing_comes_is_found_by_the_silence() -> None:
+    async with redis_server() as server:
+        line = Deaf(server.url, DOMAIN)
+        bell = NodeDoorbell(line, now_ms)
+        async with rung(bell) as [ear]:
+            line.deaf = True  # what it says arrives: Redis itself sees nothing wrong
+            await state_is(bell, up=False, why="does not come back")
+            line.deaf = False
+            await ear.until(lambda ear: ear.everything >= 1)
+
+
 async def test_absent_from_the_start_it_is_waited_for() -> None:
     async with redis_server() as server:
         await server.kill()

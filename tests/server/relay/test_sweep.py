@@ -33,6 +33,9 @@ async def test_a_hint_that_the_store_does_not_confirm_ends_nothing(tmp_path: Pat
                 News(devices=[gp.id]),
             ):
                 sweep.hear(news)
+                assert sweep._task is not None or not news.sessions
+                while sweep._task is not None:
+                    await sweep._task  # the hint is looked at
             await sweep.look()
             await line.ping()
             assert sweep.found == 0
