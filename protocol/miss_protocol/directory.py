@@ -16,7 +16,7 @@ from miss_protocol.errors import Code, Malformed, Refused
 Kind = Literal["person", "organisation"]
 Reach = Literal["miss", "dormant", "mailbox", "none"]
 """`miss`: a device was seen within `limits.DORMANT_AFTER`; `dormant`: enrolled, not seen since;
-`mailbox`: a secure mailbox only (reserved: no server sends it yet); `none`: neither."""
+`mailbox`: a secure mailbox only; `none`: neither."""
 
 _LETTERS = str.maketrans(
     {"œ": "oe", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i", "ʼ": " "}
@@ -173,7 +173,8 @@ def query_words(query: str) -> tuple[str, ...]:
 
 
 class Place(Struct, frozen=True, omit_defaults=True):
-    """Where a person practises, as the source writes it; an unknown part is empty."""
+    """Where a person practises or an organisation is, as the source writes it; an unknown part is
+    empty. `commune` is the INSEE code."""
 
     organisation: str = ""
     address: str = ""
@@ -181,23 +182,28 @@ class Place(Struct, frozen=True, omit_defaults=True):
     city: str = ""
     department: str = ""
     phone: str = ""
+    commune: str = ""
 
 
-class Source(Struct, frozen=True):
+class Source(Struct, frozen=True, omit_defaults=True):
     """A file that the directory was made from. `date` is its own, `YYYY-MM-DD`, not the import's.
 
-    Clients show the date beside what came from it: a register that stood still misleads.
+    Clients show the date beside what came from it: a register that stood still misleads. If the same
+    content came before under an older date, `unchanged_since` is the first such date.
     """
 
     name: str
     date: str
+    unchanged_since: str = ""
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
-    """A person or an organisation of the directory.
+    """A person, or an organisation or a service of one.
 
-    `person` is the national identifier with its type digit (`8` + RPPS, `0` + ADELI). `account`
-    is given when messages can be addressed to it (`reach` is `miss` or `dormant`).
+    `person` is the identifier, of whatever kind (spec 05 §1.1). `account` is given when messages can be
+    addressed to it (`reach` is `miss` or `dormant`). `part_of` is the identifier of the organisation
+    that a service belongs to, or that vouches for a person without a national number; `other_names` are
+    those by which other sources know the same number; `dated` is given by a look-up of one entry.
     """
 
     person: str
@@ -212,6 +218,12 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     reach: Reach = "none"
     account: str | None = None
     sources: tuple[str, ...] = ()
+    speciality_codes: tuple[str, ...] = ()
+    category: str = ""
+    part_of: str = ""
+    mailboxes: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+    dated: tuple[Source, ...] = ()
 
 
 class SearchPage(Struct, frozen=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,8 +16,8 @@ from miss_protocol import limits
 from miss_protocol.directory import Entry, SearchPage, Source
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.ids import AccountAddress, new_address
-from miss_server.importers.activities import ActivityFile
-from miss_server.importers.importing import Report, run_import
+from miss_server.importers.importing import Allowed, Report, run_import
+from miss_server.importers.recognising import readers
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile
 from miss_server.storage.schema import accounts, devices
 from tests.support import register
@@ -43,9 +44,8 @@ class Bench:
         file = register.write(self.folder / STAMPED, *activities)
 
         def work(target: DirectoryFilling) -> Report:
-            report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=gone_share)
-            target.tidy()
-            return report
+            allowed = Allowed(gone=gone_share)
+            return run_import(readers(file), target, now_ms=NOW, allowed=allowed)
 
         return self.shelf.fill(work)
 
@@ -205,7 +205,8 @@ def test_an_entry_is_shown_whole_with_the_date_of_its_source(bench: Bench) -> No
     assert entry.specialities == ("Cardiologie et maladies vasculaires",)
     assert entry.places[0].city == "Lille"
     assert (entry.reach, entry.account, entry.sources) == ("none", None, ("RPPS",))
-    assert bench.entry(entry.person) == entry
+    dated = (Source("RPPS", STAMPED_DATE),)
+    assert bench.entry(entry.person) == msgspec.structs.replace(entry, dated=dated)
     assert bench.entry("8" + rpps(9)) is None
 
 
@@ -238,7 +239,9 @@ def test_reach_is_told_honestly(
     (entry,) = bench.page("lef").entries
     assert entry.reach == reach
     assert entry.account == (None if reach == "none" else address)
-    assert bench.entry(entry.person) == entry
+    alone = bench.entry(entry.person)
+    assert alone is not None
+    assert (alone.reach, alone.account) == (entry.reach, entry.account)
 
 
 def test_entries_are_found_by_account(bench: Bench) -> None:
@@ -426,7 +429,7 @@ def test_any_query_is_answered_or_refused(shared: Bench, query: str, cursor: str
 
 def test_a_report_tells_added_changed_and_gone(bench: Bench) -> None:
     first = bench.load(activity(1), activity(2), activity(3), activity(3, city="Douai"))
-    assert (first.people, first.activities, first.added) == (3, 4, 3)
+    assert (first.people, first.lines, first.added) == (3, 4, 3)
     second = bench.load(activity(2), activity(3, city="Lens"), activity(4))
     assert (second.added, second.changed, second.unchanged, second.gone) == (1, 1, 1, 1)
     third = bench.load(activity(2), activity(3, city="Lens"), activity(4))
@@ -451,12 +454,13 @@ def test_until_it_is_published_the_old_directory_is_searched(bench: Bench) -> No
         seen.append(bench.names("haene"))
 
     def work(target: DirectoryFilling) -> None:
-        report = run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=look)
+        report = run_import(
+            readers(file), target, now_ms=NOW, allowed=Allowed(gone=1), progress=look
+        )
         assert report.gone == 1
         assert seen[::2] == [["LEFÉVÈRE-DESPRÉ"]] * (len(seen) // 2)
         assert seen[1::2] == [[]] * (len(seen) // 2)
         assert len(seen) >= 6
-        # in force before it is tidied up
         assert (bench.names("lef"), bench.names("haene")) == ([], ["D'HAËNE"])
 
     bench.shelf.fill(work)
@@ -471,7 +475,7 @@ def test_an_import_that_died_leaves_the_old_one_and_the_next_succeeds(bench: Ben
             raise Died
 
     def work(target: DirectoryFilling) -> None:
-        run_import([ActivityFile(file)], target, now_ms=NOW, gone_share=1, progress=die)
+        run_import(readers(file), target, now_ms=NOW, allowed=Allowed(gone=1), progress=die)
 
     with pytest.raises(Died):
         bench.shelf.fill(work)

@@ -241,9 +241,8 @@ _ROWS: dict[str, tuple[str, ...]] = {
         "commit add_code",
     ),
     "import": (
-        "commit fill x4",
+        "commit amend",
         "commit publish",
-        "commit tidy x5",
     ),
 }
 """`commit submit` stands for `commit.before submit` and `commit.after submit`; all but `taken` have

@@ -4,11 +4,13 @@ import json
 from hashlib import blake2b
 from typing import Any
 
+import msgspec
 import pytest
 
 from miss_protocol import frames as f
 from miss_protocol.client_session import ClientSession
 from miss_protocol.codec import client_codec, server_codec
+from miss_protocol.directory import SearchPage, normalise, query_words
 from miss_protocol.errors import CloseCode, Malformed
 from miss_protocol.identity.login import verify_login
 from miss_protocol.ids import DeviceId
@@ -19,6 +21,7 @@ from tests.support.wire_text import bytes_of, plain
 
 FRAMES: dict[str, Any] = json.loads((FOLDER / "frames.json").read_text("utf-8"))
 SESSIONS: dict[str, Any] = json.loads((FOLDER / "sessions.json").read_text("utf-8"))
+DIRECTORY: dict[str, Any] = json.loads((FOLDER / "directory.json").read_text("utf-8"))
 DIGESTS: dict[str, Any] = json.loads((FOLDER / "digests.json").read_text("utf-8"))
 
 conversations = pytest.mark.parametrize(
@@ -29,6 +32,19 @@ conversations = pytest.mark.parametrize(
 @pytest.mark.parametrize("name", ALL)
 def test_the_files_are_what_the_code_writes(name: str) -> None:
     assert (FOLDER / f"{name}.json").read_text("utf-8") == text(name)
+
+
+def test_words_are_folded_as_written() -> None:
+    for case in DIRECTORY["folding"]:
+        assert list(normalise(case["text"])) == case["words"]
+    for case in DIRECTORY["queries"]:
+        assert list(query_words(case["text"])) == case["words"]
+
+
+def test_a_page_of_the_directory_is_read_as_written() -> None:
+    assert msgspec.convert(DIRECTORY["page"], SearchPage) == w.PAGE
+    newer = json.dumps(DIRECTORY["page"] | {"later": 1})
+    assert msgspec.json.decode(newer, type=SearchPage) == w.PAGE
 
 
 # --- frames ---------------------------------------------------------------------------------------

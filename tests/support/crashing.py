@@ -163,7 +163,7 @@ def wrap_store(operations: Operations) -> None:
         return hand_in(self, *arguments)
 
     Writer._hand_in = handing_in  # type: ignore[assignment, method-assign]  # what this module is for
-    for name in ("fill", "publish", "tidy"):
+    for name in ("amend", "publish"):
         filling = getattr(SqliteDirectoryFilling, name)
 
         def work(*arguments: Any, _name: str = name, _real: Callable[..., Any] = filling) -> Any:

@@ -1,6 +1,6 @@
 """Write the vectors of the wire: `python -m tests.support.make_wire_vectors`.
 
-`frames.json`, `sessions.json` and `digests.json` in `protocol/vectors`. Everything in them follows
+`frames.json`, `sessions.json`, `digests.json` and `directory.json` in `protocol/vectors`. Everything in them follows
 from fixed values, so running this again changes nothing unless the protocol changed; within v1 it
 may only add.
 """
@@ -9,6 +9,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
+from miss_protocol import directory as d
 from miss_protocol import frames as f
 from miss_protocol.codec import FrameError, client_codec, server_codec
 from miss_protocol.digest import EMPTY, envelope_hash, gap_hash, roll
@@ -128,7 +131,23 @@ def digest_vectors() -> Json:
     }
 
 
+# --- the directory --------------------------------------------------------------------------------
+
+
+def directory_vectors() -> Json:
+    """How words are folded, and a page with an entry of each kind."""
+    return {
+        "about": "`folding`: the words of a text (spec 05-directory §3.1). `queries`: the words that an "
+        "entry must begin a word with. `page`: an answer to a search, which a client must read; an absent "
+        "field is empty, and an unknown one is ignored.",
+        "folding": [{"text": text, "words": list(d.normalise(text))} for text in w.FOLDED],
+        "queries": [{"text": text, "words": list(d.query_words(text))} for text in w.QUERIES],
+        "page": msgspec.to_builtins(w.PAGE),
+    }
+
+
 ALL: dict[str, Callable[[], Json]] = {
+    "directory": directory_vectors,
     "frames": frame_vectors,
     "sessions": session_vectors,
     "digests": digest_vectors,

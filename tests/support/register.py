@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from miss_server.importers.activities import COLUMNS_56
 from miss_server.importers.identifiers import luhn_key
-from miss_server.importers.layout import COLUMNS_56
+from miss_server.importers.lines import Line
+from miss_server.importers.readers import Reader
+from miss_server.importers.recognising import readers
 
 STAMPED = "PS_LibreAcces_Personne_activite_20260105063000.txt"
 STAMPED_DATE = "2026-01-05"
@@ -30,6 +33,7 @@ def activity(serial: int, /, **named: str) -> dict[str, str]:
         "Prénom d'exercice": named.get("given", "Camille"),
         "Code profession": named.get("profession_code", "10"),
         "Libellé profession": named.get("profession", "Médecin"),
+        "Code savoir-faire": named.get("speciality_code", ""),
         "Libellé savoir-faire": named.get("speciality", "Médecine Générale"),
         "Raison sociale site": named.get("organisation", "Cabinet du Beffroi"),
         "Enseigne commerciale site": named.get("sign", ""),
@@ -39,6 +43,7 @@ def activity(serial: int, /, **named: str) -> dict[str, str]:
         "Libellé Voie (coord. structure)": named.get("street", "des Tilleuls"),
         "Bureau cedex (coord. structure)": named.get("cedex", ""),
         "Code postal (coord. structure)": named.get("postcode", "59000"),
+        "Code commune (coord. structure)": named.get("commune", ""),
         "Libellé commune (coord. structure)": named.get("city", "Lille"),
         "Libellé pays (coord. structure)": named.get("country", ""),
         "Téléphone (coord. structure)": named.get("phone", "0353010101"),
@@ -61,3 +66,14 @@ def write(path: Path, *activities: Mapping[str, str]) -> Path:
     """Write a whole file of the 56 columns."""
     path.write_text(text(*activities), encoding="utf-8")
     return path
+
+
+def reader(path: Path, *, test_identifiers: bool = False) -> Reader:
+    """The reader of a file of one text."""
+    (found,) = readers(path, test_identifiers=test_identifiers)
+    return found
+
+
+def lines(reader: Reader) -> list[Line]:
+    """What a reader reads."""
+    return [Line.unpacked(key, text) for key, text in reader.rows()]

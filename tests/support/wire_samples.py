@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 
 from miss_protocol import frames as f
 from miss_protocol.digest import envelope_hash, gap_hash
+from miss_protocol.directory import Entry, Place, SearchPage, Source
 from miss_protocol.identity.login import sign_login
 from miss_protocol.identity.receipts import Receipt, ReceiptState, sign_receipt
 from miss_protocol.ids import DeviceId, MessageId, new_address
@@ -201,3 +202,63 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("bye", "server", f.Bye("busy", 2.0)),
 )
 """At least one of each frame of each direction; every optional field is set in one of them."""
+
+
+# --- the directory --------------------------------------------------------------------------------
+
+FOLDED = (
+    "LEFÉVÈRE-DESPRÉ", "L'Haÿ-les-Roses", "D’HAËNE", "Cœur", "Straße", "ŁÓDŹ", "ﬁn", "ŉ", "ʼn", "x₂",
+    "CHU de P. (2e étage)", "  ", "",
+)  # fmt: skip
+QUERIES = ("Dr Martin cardio à Lille", "le de la", "d'haene", "x", "59000 ide", "ide ide IDE")
+PAGE = SearchPage(
+    (
+        Entry(
+            "899000000010",
+            "person",
+            "Vandrelle",
+            "Camille",
+            "Docteur",
+            "Médecin",
+            "10",
+            ("Médecine générale",),
+            (
+                Place(
+                    "Maison de santé du Beffroi",
+                    "12B Rue des Arts",
+                    "59000",
+                    "Lille",
+                    "Nord",
+                    "0353010101",
+                    "59350",
+                ),
+            ),
+            "miss",
+            ALICE,
+            ("RPPS", "MSSANTE"),
+            ("SM54",),
+            mailboxes=("camille.vandrelle@exemple.mssante.fr",),
+            other_names=("Camille Autrenom",),
+        ),
+        Entry(
+            "1599900018",
+            "organisation",
+            "Centre hospitalier de l'Écluse",
+            places=(Place(postcode="59037", city="LILLE", department="NORD"),),
+            reach="mailbox",
+            sources=("FINESS", "MSSANTE"),
+            category="Centre Hospitalier (C.H.)",
+            mailboxes=("contact@exemple.mssante.fr",),
+        ),
+        Entry("1599900018.cardiologie", "organisation", "Cardiologie", part_of="1599900018"),
+        Entry("local.reseau.12-b", "person", "Quesnimont", "Anne", part_of="1599900018"),
+    ),
+    "b3BhcXVl",
+    "2026-01-04",
+    (
+        Source("FINESS", "2026-01-04"),
+        Source("MSSANTE", "2026-01-14", "2026-01-05"),
+        Source("RPPS", "2026-01-14"),
+    ),
+)
+"""A page of a search."""

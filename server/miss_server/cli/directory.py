@@ -16,10 +16,10 @@ from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
-from miss_server.importers.activities import ActivityFile
 from miss_server.importers.generate import DEMO_PEOPLE, generate
-from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, Report, run_import
+from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, Allowed, Report, run_import
 from miss_server.importers.importing import Progress as OnProgress
+from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
@@ -109,15 +109,17 @@ def generate_command(
 @app.command(
     "import",
     help=tr(
-        "Make the national register's files the directory, beside a running server. The old"
-        " directory stays in force until the new one is complete, and if anything is wrong.",
-        "Faire des fichiers du répertoire national l'annuaire, à côté d'un serveur en marche."
-        " L'ancien annuaire reste en vigueur jusqu'à ce que le nouveau soit complet, et si quelque"
-        " chose ne va pas.",
+        "Make the national sources' files and your own the directory, beside a running server. The old"
+        " directory stays in force until the new one is complete, and if anything is wrong. Give the"
+        " files of all sources together, zipped or not; what each is, its columns say.",
+        "Faire des fichiers des sources nationales et des vôtres l'annuaire, à côté d'un serveur en"
+        " marche. L'ancien annuaire reste en vigueur jusqu'à ce que le nouveau soit complet, et si"
+        " quelque chose ne va pas. Donnez ensemble les fichiers de toutes les sources, zippés ou non ;"
+        " leurs colonnes disent ce qu'ils sont.",
     ),
     epilog=tr("Example:", "Exemple :")
-    + " miss-server directory import PS_LibreAcces_Personne_activite_20260105060000.txt"
-    " --database miss.sqlite --dry-run",
+    + " miss-server directory import PS_LibreAcces.zip Extraction_Correspondance_MSSante.zip"
+    " finess.csv members.csv --dry-run",
 )
 def import_command(
     files: Annotated[
@@ -125,8 +127,8 @@ def import_command(
         typer.Argument(
             metavar="FILE",
             help=tr(
-                "text files of activities; together they are the whole directory",
-                "fichiers texte des activités ; ensemble, ils sont tout l'annuaire",
+                "files of all sources; together they are the whole directory",
+                "fichiers de toutes les sources ; ensemble, ils sont tout l'annuaire",
             ),
         ),
     ],
@@ -152,8 +154,8 @@ def import_command(
             min=0,
             max=100,
             help=tr(
-                "refuse if more than this percentage of the people would be gone",
-                "refuser si plus de ce pourcentage des personnes disparaissait",
+                "refuse if more than this percentage of the entries would be gone",
+                "refuser si plus de ce pourcentage des entrées disparaissait",
             ),
         ),
     ] = GONE_SHARE * 100,
@@ -168,32 +170,51 @@ def import_command(
             ),
         ),
     ] = REJECTED_SHARE * 100,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help=tr(
+                "leave a source of the directory in force away for good",
+                "retirer pour de bon une source de l'annuaire en vigueur",
+            ),
+        ),
+    ] = None,
+    allow_older: Annotated[
+        bool,
+        typer.Option(
+            "--allow-older",
+            help=tr(
+                "go back to a file older than the directory in force",
+                "revenir à un fichier plus ancien que l'annuaire en vigueur",
+            ),
+        ),
+    ] = False,
 ) -> None:
     """Import a register."""
     now_ms = SystemClock().now_ms()
     chosen = settings(database=database, domain=domain)
     try:
-        sources = [ActivityFile(file, test_identifiers=test_identifiers) for file in files]
+        texts = [
+            text for file in files for text in readers(file, test_identifiers=test_identifiers)
+        ]
+        allowed = Allowed(max_rejected / 100, max_gone / 100, tuple(without or ()), allow_older)
 
         def work(target: DirectoryFilling) -> Report:
             with _bar() as progress:
-                report = run_import(
-                    sources,
+                return run_import(
+                    texts,
                     target,
                     now_ms=now_ms,
                     dry_run=dry_run,
-                    gone_share=max_gone / 100,
-                    rejected_share=max_rejected / 100,
+                    allowed=allowed,
                     progress=progress,
                 )
-                if not dry_run:
-                    _tidy(target)
-                return report
 
         report = _over(chosen, work, dry_run=dry_run, now_ms=now_ms)
     except ImportRefused as error:
         warn(*listed([error.faults]))
-        fail(f"{error.reason} {_NOT_IMPORTED}", hint=error.advice)
+        fail(f"{error.code}: {error.reason} {_NOT_IMPORTED}", hint=error.advice)
     except DirectoryBusy:
         fail(
             tr(
@@ -225,19 +246,28 @@ _NOT_IMPORTED = tr(
 
 
 class _NoDirectory:
-    """What a dry run compares with when there is no database yet."""
+    """What a dry run compares with when there is no database yet: nothing. It writes nothing."""
+
+    def files(self) -> list[ImportedFile]:
+        return []
 
     def known(self) -> Iterator[tuple[str, bytes]]:
         return iter(())
 
-    def fill(self, records: Iterable[Record]) -> None:
-        raise AssertionError("a dry run fills nothing")
+    def aside(self) -> Iterator[tuple[str, bytes]]:
+        return iter(())
+
+    def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
+        raise AssertionError("a dry run writes nothing")
+
+    def clear(self) -> None:
+        raise AssertionError("a dry run clears nothing")
 
     def publish(self, files: Sequence[ImportedFile]) -> None:
         raise AssertionError("a dry run publishes nothing")
 
-    def tidy(self) -> None:
-        raise AssertionError("a dry run leaves nothing to tidy")
+    def renew(self, files: Sequence[ImportedFile]) -> None:
+        raise AssertionError("a dry run notes nothing")
 
 
 def _over(
@@ -266,20 +296,6 @@ def _target(chosen: Settings, *, dry_run: bool, now_ms: int) -> Iterator[Directo
             yield target
     finally:
         engine.dispose()
-
-
-def _tidy(target: DirectoryFilling) -> None:
-    """The new directory is in force already: no failure here may say that nothing was imported."""
-    try:
-        target.tidy()
-    except DBAPIError as error:
-        warn(
-            tr(
-                f"The old directory's room is not free yet ({error.orig}): the next import does it.",
-                f"La place de l'ancien annuaire n'est pas encore libérée ({error.orig}) :"
-                " le prochain import le fera.",
-            )
-        )
 
 
 @contextmanager

@@ -6,12 +6,16 @@ import typer
 
 from miss_server.importers.faults import Faults
 from miss_server.importers.importing import Report
+from miss_server.storage.directory import ImportedFile
 from miss_server.words import tr
 
 SHOWN_MAX = 20
 """Lines of a file that are listed; the others are counted."""
 OLD_DAYS = 30
-"""The register is published daily: a file older than this is said to be old."""
+"""The national files are published daily or monthly: one older than this is said to be old."""
+
+STILL_DAYS = 3
+"""Days for which a source that is published daily may say the very same."""
 
 _REASONS = {
     "not UTF-8": "n'est pas en UTF-8",
@@ -19,13 +23,23 @@ _REASONS = {
     "too few columns": "trop peu de colonnes",
     "too many columns": "trop de colonnes",
     "no name": "pas de nom",
+    "no mailbox address": "pas d'adresse de messagerie",
+    "unknown type of mailbox": "type de boîte aux lettres inconnu",
+    "unknown identifier of a structure": "identifiant de structure inconnu",
     "unknown type of identifier": "type d'identifiant inconnu",
     "an RPPS identifier has eleven digits": "un identifiant RPPS a onze chiffres",
     "an ADELI identifier has nine digits": "un identifiant ADELI a neuf chiffres",
     "the check digit of the RPPS identifier is wrong": "la clé de l'identifiant RPPS est fausse",
+    "a FINESS number has nine characters": "un numéro FINESS a neuf caractères",
+    "the check digit of the FINESS number is wrong": "la clé du numéro FINESS est fausse",
     "the national identifier is not the type digit and the identifier": (
         "l'identification nationale n'est pas le type suivi de l'identifiant"
     ),
+    "the kind is neither person nor organisation nor service": (
+        "la nature n'est ni personne, ni organisation, ni service"
+    ),
+    "neither a national nor a local identifier": "ni identifiant national, ni identifiant local",
+    "a quote that is not closed": "un guillemet qui n'est pas fermé",
 }
 
 
@@ -35,36 +49,34 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         typer.echo(tr("Dry run: nothing was changed.", "Essai : rien n'a été changé."))
     typer.echo(
         tr(
-            f"{report.people} people, {report.activities} activities: {report.added} added,"
-            f" {report.changed} changed, {report.unchanged} unchanged, {report.gone} gone.",
-            f"{report.people} personnes, {report.activities} activités : {report.added} ajoutées,"
-            f" {report.changed} modifiées, {report.unchanged} inchangées, {report.gone} parties.",
+            f"{report.people} people, {report.organisations} organisations, {report.lines} lines:"
+            f" {report.added} added, {report.changed} changed, {report.unchanged} unchanged,"
+            f" {report.gone} gone.",
+            f"{report.people} personnes, {report.organisations} organisations, {report.lines} lignes :"
+            f" {report.added} ajoutées, {report.changed} modifiées, {report.unchanged} inchangées,"
+            f" {report.gone} parties.",
         )
     )
     for file in report.files:
-        days = (now_ms - file.date_ms) // 86_400_000
-        typer.echo(
-            tr(
-                f"Source: {file.name}, {file.file}, data of {file.date} ({days} days old).",
-                f"Source : {file.name}, {file.file}, données du {file.date} ({days} jours).",
-            )
-        )
-        if days > OLD_DAYS:
-            warn(
-                tr(
-                    "This is old data: fetch the register's file of today.",
-                    "Ces données sont anciennes : prenez le fichier du jour du répertoire.",
-                )
-            )
+        _tell_file(file, now_ms)
     for name in report.without_specialities:
         warn(
             tr(
-                f"{name} has no column of specialities: doctors are found by their profession only.",
-                f"{name} n'a pas de colonne des spécialités : les médecins ne sont trouvés que"
-                " par leur profession.",
+                f"{name} has no column of specialities: give the file of skills with it, or doctors are"
+                " found by their profession only.",
+                f"{name} n'a pas de colonne des spécialités : donnez avec lui le fichier des"
+                " savoir-faire, sinon les médecins ne sont trouvés que par leur profession.",
+            )
+        )
+    if report.nameless:
+        warn(
+            tr(
+                f"{report.nameless} identifiers left out: no line names them.",
+                f"{report.nameless} identifiants écartés : aucune ligne ne les nomme.",
             )
         )
     warn(
+        *_conflicts(report),
         *_counted(report.rejected, tr("lines left out", "lignes écartées")),
         *listed(report.rejected),
         *_counted(
@@ -73,6 +85,49 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         ),
         *listed(report.warnings),
     )
+
+
+def _tell_file(file: ImportedFile, now_ms: int) -> None:
+    days = (now_ms - file.date_ms) // 86_400_000
+    typer.echo(
+        tr(
+            f"Source: {file.name}, {file.file}, data of {file.date} ({days} days old).",
+            f"Source : {file.name}, {file.file}, données du {file.date} ({days} jours).",
+        )
+    )
+    if days > OLD_DAYS:
+        warn(
+            tr(
+                "This is old data: fetch the source's file of today.",
+                "Ces données sont anciennes : prenez le fichier du jour de la source.",
+            )
+        )
+    still = (file.date_ms - file.since_ms) // 86_400_000
+    if still >= STILL_DAYS:
+        warn(
+            tr(
+                f"{file.name} stands still: not a byte has changed since {file.source.unchanged_since}"
+                f" ({still} days).",
+                f"{file.name} n'avance plus : pas un octet n'a changé depuis le"
+                f" {file.source.unchanged_since} ({still} jours).",
+            )
+        )
+
+
+def _conflicts(report: Report) -> list[str]:
+    if not report.conflict_count:
+        return []
+    count = report.conflict_count
+    return [
+        tr(
+            f"{count} people bear different names in two sources; the first one is shown:",
+            f"{count} personnes portent des noms différents dans deux sources ; le premier est montré :",
+        ),
+        *(
+            f"  {one.person}: " + " / ".join(f"{name} ({source})" for source, name in one.names)
+            for one in report.conflicts[:SHOWN_MAX]
+        ),
+    ]
 
 
 def _counted(faults: Sequence[Faults], what: str) -> list[str]:

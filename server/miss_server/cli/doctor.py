@@ -149,9 +149,12 @@ async def _directory(chosen: Settings, now_ms: int) -> Sequence[Finding]:
     if figures is None or figures.directory_ms is None:
         return [warn("directory", Both("none is imported", "aucun n'est importé"), do)]
     days = (now_ms - figures.directory_ms) // _DAY_MS
+    each = ", ".join(
+        f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
+    )
     text = Both(
-        f"{figures.directory_entries} people, {days} days old",
-        f"{figures.directory_entries} personnes, {days} jours",
+        f"{figures.directory_entries} entries, {days} days old ({each})",
+        f"{figures.directory_entries} entrées, {days} jours ({each})",
     )
     return [warn("directory", text, do) if days > DIRECTORY_OLD_DAYS else ok("directory", *text)]
 

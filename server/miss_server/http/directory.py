@@ -9,7 +9,8 @@ from miss_server.http.bodies import reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
 
-PERSON_MAX = 32
+PERSON_MAX = 96
+"""Characters of an identifier (spec 05 §1.1)."""
 
 
 async def search(request: Request) -> Response:

@@ -1,6 +1,7 @@
-"""Reads the national register's files into the directory, and writes fictive ones.
+"""Reads the sources of the directory, and writes fictive ones.
 
-One import, in this order: `layout` finds the columns, `activities` reads the lines, `staging` puts
-each person's lines together (`merging`) in a temporary file and sorts them, `importing` compares
-with the directory in force and has `storage` fill and publish the new one.
+One import, in this order: `archives` opens a file, `recognising` finds its source's reader (`activities`,
+`skills`, `mailboxes`, `establishments`, `members`), which gives the same `lines` whatever the source;
+`staging` puts each entry's lines together in a temporary file, `importing` compares them with the
+directory in force, `merging` makes entries of those that differ, and `storage` writes and publishes them.
 """

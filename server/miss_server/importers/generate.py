@@ -11,6 +11,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
+from miss_server.importers.bars import BAR
 from miss_server.importers.fictive_names import (
     GIVEN_MEN,
     GIVEN_WOMEN,
@@ -27,9 +29,7 @@ from miss_server.importers.fictive_places import (
     TOWNS,
     Town,
 )
-from miss_server.importers.identifiers import ADELI, RPPS, luhn_key
-from miss_server.importers.layout import COLUMNS_52, COLUMNS_56, SEPARATOR
-from miss_server.importers.nomenclature import (
+from miss_server.importers.fictive_professions import (
     ADVANCED_NURSE,
     CARDIOLOGY,
     DOCTOR,
@@ -41,6 +41,7 @@ from miss_server.importers.nomenclature import (
     Profession,
     Speciality,
 )
+from miss_server.importers.identifiers import ADELI, RPPS, luhn_key
 
 BOM = "\ufeff"
 
@@ -93,9 +94,9 @@ def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bo
     part = output.with_name(output.name + ".part")
     count = 0
     with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write((BOM if bom else "") + SEPARATOR.join(header) + SEPARATOR + "\n")
+        file.write((BOM if bom else "") + BAR.join(header) + BAR + "\n")
         for line in _lines(max(people, len(DEMO_PEOPLE)), seed):
-            file.write(SEPARATOR.join(line[: len(header)]) + SEPARATOR + "\n")
+            file.write(BAR.join(line[: len(header)]) + BAR + "\n")
             count += 1
     part.replace(output)
     return count

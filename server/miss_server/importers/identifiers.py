@@ -1,24 +1,31 @@
-"""National identifiers of professionals: a type digit and a number with a check digit.
+"""Identifiers of entries: of professionals, of organisations, of services and local entries.
 
-Source: `Type d'identifiant PP` of the register's open files (0 ADELI, 8 RPPS); RPPS numbers end
-with a Luhn key (ISO/IEC 7812-1, annex B).
+Sources: `Type d'identifiant PP` of the register's open files (0 ADELI, 8 RPPS); Struct_IdNat of the
+national interoperability framework (1 FINESS, 2 SIREN, 3 SIRET, 4 RPPS practice). RPPS and FINESS numbers
+end with a Luhn key (ISO/IEC 7812-1, annex B).
 """
 
 import re
+from hashlib import sha256
+
+from miss_protocol.directory import normalise
 
 ADELI, RPPS = "0", "8"
 _RPPS = re.compile(r"[0-9]{11}")
 _ADELI = re.compile(r"[0-9][0-9AB][0-9]{7}")
+_FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
 _TEST = re.compile(r"[0-9A-Za-z]{1,32}")
+
+
+_DOUBLED = str.maketrans("0123456789", "0246813579")
+"""Each digit doubled, the two digits of a result above nine added."""
 
 
 def luhn_key(digits: str) -> str:
     """The check digit to write behind `digits`."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        doubled = int(digit) * (2 if place % 2 == 0 else 1)
-        total += doubled - 9 if doubled > 9 else doubled
-    return str(-total % 10)
+    # By sums of digits: a national file has millions of numbers.
+    doubled, plain = digits[::-1][::2].translate(_DOUBLED), digits[::-1][1::2]
+    return str(-sum(map(int, doubled + plain)) % 10)
 
 
 def passes_luhn(digits: str) -> bool:
@@ -45,3 +52,36 @@ def fault(type_digit: str, number: str, national: str) -> str | None:
 def storable(national: str) -> bool:
     """Whether a faulty identifier can still be kept when test identifiers are allowed."""
     return _TEST.fullmatch(national) is not None
+
+
+def finess_fault(number: str) -> str | None:
+    """What is wrong with an establishment's number, in English, or `None`.
+
+    Corsican numbers (2A, 2B) are not checked by their last digit: letters have no place in Luhn's rule.
+    """
+    if not _FINESS.fullmatch(number):
+        return "a FINESS number has nine characters"
+    if number.isdecimal() and not passes_luhn(number):
+        return "the check digit of the FINESS number is wrong"
+    return None
+
+
+SLUG_MAX = 40
+
+
+def slug(text: str) -> str:
+    """Folded words as a part of an identifier; long ones are cut and told apart by a hash."""
+    words = "-".join(normalise(text))
+    if len(words) <= SLUG_MAX:
+        return words
+    return f"{words[: SLUG_MAX - 9]}-{sha256(words.encode()).hexdigest()[:8]}"
+
+
+def service_key(structure: str, service: str) -> str:
+    """The identifier of a service of an organisation."""
+    return f"{structure}.{slug(service)}"
+
+
+def local_key(source: str, number: str) -> str:
+    """The identifier of an entry that only an association's own file knows."""
+    return f"local.{slug(source)}.{slug(number)}"

@@ -1,21 +1,30 @@
-"""Makes one entry of the directory from all lines of one person."""
+"""Makes one entry of the directory from all lines that its sources have of a person or an organisation.
 
-import hashlib
+The first source that names it decides what is shown; the others add to it. A name that has nothing in
+common with the first one's is a conflict: it is kept beside, searched, and reported.
+"""
+
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 
 import msgspec
 
 from miss_protocol.directory import Entry, Place, everyday_words, normalise, place_words
-from miss_server.importers.activities import Activity
-from miss_server.storage.directory import Record
+from miss_server.importers.lines import ORGANISATION, Line
+from miss_server.importers.mailboxes import MAILBOXES
+from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
+from miss_server.storage.directory import Record, name_key, sort_key
 
-SOURCE = "RPPS"
-"""The name under which the register asks to be cited (Licence Ouverte 2.0), with the file's date."""
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
+MAILBOXES_MAX = 10
+EDITION = blake2b(f"1 {edition()}".encode(), digest_size=16).digest()
+"""Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
+made anew."""
 
 _CEDEX = re.compile(r"(?P<postcode>[0-9]{5})\s+(?P<city>.+)")
 _CEDEX_MARK = re.compile(r"\s+cedex(\s+[0-9]+)?$", re.IGNORECASE)
@@ -24,39 +33,112 @@ _REMEMBERED = 20_000
 _encode = msgspec.json.Encoder().encode
 
 
-def merge(activities: Sequence[Activity]) -> tuple[str, Record]:
-    """The record of a person, and the text by which records are sorted. Lines in file order."""
-    first = activities[0]
-    places = [_place(line) for line in activities]
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """One number under names that have nothing in common: each with its source."""
+
+    person: str
+    names: tuple[tuple[str, str], ...]
+
+
+def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Record | None:
+    """The record of an entry; None if no line names it.
+
+    `told` has (source, line), the sources in the order in which they are believed, each one's lines in
+    their order.
+    """
+    lines = [line for _, line in told]
+    first = _namer(told)
+    if first is None:
+        return None
+    own = [line for source, line in told if source == first and line.name]
+    sources = tuple(dict.fromkeys(source for source, _ in told))
+    organisation = own[0].kind == ORGANISATION
+    code = _best(line.profession_code for line in own)
+    skilled = {line.speciality_code or line.speciality: line for line in lines if _skill(line)}
+    places = _places(told, organisation=organisation)
+    others: tuple[str, ...] = ()
+    if len(sources) > 1 and not organisation:
+        found = conflict(person, told)
+        others = tuple(dict.fromkeys(name for _, name in found.names[1:])) if found else ()
+    name = _best(line.name for line in own)
+    given = _best(line.given for line in own)
     entry = Entry(
-        person=first.national,
-        kind="person",
-        name=_best(line.name for line in activities),
-        given=_best(line.given for line in activities),
-        title=_best(line.title for line in activities)
-        or _best(line.civility for line in activities),
-        profession=_best(line.profession for line in activities),
-        profession_code=_best(line.profession_code for line in activities),
-        specialities=_distinct(line.speciality for line in activities),
+        person=person,
+        kind="organisation" if organisation else "person",
+        name=name,
+        given=given,
+        title=_best(line.title for line in own) or _best(line.civility for line in own),
+        profession=label(PROFESSIONS, code, _best(line.profession for line in own)),
+        profession_code=code,
+        specialities=_distinct(
+            label(SPECIALITIES, line.speciality_code, line.speciality) for line in skilled.values()
+        ),
         places=tuple(place for place in dict.fromkeys(places) if place != Place())[:PLACES_MAX],
-        sources=(SOURCE,),
+        sources=sources,
+        speciality_codes=tuple(
+            dict.fromkeys(line.speciality_code for line in skilled.values() if line.speciality_code)
+        ),
+        category=_best(line.category for line in lines),
+        part_of=next((line.parent for line in lines if line.parent), ""),
+        mailboxes=tuple(dict.fromkeys(line.mailbox for line in lines if line.mailbox))[
+            :MAILBOXES_MAX
+        ],
+        other_names=others,
     )
-    encoded = _encode(entry)
-    name_key = " ".join(normalise(entry.name))
-    given_key = " ".join(normalise(entry.given))
-    record = Record(
-        person=entry.person,
-        name_key=name_key,
-        words=" ".join(_words(activities, places)),
-        digest=hashlib.sha256(encoded).digest()[:16],
-        entry=encoded,
+    return Record(
+        person=person,
+        sort=sort_key(name, given, person),
+        name_key=name_key(name),
+        words=" ".join(_words(lines, places, entry)),
+        digest=digest,
+        entry=_encode(entry),
     )
-    return f"{name_key}\x1f{given_key}\x1f{entry.person}", record
+
+
+def conflict(person: str, told: Sequence[tuple[str, Line]]) -> Conflict | None:
+    """Whether two sources know a person by family names without a common word.
+
+    A name in two spellings, or a part of a double name, is none.
+    """
+    first = _namer(told)
+    believed: set[str] = set()
+    for source, line in told:
+        if source == first:
+            believed |= _family(line.name)
+    different = {
+        (source, f"{line.given} {line.name}".strip()): None
+        for source, line in told
+        if source != first and line.name and not believed & _family(line.name)
+    }
+    if not different:
+        return None
+    shown = next(line for source, line in told if source == first and line.name)
+    return Conflict(
+        person, ((first or "", f"{shown.given} {shown.name}".strip()), *different.keys())
+    )
+
+
+def _namer(told: Sequence[tuple[str, Line]]) -> str | None:
+    return next((source for source, line in told if line.name), None)
+
+
+@lru_cache(_REMEMBERED)
+def _family(name: str) -> frozenset[str]:
+    words = normalise(name)
+    # A particle that two names share makes them no more alike.
+    return frozenset(word for word in words if len(word) > 2) or frozenset(words)
+
+
+def _skill(line: Line) -> str:
+    return line.speciality_code or line.speciality
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     """Texts without repetitions of other spelling, in order, without empty ones."""
     given = dict.fromkeys(text for text in texts if text)
+    if len(given) < 2:
+        return tuple(given)
     return tuple({normalise(text): text for text in reversed(given)}.values())[::-1]
 
 
@@ -84,14 +166,27 @@ def _best(texts: Iterable[str]) -> str:
     )
 
 
-def _place(line: Activity) -> Place:
+def _places(told: Sequence[tuple[str, Line]], *, organisation: bool) -> list[Place]:
+    """The places of all lines. Those of a person's mailboxes are left out beside any other: they are the
+    same ones, spelt otherwise."""
+    places = [
+        _place(line, organisation=organisation) for source, line in told if source != MAILBOXES
+    ]
+    if any(place != Place() for place in places):
+        return places
+    return [_place(line, organisation=organisation) for source, line in told if source == MAILBOXES]
+
+
+def _place(line: Line, *, organisation: bool) -> Place:
     postcode, city = line.postcode, line.city
-    cedex = _CEDEX.fullmatch(line.cedex)
-    if cedex and not city:
-        postcode = postcode or cedex["postcode"]
-        city = _CEDEX_MARK.sub("", cedex["city"])
+    if line.cedex and not city:
+        cedex = _CEDEX.fullmatch(line.cedex)
+        if cedex:
+            postcode = postcode or cedex["postcode"]
+            city = _CEDEX_MARK.sub("", cedex["city"])
+    abroad = line.country.casefold() not in _FRANCE
     return Place(
-        organisation=line.organisation or line.sign,
+        organisation="" if organisation and not line.parent else line.organisation or line.sign,
         address=" ".join(
             part
             for part in (line.street_number + line.street_index, line.street_kind, line.street)
@@ -99,18 +194,13 @@ def _place(line: Activity) -> Place:
         ),
         postcode=postcode,
         city=city,
-        department=line.country
-        if _is_abroad(line)
-        else line.department or _department(line, postcode),
+        department=line.country if abroad else line.department or _department(line, postcode),
         phone=line.phone,
+        commune=line.commune,
     )
 
 
-def _is_abroad(line: Activity) -> bool:
-    return line.country.casefold() not in _FRANCE
-
-
-def _department(line: Activity, postcode: str) -> str:
+def _department(line: Line, postcode: str) -> str:
     """The department's number, by the postcode if the source has none."""
     if line.department_code:
         return line.department_code.removeprefix("0").rjust(2, "0")
@@ -121,16 +211,25 @@ def _department(line: Activity, postcode: str) -> str:
     return postcode[:3] if postcode.startswith(("97", "98")) else postcode[:2]
 
 
-def _words(activities: Sequence[Activity], places: Sequence[Place]) -> dict[str, None]:
-    """Every word that finds the person, each once."""
+def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict[str, None]:
+    """Every word that finds the entry, each once."""
     words: dict[str, None] = {}
-    for line, place in zip(activities, places, strict=True):
-        words |= _name_words(line.name) | _name_words(line.given)
-        words |= _label_words(line.profession) | _label_words(line.speciality)
-        for name in (line.organisation, line.sign, place.city):
-            words |= _place_words(name)
-        number = "" if _is_abroad(line) else _department(line, place.postcode)
-        words |= _plain_words(f"{place.postcode} {place.department} {number}")
+    naming = _place_words if entry.kind == "organisation" else _name_words
+    for shown in (entry.profession, *entry.specialities, entry.category):
+        words |= _label_words(shown)
+    for line in lines:
+        words |= naming(line.name)
+        words |= _name_words(line.given)
+        words |= _label_words(line.profession)
+        words |= _label_words(line.speciality)
+        words |= _place_words(line.organisation)
+        words |= _place_words(line.sign)
+        if line.country.casefold() in _FRANCE:
+            words |= _plain_words(_department(line, line.postcode))
+    for place in places:
+        words |= _place_words(place.city)
+        words |= _plain_words(place.postcode)
+        words |= _plain_words(place.department)
     return words
 
 
@@ -145,8 +244,8 @@ def _name_words(name: str) -> dict[str, None]:
 
 
 @lru_cache(_REMEMBERED)
-def _label_words(label: str) -> dict[str, None]:
-    return dict.fromkeys(normalise(label) + everyday_words(label))
+def _label_words(label_: str) -> dict[str, None]:
+    return dict.fromkeys(normalise(label_) + everyday_words(label_))
 
 
 @lru_cache(_REMEMBERED)

@@ -7,13 +7,15 @@ class ImportRefused(Exception):
     """A file that is not imported; the directory in force stays.
 
     Args:
+        code: a word for scripts and searches, the same in every language (spec 05 §4.4).
         reason: what is wrong, in the operator's language.
         advice: what to do next, in the operator's language.
         faults: the lines that are to blame.
     """
 
-    def __init__(self, reason: str, advice: str, faults: Faults | None = None) -> None:
+    def __init__(self, code: str, reason: str, advice: str, faults: Faults | None = None) -> None:
         super().__init__(reason)
+        self.code = code
         self.reason = reason
         self.advice = advice
         self.faults = faults or Faults()

@@ -1,36 +1,53 @@
-"""Puts each person's lines together and sorts the persons, in bounded memory.
+"""Puts the lines of each entry together and sorts what must be written, in bounded memory.
 
 It all happens in a temporary SQLite file of its own, so that nothing of the server's database is
 touched (and no lock of it held) until the whole input was read and found good.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+from itertools import groupby, islice
+from operator import itemgetter
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from miss_server.importers.activities import Activity
-from miss_server.importers.layout import SEPARATOR
-from miss_server.importers.merging import merge
+from miss_server.importers.lines import Line
+from miss_server.importers.merging import EDITION
 from miss_server.storage.directory import Record
+
+AT_ONCE = 1_000
+
+
+class Group(NamedTuple):
+    """All lines of one entry: (source, packed line), and a digest over them."""
+
+    person: str
+    digest: bytes
+    packed: Sequence[tuple[str, str]]
+
+    def told(self) -> list[tuple[str, Line]]:
+        """(source, line), as `merging.merge` takes them."""
+        return [(source, Line.unpacked(self.person, text)) for source, text in self.packed]
 
 
 class Staging:
-    """A temporary file for one import: `add` all activities, `merge` once, then read.
+    """A temporary file for one import: `add` every source's rows, read `groups`, `keep` what differs.
 
     SQLite makes the file in SQLITE_TMPDIR, TMPDIR or /var/tmp and it vanishes on `__exit__`; it
     takes about as much room as the input.
     """
 
     def __init__(self) -> None:
-        self.people = 0
+        self.kept = 0
+        self._sources: list[str] = []
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
-            "CREATE TABLE activities (person TEXT, line TEXT);"
-            "CREATE TABLE people (person TEXT PRIMARY KEY, sort TEXT, name_key TEXT, words TEXT,"
-            " digest BLOB, entry BLOB) WITHOUT ROWID;"
+            "CREATE TABLE rows (person TEXT, source INTEGER, line TEXT);"
+            "CREATE TABLE records (sort TEXT, person TEXT, name_key TEXT, words TEXT, digest BLOB,"
+            " entry BLOB);"
+            "CREATE TABLE gone (person TEXT);"
         )
 
     def __enter__(self) -> Self:
@@ -44,38 +61,58 @@ class Staging:
     ) -> None:
         self._db.close()
 
-    def add(self, activities: Iterable[Activity]) -> None:
-        """Keep a file's activities; call it once a file."""
+    def add(self, source: str, rows: Iterable[tuple[str, str]]) -> None:
+        """Put (key, packed line) of one text aside. Sources are believed in the order in which they
+        are first added."""
+        if source not in self._sources:
+            self._sources.append(source)
+        number = self._sources.index(source)
         self._db.execute("BEGIN")
-        # A field never holds the separator: the file knows no quoting.
         self._db.executemany(
-            "INSERT INTO activities VALUES (?, ?)",
-            ((activity.national, SEPARATOR.join(activity)) for activity in activities),
+            "INSERT INTO rows VALUES (?, ?, ?)", ((key, number, line) for key, line in rows)
         )
         self._db.execute("COMMIT")
 
-    def merge(self) -> None:
-        """Make the records of all persons."""
-        lines = self._db.execute("SELECT person, line FROM activities ORDER BY person, rowid")
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT INTO people VALUES (?, ?, ?, ?, ?, ?)", self._merged(lines))
-        self._db.execute("COMMIT")
+    def groups(self) -> Iterator[Group]:
+        """Every entry's lines, by identifier."""
+        rows = self._db.execute(
+            "SELECT person, source, line FROM rows ORDER BY person, source, rowid"
+        )
+        for person, lines in groupby(rows, key=itemgetter(0)):
+            packed = [(self._sources[number], line) for _, number, line in lines]
+            yield Group(person, _digest(packed), packed)
 
-    def _merged(
-        self, lines: Iterable[tuple[str, str]]
-    ) -> Iterator[tuple[str, str, str, str, bytes, bytes]]:
-        for person, group in groupby(lines, key=lambda row: row[0]):
-            sort, record = merge([Activity(*line.split(SEPARATOR)) for _, line in group])
-            self.people += 1
-            yield person, sort, record.name_key, record.words, record.digest, record.entry
+    def keep(self, records: Iterable[Record]) -> None:
+        """Put records aside that must be written."""
+        rows = ((r.sort, r.person, r.name_key, r.words, r.digest, r.entry) for r in records)
+        while some := list(islice(rows, AT_ONCE)):
+            self.kept += len(some)
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", some)
+            self._db.execute("COMMIT")
 
-    def digests(self) -> Iterator[tuple[str, bytes]]:
-        """(national identifier, digest), by identifier."""
-        return iter(self._db.execute("SELECT person, digest FROM people ORDER BY person"))
+    def drop(self, person: str) -> None:
+        """Put an entry aside that must be taken out."""
+        self._db.execute("INSERT INTO gone VALUES (?)", (person,))
 
     def records(self) -> Iterator[Record]:
-        """All records, in the order of names."""
+        """What was kept, in the order of names."""
         rows = self._db.execute(
-            "SELECT person, name_key, words, digest, entry FROM people ORDER BY sort"
+            "SELECT sort, person, name_key, words, digest, entry FROM records ORDER BY sort"
         )
-        return (Record(*row) for row in rows)
+        for sort, person, name_key, words, digest, entry in rows:
+            yield Record(person, sort, name_key, words, digest, entry)
+
+    def gone(self) -> Iterator[str]:
+        """What was dropped."""
+        return (person for (person,) in self._db.execute("SELECT person FROM gone"))
+
+    def forget(self) -> None:
+        """Begin anew with what to keep and to drop."""
+        self.kept = 0
+        self._db.executescript("DELETE FROM records; DELETE FROM gone;")
+
+
+def _digest(packed: Sequence[tuple[str, str]]) -> bytes:
+    text = "\x1e".join([f"{source}\x1f{line}" for source, line in packed])
+    return blake2b(text.encode(), digest_size=16, key=EDITION).digest()

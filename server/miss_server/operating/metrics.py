@@ -261,10 +261,18 @@ class Metrics(Collector):
         if it.directory_ms is not None:
             yield _gauge(
                 "miss_directory_age_seconds",
-                "Age of the directory's data.",
+                "Age of the directory's oldest data.",
                 (now_ms - it.directory_ms) / 1000,
             )
-        yield _gauge("miss_directory_entries", "People in the directory.", it.directory_entries)
+        ages = GaugeMetricFamily(
+            "miss_directory_source_age_seconds",
+            "Age of the data of each source of the directory.",
+            labels=["source"],
+        )
+        for source, date_ms in it.directory_sources:
+            ages.add_metric([source], (now_ms - date_ms) / 1000)
+        yield ages
+        yield _gauge("miss_directory_entries", "Entries of the directory.", it.directory_entries)
         yield _gauge("miss_database_bytes", "What the database takes on its disk.", it.bytes)
 
 

@@ -160,8 +160,13 @@ class DirectoryWatch:
             return Condition(
                 State.DEGRADED, Both("No directory is imported.", "Aucun annuaire n'est importé.")
             )
-        days = (self._clock.now_ms() - figures.directory_ms) // _DAY_MS
+        now_ms = self._clock.now_ms()
+        days = (now_ms - figures.directory_ms) // _DAY_MS
+        each = ", ".join(
+            f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
+        )
         text = Both(
-            f"The directory's data is {days} days old.", f"L'annuaire date de {days} jours."
+            f"The directory's data is {days} days old ({each}).",
+            f"L'annuaire date de {days} jours ({each}).",
         )
         return Condition(State.DEGRADED if days > DIRECTORY_OLD_DAYS else State.OK, text)

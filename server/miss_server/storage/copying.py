@@ -27,6 +27,7 @@ from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.schema import settings as settings_table
 from miss_server.storage.sql import epochs, settings
+from miss_server.storage.sql.directory import generation
 
 COPYING = "copying"
 """The setting of the target while it is incomplete: which file it is made from."""
@@ -108,16 +109,17 @@ def copy(
         DatabaseError: the two differ.
     """
     words = copying_words.read_out(source)
-    total = sum(_count(source, table) for table in tables()) + words or 1
+    copied = [table for table in tables() if table is not _aside(source)]
+    total = sum(_count(source, table) for table in copied) + words or 1
     done = 0
-    for table in tables():
+    for table in copied:
         for rows in _copy_table(source, target, table):
             done += rows
             progress(done / total / 2)
     copying_words.write(source, target)
     progress(0.5)
     counts: dict[str, int] = {}
-    for table in tables():
+    for table in copied:
         here, there = _digest(source, table), _digest(target, table)
         if here != there:
             counted = f"{here[0]} rows in the file, {there[0]} in PostgreSQL"
@@ -128,6 +130,11 @@ def copy(
         raise DatabaseError(_differs("what finds people in the directory differs"))
     _finish(target)
     return Copied(counts)
+
+
+def _aside(source: Connection) -> Table:
+    """The directory that is not in force: nobody reads it, and the next import makes it anew."""
+    return directory_tables.entries[(generation(source) + 1) % 2]
 
 
 def _differs(what: str) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from miss_protocol.directory import Entry, SearchPage
+from miss_protocol.directory import Entry, SearchPage, Source, normalise
 from miss_protocol.ids import AccountAddress
 from miss_protocol.limits import PAGE_DEFAULT
 
@@ -21,36 +21,68 @@ class DirectoryBusy(Exception):
     """Another import into the same database is running."""
 
 
+class NoRoom(Exception):
+    """No number is free between two entries: the directory must be written anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImportedFile:
-    """A file that a directory was made from. Times are milliseconds; `name` is the source's."""
+    """A text that a directory was made from. Times are milliseconds; `name` is the source's.
+
+    `digest` is over its bytes; `since_ms` the date under which the same bytes first came.
+    """
 
     name: str
     file: str
     date_ms: int
     imported_ms: int
     activities: int
+    digest: bytes
+    since_ms: int
 
     @property
     def date(self) -> str:
         """The day of the data, `YYYY-MM-DD`, UTC."""
-        return datetime.fromtimestamp(self.date_ms / 1000, UTC).date().isoformat()
+        return day(self.date_ms)
+
+    @property
+    def source(self) -> Source:
+        """What clients are told of it."""
+        since = day(self.since_ms)
+        return Source(self.name, self.date, since if since < self.date else "")
+
+
+def day(ms: int) -> str:
+    """`YYYY-MM-DD`, UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).date().isoformat()
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """An entry as it is stored. Records are written in the order in which names are listed.
 
-    `name_key` is the folded family name; `words` every folded word that finds the entry; `digest`
-    16 bytes over what is shown, by which two directories are compared; `entry` an `Entry` in JSON
-    without reach and account, which are looked up at every search.
+    `sort` puts records in that order and `name_key`, the folded name, begins it; `words` is every folded
+    word that finds the entry; `digest` 16 bytes over what it was made from, by which two directories
+    are compared; `entry` an `Entry` in JSON without reach and account, which are looked up at every
+    search.
     """
 
     person: str
+    sort: str
     name_key: str
     words: str
     digest: bytes
     entry: bytes
+
+
+def sort_key(name: str, given: str, person: str) -> str:
+    """By what entries are put in order: folded name, folded given name, identifier."""
+    return "\x1f".join((name_key(name), " ".join(normalise(given)), person))
+
+
+def name_key(name: str) -> str:
+    """A folded name."""
+    return " ".join(normalise(name))
 
 
 class Directory(Protocol):
@@ -103,24 +135,42 @@ class DirectoryReader(Protocol):
 
 
 class DirectoryFilling(Protocol):
-    """Puts a whole new directory in the place of the old one, beside a running server.
+    """Puts a new directory in the place of the one in force, beside a running server.
 
-    `known`, then `fill`, `publish` and `tidy`. Until `publish` returned, searches see the old directory
-    only; a process that dies on the way leaves it in force.
+    There are two: one in force and one aside, which was in force before. What differs is written to the
+    one aside, then it is put in force; so an import writes two days' differences, and never what
+    somebody reads. Until `publish` returned, searches see the old directory only; a process that dies
+    on the way leaves it in force, and rows aside of which each is whole.
     """
 
-    def known(self) -> Iterator[tuple[str, bytes]]:
-        """(national identifier, digest) of the directory in force, by identifier."""
+    def files(self) -> list[ImportedFile]:
+        """What the directory in force was made from."""
         ...
 
-    def fill(self, records: Iterable[Record]) -> None:
-        """Write a directory where nobody looks, in transactions of a few ten milliseconds."""
+    def known(self) -> Iterator[tuple[str, bytes]]:
+        """(identifier, digest) of the directory in force, by identifier."""
+        ...
+
+    def aside(self) -> Iterator[tuple[str, bytes]]:
+        """The same of the one aside; nothing if it must be written as a whole."""
+        ...
+
+    def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
+        """Take entries out of the directory aside and put `count` records in, new ones or others in
+        the place of those of the same identifier, in transactions of a few ten milliseconds.
+
+        `records` come in the order of `Record.sort`. Raises `NoRoom`: call `clear` and amend with all.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Empty the directory aside."""
         ...
 
     def publish(self, files: Sequence[ImportedFile]) -> None:
-        """Put what was filled in force, in one short transaction."""
+        """Put the directory aside in force, in one short transaction."""
         ...
 
-    def tidy(self) -> None:
-        """Empty the directory that was replaced. If this fails, the next `fill` does it."""
+    def renew(self, files: Sequence[ImportedFile]) -> None:
+        """Note that the directory in force is what these files say, too."""
         ...

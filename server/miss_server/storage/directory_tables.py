@@ -1,9 +1,11 @@
 """The tables of the directory: two slots and one row that says which is in force.
 
-An import fills the slot that is not in force and then changes that row. Compared with renaming
-tables, nothing changes the schema under a running server (no statement is prepared anew, no
+An import writes what differs into the slot that is not in force and then changes that row. Compared with
+renaming tables, nothing changes the schema under a running server (no statement is prepared anew, no
 virtual table renamed), a reader sees the change at the start of its next transaction, the same
-works on every engine, and an import that died half-way left rows that the next one deletes.
+works on every engine, and an import that died half-way left rows that the next one compares as well.
+Both slots stay filled: the one aside is what was in force before, so that the next import need not write
+a nation to change a few.
 
 The words by which entries are found are each engine's own: `sqlite/directory_filling.py` and
 `postgres/directory_filling.py`.
@@ -17,7 +19,12 @@ state = Table(
     "directory_state",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
-    Column("generation", BigInteger, nullable=False, comment="imports so far; its parity: a slot"),
+    Column(
+        "generation",
+        BigInteger,
+        nullable=False,
+        comment="goes up when the slots change places; its parity: a slot",
+    ),
 )
 
 sources = Table(
@@ -28,7 +35,7 @@ sources = Table(
     Column("file", String, nullable=False),
     Column("date_ms", BigInteger, nullable=False, comment="of the data, not of the import"),
     Column("imported_ms", BigInteger, nullable=False),
-    Column("activities", BigInteger, nullable=False),
+    Column("activities", BigInteger, nullable=False, comment="lines"),
 )
 
 
@@ -36,7 +43,13 @@ def _slot(number: int) -> Table:
     return Table(
         f"directory_entries_{number}",
         metadata,
-        Column("id", Integer, primary_key=True, autoincrement=False, comment="in order of names"),
+        Column(
+            "id",
+            Integer,
+            primary_key=True,
+            autoincrement=False,
+            comment="in order of names, with room between",
+        ),
         # Sorted as Python sorts, whatever the database's language: imports compare side by side.
         Column(
             "person",

@@ -42,7 +42,9 @@ class Figures:
     epoch: int
     """How many lives this database had: one more with each restore."""
     directory_ms: int | None
-    """The day of the directory's data; None before the first import."""
+    """The day of the directory's oldest data; None before the first import."""
+    directory_sources: tuple[tuple[str, int], ...]
+    """Each source of the directory, and the day of its oldest data."""
     directory_entries: int
     bytes: int
     """What the database takes on its disk, logs included."""

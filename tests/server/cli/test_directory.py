@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import miss_server.cli.directory as command
 from miss_server.cli import app
 from miss_server.cli.directory_report import OLD_DAYS, SHOWN_MAX
-from miss_server.importers.layout import COLUMNS_56
-from miss_server.storage.directory import DirectoryFilling
+from miss_server.importers.activities import COLUMNS_56
 from tests.support import register
 from tests.support.register import STAMPED, activity
 
@@ -209,26 +207,6 @@ def test_a_locked_database_is_told_without_a_traceback(
     assert "locked" in said
 
 
-def test_a_failure_to_tidy_up_does_not_deny_the_import(
-    database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("miss_server.storage.sqlite.engine.BUSY_TIMEOUT_MS", 50)
-    register.write(Path("f.txt"), activity(1))
-    tidy = command._tidy
-
-    def locked(target: DirectoryFilling) -> None:
-        holder = sqlite3.connect(database, isolation_level=None)
-        holder.execute("BEGIN IMMEDIATE")
-        tidy(target)
-        holder.close()
-
-    monkeypatch.setattr(command, "_tidy", locked)
-    said = run("import", "f.txt", "--database", database)
-    assert "not free yet" in said
-    assert "1 added" in said
-    assert people(database) == 1
-
-
 @pytest.mark.parametrize("name", ["generate", "import"])
 def test_help_has_an_example_in_both_languages(name: str) -> None:
     english, french = spawn(name, "--help"), spawn(name, "--help", language="fr_FR.UTF-8")
@@ -250,6 +228,7 @@ def test_a_refusal_is_told_in_french_too(database: Path) -> None:
 def test_a_terminal_shows_a_progress_bar_and_a_pipe_does_not(database: Path) -> None:
     register.write(Path("f.txt"), *(activity(n) for n in range(200)))
     assert spawn("import", "f.txt", "--database", database).stderr == ""
+    register.write(Path("f.txt"), *(activity(n, city="Douai") for n in range(200)))
     master, slave = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-c", "from miss_server.cli import main; main()"]

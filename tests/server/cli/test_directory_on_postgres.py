@@ -72,7 +72,7 @@ def test_a_register_is_imported_and_replaced(dsn: str, looking: Bridge, tmp_path
     assert rows(looking) == [0, 0, 30, 30]
     second = run_import(dsn, file)
     assert second.returncode == 0, second.stderr
-    assert rows(looking) == [29, 29, 0, 0]
+    assert rows(looking) == [29, 29, 30, 30]
 
 
 def test_a_second_import_at_once_is_refused(dsn: str, looking: Bridge, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from miss_server.importers.activities import LINE_MAX, ActivityFile
+from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.faults import LISTED_MAX
-from miss_server.importers.layout import COLUMNS_52, COLUMNS_56
+from miss_server.importers.readers import LINE_MAX, Reader
 from miss_server.importers.refusal import ImportRefused
 from tests.support import register
 from tests.support.register import STAMPED, STAMPED_DATE, activity, row
@@ -12,18 +12,18 @@ from tests.support.register import STAMPED, STAMPED_DATE, activity, row
 HEADER = "|".join(COLUMNS_56) + "|\n"
 
 
-def read(path: Path, content: bytes | str) -> ActivityFile:
+def read(path: Path, content: bytes | str) -> Reader:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return ActivityFile(path)
+    return register.reader(path)
 
 
-def reasons(file: ActivityFile) -> list[tuple[int, str]]:
+def reasons(file: Reader) -> list[tuple[int, str]]:
     return [(line, why) for _, line, why in file.rejected.listed]
 
 
 def test_fields_are_read_by_name_and_stripped(tmp_path: Path) -> None:
-    file = ActivityFile(register.write(tmp_path / STAMPED, activity(1, name="  DURANDEAU ")))
-    (line,) = file
+    file = register.reader(register.write(tmp_path / STAMPED, activity(1, name="  DURANDEAU ")))
+    (line,) = register.lines(file)
     assert (line.name, line.given, line.city, line.street_index) == (
         "DURANDEAU",
         "Camille",
@@ -36,7 +36,7 @@ def test_fields_are_read_by_name_and_stripped(tmp_path: Path) -> None:
 def test_a_byte_order_mark_crlf_and_empty_lines_are_let_pass(tmp_path: Path) -> None:
     content = register.text(activity(1), activity(2)).replace("\n", "\r\n") + "\r\n"
     file = read(tmp_path / "f.txt", b"\xef\xbb\xbf" + content.encode())
-    assert [line.number for line in file] == [register.rpps(1), register.rpps(2)]
+    assert [line.key for line in register.lines(file)] == ["8" + register.rpps(n) for n in (1, 2)]
     assert file.lines == 2
 
 
@@ -48,8 +48,8 @@ def test_the_generation_of_2021_gives_the_same(tmp_path: Path) -> None:
         "Libellé Département (structure)": "Nord",
     }
     content = "|".join(COLUMNS_52) + "|\n" + row(old, COLUMNS_52) + "\n"
-    (before,) = read(tmp_path / "old.txt", content)
-    (after,) = ActivityFile(register.write(tmp_path / "new.txt", new))
+    (before,) = register.lines(read(tmp_path / "old.txt", content))
+    (after,) = register.lines(register.reader(register.write(tmp_path / "new.txt", new)))
     assert before == after
 
 
@@ -64,7 +64,7 @@ def test_lines_that_cannot_be_used_are_left_out_with_number_and_reason(tmp_path:
         row(activity(6)),
     ]
     file = read(tmp_path / "f.txt", HEADER + "\n".join(lines) + "\n")
-    assert [line.name for line in file] == ["NOM1", "NOM6"]
+    assert [line.name for line in register.lines(file)] == ["NOM1", "NOM6"]
     assert reasons(file) == [
         (3, "too few columns"),
         (4, "too many columns"),
@@ -78,14 +78,14 @@ def test_lines_that_cannot_be_used_are_left_out_with_number_and_reason(tmp_path:
 def test_latin_1_lines_are_left_out(tmp_path: Path) -> None:
     lines = [row(activity(1)).encode(), row(activity(2, name="LEFÉVÈRE")).encode("latin-1")]
     file = read(tmp_path / "f.txt", HEADER.encode() + b"\n".join(lines) + b"\n")
-    assert len(list(file)) == 1
+    assert len(register.lines(file)) == 1
     assert reasons(file) == [(3, "not UTF-8")]
 
 
 def test_listed_faults_are_bounded_and_all_counted(tmp_path: Path) -> None:
     count = LISTED_MAX + 5
     file = read(tmp_path / "f.txt", HEADER + "x\n" * count + row(activity(1)) + "\n")
-    assert len(list(file)) == 1
+    assert len(register.lines(file)) == 1
     assert (file.rejected.count, len(file.rejected.listed)) == (count, LISTED_MAX)
     assert file.rejected.reasons == {"too few columns": count}
 
@@ -97,8 +97,8 @@ def test_test_identifiers_are_kept_with_a_warning(tmp_path: Path) -> None:
         activity(2, number="99999999999"),
         activity(3, number="a b"),
     )
-    file = ActivityFile(path, test_identifiers=True)
-    assert [line.national for line in file] == ["ANS20231122132732", "899999999999"]
+    file = register.reader(path, test_identifiers=True)
+    assert [line.key for line in register.lines(file)] == ["ANS20231122132732", "899999999999"]
     assert (file.warnings.count, file.rejected.count) == (2, 1)
 
 
@@ -107,13 +107,13 @@ def test_half_a_file_is_refused(tmp_path: Path, end: int) -> None:
     whole = register.text(activity(1), activity(2)).encode()
     file = read(tmp_path / "f.txt", whole[:-end])
     with pytest.raises(ImportRefused, match="cut short"):
-        list(file)
+        register.lines(file)
 
 
 def test_a_last_line_with_too_few_columns_is_half_a_file(tmp_path: Path) -> None:
     file = read(tmp_path / "f.txt", register.text(activity(1)) + "8|980|\n")
     with pytest.raises(ImportRefused, match="cut short"):
-        list(file)
+        register.lines(file)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,11 @@ def test_a_last_line_with_too_few_columns_is_half_a_file(tmp_path: Path) -> None
     [
         (b"", "empty"),
         (b"\n", "empty"),
-        (b"PK\x03\x04" + bytes(100), "zip"),
+        (b"PK\x03\x04" + bytes(100), "archive"),
         (HEADER.encode("latin-1"), "not UTF-8"),
         (HEADER.encode()[:-1], "cut short"),
-        (b"x" * (LINE_MAX + 10), "more than"),
+        (b"x" * (LINE_MAX + 10), "any known source"),
+        (HEADER.encode()[:-1] + b"x|" * LINE_MAX, "more than"),
         (HEADER.encode() + b"x" * (LINE_MAX + 10), "Line 2"),
     ],
 )
@@ -132,7 +133,7 @@ def test_a_file_that_is_none_is_refused_with_advice(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     with pytest.raises(ImportRefused, match=reason) as refusal:
-        list(read(tmp_path / "f.txt", content))
+        register.lines(read(tmp_path / "f.txt", content))
     assert refusal.value.advice
 
 
@@ -141,8 +142,8 @@ def test_the_date_is_that_of_the_name_else_of_the_file(tmp_path: Path) -> None:
 
     path = register.write(tmp_path / STAMPED, activity(1))
     os.utime(path, (1_000_000, 1_000_000))
-    assert ActivityFile(path).date_ms == 1767594600000, STAMPED_DATE
+    assert register.reader(path).date_ms == 1767594600000, STAMPED_DATE
     for name in ("f.txt", "f_20261399000000.txt"):
         other = path.rename(tmp_path / name)
-        assert ActivityFile(other).date_ms == 1_000_000_000
+        assert register.reader(other).date_ms == 1_000_000_000
         path = other

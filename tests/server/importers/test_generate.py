@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from miss_server.importers.activities import Activity, ActivityFile
 from miss_server.importers.generate import DEMO_PEOPLE, generate
+from miss_server.importers.lines import Line
+from tests.support import register
 
 PEOPLE = 2000
 
@@ -17,9 +18,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def activities(path: Path) -> list[Activity]:
-    file = ActivityFile(path)
-    lines = list(file)
+def activities(path: Path) -> list[Line]:
+    file = register.reader(path)
+    lines = register.lines(file)
     assert file.rejected.count == 0, file.rejected.listed
     return lines
 
@@ -40,27 +41,27 @@ def test_every_line_has_57_columns_the_last_one_empty(path: Path) -> None:
         assert line.endswith("|")
 
 
-def test_the_number_of_people_is_the_one_asked_for(activities: list[Activity]) -> None:
-    assert len({line.national for line in activities}) == PEOPLE < len(activities)
+def test_the_number_of_people_is_the_one_asked_for(activities: list[Line]) -> None:
+    assert len({line.key for line in activities}) == PEOPLE < len(activities)
 
 
-def test_it_has_the_oddities_of_real_files(activities: list[Activity]) -> None:
+def test_it_has_the_oddities_of_real_files(activities: list[Line]) -> None:
     by_person: dict[str, set[str]] = {}
     for line in activities:
-        by_person.setdefault(line.national, set()).add(line.name)
+        by_person.setdefault(line.key, set()).add(line.name)
     assert any(len(spellings) > 1 for spellings in by_person.values())
     assert any(not line.city and "CEDEX" in line.cedex for line in activities)
     assert any(line.postcode and not line.postcode.isdecimal() for line in activities)
     assert any(line.country for line in activities)
     assert any(not line.organisation for line in activities)
-    assert {line.type for line in activities} == {"0", "8"}
+    assert {line.key[0] for line in activities} == {"0", "8"}
     assert any("-" in line.name for line in activities)
     assert any("'" in line.name for line in activities)
     assert any(" " in line.name for line in activities)
     assert any(not line.name.isascii() for line in activities)
 
 
-def test_it_is_distributed_as_a_country_with_a_full_north(activities: list[Activity]) -> None:
+def test_it_is_distributed_as_a_country_with_a_full_north(activities: list[Line]) -> None:
     departments = Counter(line.department_code for line in activities)
     assert departments.most_common(1)[0][0] == "59"
     assert len(departments) > 20
@@ -71,8 +72,8 @@ def test_it_is_distributed_as_a_country_with_a_full_north(activities: list[Activ
             assert line.postcode.startswith(line.department_code)
 
 
-def test_nobody_has_a_number_that_the_register_gives_out(activities: list[Activity]) -> None:
-    assert {line.number[:2] for line in activities} == {"99", "00"}
+def test_nobody_has_a_number_that_the_register_gives_out(activities: list[Line]) -> None:
+    assert {line.key[1:3] for line in activities} == {"99", "00"}
     assert {line.phone[:7] for line in activities if line.phone} <= {
         "0199000", "0261910", "0353010", "0465710", "0536490",
     }  # fmt: skip
@@ -80,8 +81,8 @@ def test_nobody_has_a_number_that_the_register_gives_out(activities: list[Activi
 
 def test_the_people_of_the_demo_are_always_there(tmp_path: Path) -> None:
     generate(tmp_path / "f", people=1, seed=99)
-    written = list(ActivityFile(tmp_path / "f"))
-    lines = {line.national: line for line in reversed(written)}
+    written = register.lines(register.reader(tmp_path / "f"))
+    lines = {line.key: line for line in reversed(written)}
     assert lines.keys() == {person.national for person in DEMO_PEOPLE.values()}
     assert {line.city for line in lines.values()} == {"Lille"}
     assert lines[DEMO_PEOPLE["gp"].national].speciality == "Médecine Générale"
@@ -98,7 +99,8 @@ def test_the_older_layout_and_the_byte_order_mark_can_be_had(tmp_path: Path) -> 
     generate(tmp_path / "new", people=50, seed=1)
     assert (tmp_path / "old").read_bytes().startswith(b"\xef\xbb\xbfType")
     assert (tmp_path / "old").read_text(encoding="utf-8-sig").splitlines()[0].count("|") == 52
-    assert list(ActivityFile(tmp_path / "old")) == list(ActivityFile(tmp_path / "new"))
+    old, new = (register.reader(tmp_path / name) for name in ("old", "new"))
+    assert register.lines(old) == register.lines(new)
 
 
 def test_a_file_appears_only_when_it_is_complete(

@@ -1,11 +1,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from miss_server.importers.activities import ActivityFile
-from miss_server.importers.importing import Report, run_import
-from miss_server.importers.layout import COLUMNS_56
+from miss_server.importers.activities import COLUMNS_56
+from miss_server.importers.importing import Allowed, Report, run_import
+from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.storage.directory import ImportedFile, Record
 from tests.support import register
@@ -19,20 +20,38 @@ class Kept:
 
     def __init__(self) -> None:
         self.in_force: dict[str, Record] = {}
-        self.files: Sequence[ImportedFile] = ()
-        self._filled: dict[str, Record] = {}
+        self.made_from: list[ImportedFile] = []
+        self.written: list[str] = []
+        self._aside: dict[str, Record] = {}
+
+    def files(self) -> list[ImportedFile]:
+        return self.made_from
 
     def known(self) -> Iterator[tuple[str, bytes]]:
         return iter(sorted((person, one.digest) for person, one in self.in_force.items()))
 
-    def fill(self, records: Iterable[Record]) -> None:
-        self._filled = {record.person: record for record in records}
+    def aside(self) -> Iterator[tuple[str, bytes]]:
+        return iter(sorted((person, one.digest) for person, one in self._aside.items()))
+
+    def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
+        for person in gone:
+            del self._aside[person]
+        self.written = []
+        for record in records:
+            self._aside.pop(record.person, None)
+            self._aside[record.person] = record
+            self.written.append(record.person)
+        assert len(self.written) == count
+
+    def clear(self) -> None:
+        self._aside = {}
 
     def publish(self, files: Sequence[ImportedFile]) -> None:
-        self.in_force, self.files = self._filled, files
+        self.in_force, self._aside = self._aside, self.in_force
+        self.made_from = list(files)
 
-    def tidy(self) -> None:
-        self._filled = {}
+    def renew(self, files: Sequence[ImportedFile]) -> None:
+        self.made_from = list(files)
 
 
 @pytest.fixture
@@ -40,9 +59,9 @@ def kept() -> Kept:
     return Kept()
 
 
-def load(kept: Kept, *paths: Path, **more: float | bool) -> Report:
-    files = [ActivityFile(path) for path in paths]
-    return run_import(files, kept, now_ms=NOW, **more)  # type: ignore[arg-type]  # test shorthand
+def load(kept: Kept, *paths: Path, dry_run: bool = False, **allowed: Any) -> Report:
+    texts = [text for path in paths for text in readers(path)]
+    return run_import(texts, kept, now_ms=NOW, dry_run=dry_run, allowed=Allowed(**allowed))
 
 
 def test_several_files_make_one_directory(tmp_path: Path, kept: Kept) -> None:
@@ -51,9 +70,9 @@ def test_several_files_make_one_directory(tmp_path: Path, kept: Kept) -> None:
         register.write(tmp_path / "a.txt", activity(1), activity(2)),
         register.write(tmp_path / "b.txt", activity(2, city="Douai"), activity(3)),
     )
-    assert (report.people, report.activities) == (3, 4)
+    assert (report.people, report.lines) == (3, 4)
     assert len(kept.in_force) == 3
-    assert [file.file for file in kept.files] == ["a.txt", "b.txt"]
+    assert [file.file for file in kept.made_from] == ["a.txt", "b.txt"]
     assert "douai" in kept.in_force["8" + register.rpps(2)].words
 
 
@@ -82,7 +101,7 @@ def spoilt(path: Path, good: int, bad: int) -> Path:
 
 def test_a_few_bad_lines_are_reported_and_the_rest_is_imported(tmp_path: Path, kept: Kept) -> None:
     report = load(kept, spoilt(tmp_path / "a", 197, 2))
-    assert (report.people, report.activities) == (198, 198)
+    assert (report.people, report.lines) == (198, 198)
     assert [(file, line) for file, line, _ in report.rejected[0].listed] == [("a", 199), ("a", 200)]
 
 
@@ -93,18 +112,18 @@ def test_too_many_bad_lines_refuse_the_import(tmp_path: Path, kept: Kept) -> Non
         load(kept, spoilt(tmp_path / "a", 196, 3))
     assert refusal.value.faults.count == 3
     assert kept.in_force == before
-    load(kept, spoilt(tmp_path / "a", 196, 3), rejected_share=0.02)
+    load(kept, spoilt(tmp_path / "a", 196, 3), rejected=0.02)
     assert len(kept.in_force) == 197
 
 
 def test_too_many_people_gone_refuse_the_import(tmp_path: Path, kept: Kept) -> None:
     people = [activity(n) for n in range(20)]
     load(kept, register.write(tmp_path / "a", *people))
-    with pytest.raises(ImportRefused, match="3 of the 20 persons") as refusal:
+    with pytest.raises(ImportRefused, match="3 of the 20 entries") as refusal:
         load(kept, register.write(tmp_path / "b", *people[3:]))
     assert "--max-gone" in refusal.value.advice
     assert len(kept.in_force) == 20
-    load(kept, register.write(tmp_path / "b", *people[3:]), gone_share=0.15)
+    load(kept, register.write(tmp_path / "b", *people[3:]), gone=0.15)
     assert len(kept.in_force) == 17
     load(kept, register.write(tmp_path / "b", *people[4:]))
     assert len(kept.in_force) == 16
@@ -126,11 +145,11 @@ def test_progress_goes_from_reading_to_the_end_of_writing(tmp_path: Path, kept: 
     path = register.write(tmp_path / "a", *(activity(n) for n in range(150)))
     told: list[tuple[str, float]] = []
     run_import(
-        [ActivityFile(path)],
+        readers(path),
         kept,
         now_ms=NOW,
         progress=lambda text, share: told.append((text, share)),
     )
-    assert [text for text, _ in told] == ["reading a", "merging", "writing", "writing"]
+    assert [text for text, _ in told] == ["reading a", "comparing", "writing", "writing"]
     assert told[-1][1] == 1.0
     assert all(0 <= share <= 1 for _, share in told)

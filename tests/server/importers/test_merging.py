@@ -4,22 +4,26 @@ import msgspec
 import pytest
 
 from miss_protocol.directory import Entry, Place
-from miss_server.importers.activities import Activity, ActivityFile
 from miss_server.importers.merging import PLACES_MAX, merge
+from miss_server.storage.directory import Record
 from tests.support import register
 from tests.support.register import activity
 
 
-def lines(path: Path, *named: dict[str, str]) -> list[Activity]:
-    return list(ActivityFile(register.write(path / "f.txt", *(activity(1, **n) for n in named))))
+def record(path: Path, *named: dict[str, str]) -> Record:
+    file = register.reader(register.write(path / "f.txt", *(activity(1, **n) for n in named)))
+    lines = register.lines(file)
+    found = merge(lines[0].key, [("RPPS", line) for line in lines], bytes(16))
+    assert found is not None
+    return found
 
 
 def entry(path: Path, *named: dict[str, str]) -> Entry:
-    return msgspec.json.decode(merge(lines(path, *named))[1].entry, type=Entry)
+    return msgspec.json.decode(record(path, *named).entry, type=Entry)
 
 
 def words(path: Path, *named: dict[str, str]) -> set[str]:
-    return set(merge(lines(path, *named))[1].words.split())
+    return set(record(path, *named).words.split())
 
 
 def test_one_line_makes_a_whole_entry(tmp_path: Path) -> None:
@@ -157,7 +161,7 @@ def test_words_are_all_by_which_people_search(tmp_path: Path) -> None:
 def test_persons_are_sorted_by_name_then_given_name(tmp_path: Path) -> None:
     names = [("Le Goff", "Anne"), ("LEGAY", "Zoé"), ("Élan", "Zoé"), ("elan", "Anna")]
     keys = {
-        (name, given): merge(lines(tmp_path, {"name": name, "given": given}))[0]
+        (name, given): record(tmp_path, {"name": name, "given": given}).sort
         for name, given in names
     }
     assert sorted(names, key=keys.__getitem__) == [

@@ -255,7 +255,10 @@ async def test_a_word_that_is_missing_is_told(postgres: PostgresProcess, tmp_pat
 
     def meddle(share: float) -> None:
         if share == 0.5:  # all is copied, nothing is compared yet
-            change = postgres.sql("DELETE FROM directory_words_1 WHERE id = 40", database=name)
+            change = postgres.sql(
+                "DELETE FROM directory_words_1 WHERE id IN (SELECT min(id) FROM directory_words_1)",
+                database=name,
+            )
             other = threading.Thread(target=asyncio.run, args=(change,))
             other.start()
             other.join()

@@ -144,7 +144,8 @@ def indented(text: str) -> str:
 def described(entry: Entry) -> str:
     """A directory entry in one line."""
     name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)
-    what = ", ".join(part for part in (entry.profession, *entry.specialities) if part)
+    told = (entry.profession, *entry.specialities, entry.category)
+    what = ", ".join(part for part in told if part)
     where = entry.places[0].city if entry.places else ""
     return clean(" · ".join(part for part in (name, what, where) if part))
 

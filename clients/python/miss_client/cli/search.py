@@ -7,7 +7,7 @@ import typer
 from miss_client.cli.common import StoreOption, clean, described, out, stop, with_client
 from miss_client.client import Client
 from miss_client.words import tr
-from miss_protocol.directory import Entry
+from miss_protocol.directory import Entry, Source
 
 HELP = tr(
     "Look people up in the directory; beginnings of words, in any order.\n\n"
@@ -40,11 +40,18 @@ def search(
             out.print(
                 f"{reach(entry):<{width}}  {described(entry)}  {clean(entry.account or '')}".rstrip()
             )
-        sources = ", ".join(f"{one.name} {one.date}" for one in page.sources)
+        sources = ", ".join(dated(one) for one in page.sources)
         more = tr(" · more exist: add a word", " · il y en a d'autres : ajoutez un mot")
         out.print(clean(sources or page.data_date) + (more if page.next else ""))
 
     with_client(store, work)
+
+
+def dated(source: Source) -> str:
+    """A source with its date, and since when it stands still."""
+    still = source.unchanged_since
+    more = tr(f" (unchanged since {still})", f" (inchangé depuis le {still})") if still else ""
+    return f"{source.name} {source.date}{more}"
 
 
 def reach(entry: Entry) -> str:
@@ -53,4 +60,6 @@ def reach(entry: Entry) -> str:
         return tr("on MiSS", "sur MiSS")
     if entry.reach == "dormant":
         return tr("away >30 days", "absent >30 jours")
+    if entry.reach == "mailbox":
+        return tr("secure mail only", "messagerie MSSanté")
     return tr("not on MiSS", "pas sur MiSS")

@@ -1,13 +1,12 @@
-"""Fills a new directory into PostgreSQL beside running servers, then switches to it.
+"""Writes a directory aside into PostgreSQL beside running servers, then switches to it.
 
-Readers keep no lock that an import wants: a slot is emptied row by row when it goes out of force, for
-a search that began before may still read it, and truncated only by the next import.
+Readers keep no lock that an import wants: rows of the slot aside are put in and taken out one by one, for
+a search that began before it went out of force may still read it; it is truncated by a later import only.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -23,26 +22,24 @@ from sqlalchemy import (
     insert,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
-from miss_server.storage.directory_tables import entries, sources, state, tables
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, Record
+from miss_server.storage.directory_tables import state, tables
 from miss_server.storage.postgres.directory import WORD_MAX
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.trouble import not_durable
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import epochs
-from miss_server.storage.sql.directory import generation
+from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
 
 T = TypeVar("T")
 
 SLICE = 1_000
 """Records of one transaction."""
-KNOWN_AT_ONCE = 5_000
 LOCK = epochs.LOCK + 2
 """The advisory lock of the one import; it ends with the connection that holds it."""
 
@@ -89,8 +86,7 @@ def filling(connection: Connection) -> "Iterator[PostgresDirectoryFilling]":
     try:
         with connection.begin():
             create_directory(connection)
-            in_force = generation(connection)
-        yield PostgresDirectoryFilling(connection, in_force)
+        yield PostgresDirectoryFilling(connection)
     finally:
         if not connection.invalidated:
             connection.rollback()
@@ -119,98 +115,49 @@ async def import_into(options: Options, work: Callable[[DirectoryFilling], T]) -
         await quiet.close()
 
 
-class PostgresDirectoryFilling:
+class PostgresDirectoryFilling(SqlFilling):
     """The implementation of `DirectoryFilling`; `filling` opens it."""
 
-    def __init__(self, connection: Connection, in_force: int) -> None:
-        self._connection = connection
-        self._generation = in_force
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.begin()
 
-    def known(self) -> Iterator[tuple[str, bytes]]:
-        """See `DirectoryFilling`."""
-        slot = entries[self._generation % 2]
-        statement = (
-            select(slot.c.person, slot.c.digest)
-            .where(slot.c.person > bindparam("last"))
-            .order_by(slot.c.person)
-            .limit(KNOWN_AT_ONCE)
+    def size(self) -> int:
+        """See `SqlFilling`."""
+        return SLICE
+
+    def slice(self) -> AbstractContextManager[Any]:
+        """See `SqlFilling`."""
+        return self.connection.begin()
+
+    def reading(self) -> AbstractContextManager[Any]:
+        """See `SqlFilling`."""
+        return self.connection.begin()
+
+    def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
+        """See `SqlFilling`."""
+        self.connection.execute(
+            put_words(slot),
+            [{"number": number, "folded": lexemes(record.words)} for number, record in rows],
         )
-        last = ""
-        while True:
-            with self._connection.begin():
-                rows = self._connection.execute(statement, {"last": last}).all()
-            if not rows:
-                return
-            yield from ((person, digest) for person, digest in rows)
-            last = rows[-1][0]
 
-    def fill(self, records: Iterable[Record]) -> None:
-        """See `DirectoryFilling`."""
-        slot = (self._generation + 1) % 2
-        with self._connection.begin():
-            self._connection.execute(
-                text(f"TRUNCATE directory_entries_{slot}, directory_words_{slot}")
-            )
-        put = put_words(slot)
-        numbered = enumerate(records, 1)
-        while batch := list(islice(numbered, SLICE)):
-            with self._connection.begin():
-                self._connection.execute(
-                    insert(entries[slot]),
-                    [
-                        {
-                            "id": number,
-                            "person": record.person,
-                            "name_key": record.name_key,
-                            "digest": record.digest,
-                            "entry": record.entry,
-                        }
-                        for number, record in batch
-                    ],
-                )
-                self._connection.execute(
-                    put,
-                    [{"number": n, "folded": lexemes(record.words)} for n, record in batch],
-                )
-        # Without fresh statistics the planner would read the new slot as if it were empty.
-        with self._connection.begin():
-            self._connection.execute(
-                text(f"ANALYZE directory_entries_{slot}, directory_words_{slot}")
-            )
+    def drop_words(self, slot: int, ids: Sequence[int]) -> None:
+        """See `SqlFilling`."""
+        self.connection.execute(delete(words[slot]).where(words[slot].c.id.in_(ids)))
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
+    def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
         """See `DirectoryFilling`."""
-        with self._connection.begin():
-            self._connection.execute(update(state).values(generation=self._generation + 1))
-            self._connection.execute(delete(sources))
-            if files:
-                self._connection.execute(
-                    insert(sources),
-                    [
-                        {
-                            "id": number,
-                            "name": file.name,
-                            "file": file.file,
-                            "date_ms": file.date_ms,
-                            "imported_ms": file.imported_ms,
-                            "activities": file.activities,
-                        }
-                        for number, file in enumerate(files)
-                    ],
-                )
-        self._generation += 1
+        super().amend(gone, records, count)
+        # Without fresh statistics the planner would read what was empty as if it still were.
+        self._in_slot("ANALYZE directory_entries_SLOT, directory_words_SLOT")
 
-    def tidy(self) -> None:
-        """See `DirectoryFilling`."""
-        slot = (self._generation + 1) % 2
-        for table in (entries[slot], words[slot]):
-            with self._connection.begin():
-                last = self._connection.execute(select(func.max(table.c.id))).scalar_one() or 0
-            # By number: a plain limit would read over all that is deleted already, every time.
-            for start in range(0, last, SLICE):
-                some = table.c.id.between(start + 1, start + SLICE)
-                with self._connection.begin():
-                    self._connection.execute(delete(table).where(some))
+    def clear(self) -> None:
+        """See `DirectoryFilling`. Nobody has read this slot since the import before this one."""
+        self._in_slot("TRUNCATE directory_entries_SLOT, directory_words_SLOT")
+
+    def _in_slot(self, statement: str) -> None:
+        with self.connection.begin():
+            self.connection.execute(text(statement.replace("_SLOT", f"_{self.slot}")))
 
 
 def put_words(slot: int) -> Insert:

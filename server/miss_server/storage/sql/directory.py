@@ -22,6 +22,7 @@ from miss_protocol.ids import AccountAddress
 from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries, sources, state
 from miss_server.storage.schema import accounts, devices
+from miss_server.storage.sql import settings
 
 HOLDER_RANKS = 4
 """Ranks of those with an account: 2 if dormant, plus 1 if the name was not typed in full."""
@@ -59,8 +60,15 @@ _OWNERS = select(accounts.c.address, accounts.c.person).where(
     accounts.c.address.in_(bindparam("addresses", expanding=True)),
 )
 _FILES = select(
-    sources.c.name, sources.c.file, sources.c.date_ms, sources.c.imported_ms, sources.c.activities
+    sources.c.name,
+    sources.c.file,
+    sources.c.date_ms,
+    sources.c.imported_ms,
+    sources.c.activities,
 ).order_by(sources.c.id)
+FRESHNESS = "directory files"
+"""The setting with (source, file, digest, since) of each file in force: a version serves the schema before
+its own, so a search cannot ask for new columns."""
 _GENERATION = select(state.c.generation)
 
 
@@ -116,6 +124,18 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 _read_cursor = msgspec.json.Decoder(_Cursor)
+
+
+class Fresh(msgspec.Struct, array_like=True):
+    """What is known of a file's content: its digest, and since when it is the same."""
+
+    name: str
+    file: str
+    digest: bytes
+    since_ms: int
+
+
+_read_fresh = msgspec.json.Decoder(list[Fresh])
 _read_entry = msgspec.json.Decoder(Entry)
 
 
@@ -146,25 +166,24 @@ class SqlDirectory:
             if asked.words:
                 ranked = self._ranked(connection, asked, start, now_in_force % 2, limit + 1)
             shown = _shown_by_id(connection, [i for i, _ in ranked[:limit]], now_in_force, now_ms)
-            files = _files(connection)
+            made_from = _sources(connection)
         entries = tuple(shown[i] for i, _ in ranked[:limit])
         following = None
         if len(ranked) > limit:
             last_id, last_rank = ranked[limit - 1]
             following = _write_cursor(_Cursor(now_in_force, last_rank, last_id, entries[-1].person))
-        made_from = sorted({(file.name, file.date) for file in files})
-        return SearchPage(
-            entries,
-            following,
-            min((date for _, date in made_from), default=""),
-            tuple(Source(name, date) for name, date in made_from),
-        )
+        oldest = min((source.date for source in made_from), default="")
+        return SearchPage(entries, following, oldest, made_from)
 
     def entry(self, connection: Connection, person: str, *, now_ms: int) -> Entry | None:
         """See `Directory`."""
         with self._words.reading(connection):
             shown = _shown(connection, [person], generation(connection), now_ms)
-        return next(iter(shown.values()), None)
+            made_from = _sources(connection)
+        for entry in shown.values():
+            dated = tuple(source for source in made_from if source.name in entry.sources)
+            return msgspec.structs.replace(entry, dated=dated)
+        return None
 
     def by_account(
         self, connection: Connection, addresses: Sequence[AccountAddress], *, now_ms: int
@@ -181,7 +200,7 @@ class SqlDirectory:
     def files(self, connection: Connection) -> list[ImportedFile]:
         """See `Directory`."""
         with self._words.reading(connection):
-            return _files(connection)
+            return files(connection)
 
     def _ranked(
         self, connection: Connection, asked: Asked, start: _Cursor, slot: int, count: int
@@ -201,8 +220,25 @@ class SqlDirectory:
         return found
 
 
-def _files(connection: Connection) -> list[ImportedFile]:
-    return [ImportedFile(*row) for row in connection.execute(_FILES)]
+def files(connection: Connection) -> list[ImportedFile]:
+    """What the directory in force was made from."""
+    noted = settings.get(connection, FRESHNESS)
+    fresh = {(one.name, one.file): one for one in _read_fresh.decode(noted)} if noted else {}
+    found = []
+    for name, file, date_ms, imported_ms, count in connection.execute(_FILES):
+        one = fresh.get((name, file), Fresh(name, file, b"", date_ms))
+        found.append(
+            ImportedFile(name, file, date_ms, imported_ms, count, one.digest, one.since_ms)
+        )
+    return found
+
+
+def _sources(connection: Connection) -> tuple[Source, ...]:
+    """Each source once, with the date of its oldest file."""
+    found: dict[str, Source] = {}
+    for file in sorted(files(connection), key=lambda file: (file.name, file.date_ms)):
+        found.setdefault(file.name, file.source)
+    return tuple(found.values())
 
 
 def _asked(query: str, now_ms: int) -> Asked:
@@ -232,6 +268,8 @@ def _shown(
         if account is not None:
             reach: Reach = "dormant" if seen < dormant else "miss"
             entry = msgspec.structs.replace(entry, account=account, reach=reach)
+        elif entry.mailboxes:
+            entry = msgspec.structs.replace(entry, reach="mailbox")
         shown[number] = entry
     return shown
 

@@ -78,6 +78,10 @@ def figures(connection: Connection, *, now_ms: int, bytes_: int) -> Figures:
         .limit(1)
     ).scalar()
     epoch = connection.execute(select(settings.c.value).where(settings.c.name == "epoch")).scalar()
+    dates = select(sources.c.name, func.min(sources.c.date_ms)).group_by(sources.c.name)
+    made_from = tuple(
+        (name, date_ms) for name, date_ms in connection.execute(dates.order_by(sources.c.name))
+    )
     slot = entries[(connection.execute(select(state.c.generation)).scalar() or 0) % 2]
     return Figures(
         accounts=people[0],
@@ -94,7 +98,8 @@ def figures(connection: Connection, *, now_ms: int, bytes_: int) -> Figures:
         full=depth[4],
         oldest_ms=oldest,
         epoch=int.from_bytes((epoch or b"")[:4], "big"),
-        directory_ms=connection.execute(select(func.min(sources.c.date_ms))).scalar(),
+        directory_ms=min((date_ms for _, date_ms in made_from), default=None),
+        directory_sources=made_from,
         directory_entries=connection.execute(select(func.count()).select_from(slot)).scalar() or 0,
         bytes=bytes_,
     )

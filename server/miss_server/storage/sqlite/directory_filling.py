@@ -1,25 +1,24 @@
 """Fills a new directory into SQLite beside a running server, then switches to it.
 
-The full-text table of a slot is contentless (`content=''`): it holds words only, entries are in
-`directory_entries_<slot>`. Its tokenizer is `ascii`, which takes every byte of a folded word as a
+The full-text table of a slot keeps the words of each entry, which it must know to take it out again;
+entries are in `directory_entries_<slot>`. Its tokenizer is `ascii`, which takes every byte of a folded word as a
 part of it: `miss_protocol.directory.normalise` alone decides what a word is, and a word can never
 become two tokens, i.e. a phrase.
 """
 
 import fcntl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from miss_server.storage.directory import DirectoryBusy, ImportedFile, Record
+from miss_server.storage.directory import DirectoryBusy
 from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
-from miss_server.storage.sql.directory import generation
-from miss_server.storage.sqlite.engine import writing
+from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
+from miss_server.storage.sqlite.engine import reading, writing
 
 SLICE_TARGET_S = 0.008
 """A transaction of an import aims at this. Now and then the full-text index merges inside one, which
@@ -31,7 +30,7 @@ CHECKPOINT_EVERY = 16
 
 WORDS_TABLES = tuple(
     f"CREATE VIRTUAL TABLE IF NOT EXISTS directory_words_{slot} USING fts5("
-    "words, content='', detail=none, columnsize=0, prefix='2 3 4', tokenize='ascii')"
+    "words, detail=none, columnsize=0, prefix='2 3 4', tokenize='ascii')"
     for slot in (0, 1)
 )
 
@@ -42,7 +41,10 @@ _EMPTY_WORDS = (  # the first ten rows are the index's own description
     "DELETE FROM directory_words_SLOT_data"
     " WHERE id IN (SELECT id FROM directory_words_SLOT_data WHERE id > 10 LIMIT ?)"
 )
-_RESET_WORDS = "INSERT INTO directory_words_SLOT (directory_words_SLOT) VALUES ('delete-all')"
+_EMPTY_TEXTS = (
+    "DELETE FROM directory_words_SLOT_content"
+    " WHERE id IN (SELECT id FROM directory_words_SLOT_content LIMIT ?)"
+)
 
 
 def create_directory(connection: Connection) -> None:
@@ -90,87 +92,88 @@ def filling(
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
 
-class SqliteDirectoryFilling:
+class SqliteDirectoryFilling(SqlFilling):
     """The implementation of `DirectoryFilling`; `filling` opens it.
 
     `slices` has the seconds for which each transaction held the write lock.
     """
 
     def __init__(self, connection: Connection, pause: Callable[[float], None]) -> None:
+        super().__init__(connection)
         self.slices: list[float] = []
-        self._connection = connection
         self._pause = pause
-        self._generation = generation(connection)
         self._size = SLICE_START
+        self._free = time.perf_counter()
+        self.begin()
 
-    def known(self) -> Iterator[tuple[str, bytes]]:
-        """See `DirectoryFilling`. Read in small pieces: one long read would let the log grow."""
-        statement = in_slot(
-            "SELECT person, digest FROM directory_entries_SLOT WHERE person > ?"
-            " ORDER BY person LIMIT 5000",
-            self._generation % 2,
+    def size(self) -> int:
+        """See `SqlFilling`."""
+        return self._size
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """See `SqlFilling`."""
+        return reading(self.connection)
+
+    def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
+        """See `SqlFilling`."""
+        self.connection.exec_driver_sql(
+            in_slot("INSERT INTO directory_words_SLOT (rowid, words) VALUES (?, ?)", slot),
+            [(number, record.words) for number, record in rows],
         )
-        last = ""
-        while rows := self._connection.exec_driver_sql(statement, (last,)).all():
-            yield from ((person, digest) for person, digest in rows)
-            last = rows[-1][0]
 
-    def fill(self, records: Iterable[Record]) -> None:
+    def drop_words(self, slot: int, ids: Sequence[int]) -> None:
+        """See `SqlFilling`."""
+        self.connection.exec_driver_sql(
+            in_slot("DELETE FROM directory_words_SLOT WHERE rowid = ?", slot),
+            [(number,) for number in ids],
+        )
+
+    def aside(self) -> Iterator[tuple[str, bytes]]:
         """See `DirectoryFilling`."""
-        slot = (self._generation + 1) % 2
-        self._empty(slot)
-        entry = in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot)
-        words = in_slot("INSERT INTO directory_words_SLOT (rowid, words) VALUES (?, ?)", slot)
-        numbered = enumerate(records, 1)
-        while batch := list(islice(numbered, self._size)):
-            with self._slice():
-                self._connection.exec_driver_sql(
-                    entry, [(n, r.person, r.name_key, r.digest, r.entry) for n, r in batch]
-                )
-                self._connection.exec_driver_sql(words, [(n, r.words) for n, r in batch])
+        if self._forgets_words():
+            self.clear()
+        return super().aside()
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
+    def clear(self) -> None:
         """See `DirectoryFilling`."""
-        execute = self._connection.exec_driver_sql
-        with self._slice():
-            execute("UPDATE directory_state SET generation = ?", (self._generation + 1,))
-            execute("DELETE FROM directory_sources")
-            execute(
-                "INSERT INTO directory_sources VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (n, f.name, f.file, f.date_ms, f.imported_ms, f.activities)
-                    for n, f in enumerate(files)
-                ],
-            )
-        self._generation += 1
-
-    def tidy(self) -> None:
-        """See `DirectoryFilling`."""
-        self._empty((self._generation + 1) % 2)
-
-    def _empty(self, slot: int) -> None:
-        # The full-text index's own table is emptied piece by piece first: `delete-all` alone would
+        # The full-text index's own tables are emptied piece by piece first: `delete-all` alone would
         # hold the lock for as long as it takes to free hundreds of megabytes.
-        for statement in (_EMPTY_ENTRIES, _EMPTY_WORDS):
+        slot = self.slot
+        forgets = self._forgets_words()
+        for statement in (_EMPTY_ENTRIES, _EMPTY_WORDS, *(() if forgets else (_EMPTY_TEXTS,))):
             deleted = 1
             while deleted:
-                with self._slice():
-                    deleted = self._connection.exec_driver_sql(
+                with self.slice():
+                    deleted = self.connection.exec_driver_sql(
                         in_slot(statement, slot), (self._size,)
                     ).rowcount
-        with self._slice():
-            self._connection.exec_driver_sql(in_slot(_RESET_WORDS, slot))
+        with self.slice():
+            self.connection.exec_driver_sql(in_slot("DROP TABLE directory_words_SLOT", slot))
+            self.connection.exec_driver_sql(WORDS_TABLES[slot])
+
+    def _forgets_words(self) -> bool:
+        """Whether the slot's index is of a version that kept no texts, so that none can be taken out."""
+        (made,) = self.read(
+            lambda on: on.exec_driver_sql(
+                "SELECT sql FROM sqlite_schema WHERE name = ?", (f"directory_words_{self.slot}",)
+            ).one()
+        )
+        return "content=''" in made
 
     @contextmanager
-    def _slice(self) -> Iterator[None]:
-        with writing(self._connection):
+    def slice(self) -> Iterator[None]:
+        """See `SqlFilling`."""
+        # A waiting writer asks for the lock every few milliseconds (SQLite has no queue): taken again
+        # at once, it would never be free when the server asks. What the import works between two
+        # slices counts.
+        took = self.slices[-1] if self.slices else 0.0
+        self._pause(max(0.0, took - (time.perf_counter() - self._free)))
+        with writing(self.connection):
             start = time.perf_counter()
             yield
-        took = time.perf_counter() - start
+        self._free = time.perf_counter()
+        took = self._free - start
         self.slices.append(took)
         self._size = min(SLICE_MAX, max(10, int(self._size * min(2, SLICE_TARGET_S / took))))
         if len(self.slices) % CHECKPOINT_EVERY == 0:
-            self._connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-        # A waiting writer asks for the lock every few milliseconds (SQLite has no queue): taken
-        # again at once, it would never be free when the server asks.
-        self._pause(took)
+            self.connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")

@@ -1,0 +1,178 @@
+"""What the readers of all sources share: texts are read once, in bounded memory, line by line."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import BinaryIO, ClassVar
+
+from miss_server.importers.archives import Text
+from miss_server.importers.faults import Faults
+from miss_server.importers.refusal import ImportRefused
+from miss_server.words import tr
+
+LINE_MAX = 16 * 1024
+"""Bytes of a line: real ones have 300 to 900. A file without line ends must not fill the memory."""
+DIGEST = 16
+"""Bytes of the digest by which two files are found to be the same."""
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+BOM = b"\xef\xbb\xbf"
+
+
+class Unusable(Exception):
+    """A line that is left out; the text says why."""
+
+
+class Reader(ABC):
+    """One text of one source: `rows` reads it once, in bounded memory.
+
+    Args:
+        text: what to read.
+        test_identifiers: keep entries whose identifier fails its check, with a warning.
+
+    `rows` raises `ImportRefused` when the text as a whole cannot be used. Afterwards `lines`,
+    `rejected`, `warnings` and `digest` are complete; `read` (bytes) tells how far it is.
+    """
+
+    source: str = ""
+    """The name under which the source asks to be cited."""
+    has_header: ClassVar[bool] = True
+
+    def __init__(self, text: Text, *, test_identifiers: bool = False) -> None:
+        self.text = text
+        self.name, self.size, self.date_ms = text.name, text.size, text.date_ms
+        self.read = 0
+        self.lines = 0
+        self.rejected = Faults()
+        self.warnings = Faults()
+        self.digest = b""
+        self.specialities = True
+        self.test_identifiers = test_identifiers
+
+    @abstractmethod
+    def begin(self, header: str) -> None:
+        """Find the columns. Raises `ImportRefused`."""
+
+    @abstractmethod
+    def row(self, text: str, number: int) -> tuple[str, str] | None:
+        """The entry's key and the packed `Line` of one line's text, without its end; None to pass it
+        over. Raises `Unusable`."""
+
+    def decode(self, raw: bytes) -> str:
+        """A line's text. Raises `Unusable`."""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise Unusable("not UTF-8") from None
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """(key, packed line) of every line that can be used, in the text's order."""
+        seen = blake2b(digest_size=DIGEST)
+        with self.text.opened() as file:
+            self._header(file)
+            number = 1
+            while raw := file.readline(LINE_MAX + 1):
+                number += 1
+                self.read += len(raw)
+                seen.update(raw)
+                if len(raw) > LINE_MAX:
+                    self._refuse_long_line(number)
+                if not raw.endswith(b"\n"):
+                    raise self._cut()
+                if raw.isspace():
+                    continue
+                try:
+                    row = self._checked(raw, number)
+                except Unusable as error:
+                    self.lines += 1
+                    self.rejected.add(self.name, number, str(error))
+                else:
+                    if row is not None:
+                        self.lines += 1
+                        yield row
+            if self.ended_short(number):
+                raise self._cut()
+        self.digest = seen.digest()
+
+    def ended_short(self, number: int) -> bool:
+        """Whether the last line lost its end in a way that this format shows."""
+        return False
+
+    def _checked(self, raw: bytes, number: int) -> tuple[str, str] | None:
+        text = self.decode(raw).rstrip("\r\n")
+        # `isprintable` is quick, and right for nearly all lines.
+        if not text.isprintable() and CONTROLS.search(text):
+            # Such a name could forge a line of the operator's terminal or of a log.
+            raise Unusable("a control character")
+        return self.row(text, number)
+
+    def _header(self, file: BinaryIO) -> None:
+        raw = file.readline(LINE_MAX + 1)
+        self.read = len(raw)
+        header = header_text(self.name, raw)
+        if not header.endswith("\n"):
+            if len(raw) > LINE_MAX:
+                self._refuse_long_line(1)
+            raise self._cut()
+        self.begin(header.rstrip("\r\n"))
+
+    def warn(self, number: int, reason: str) -> None:
+        """Let a faulty identifier pass where test identifiers may, otherwise raise `Unusable`."""
+        if not self.test_identifiers:
+            raise Unusable(reason)
+        self.warnings.add(self.name, number, reason)
+
+    def _cut(self) -> ImportRefused:
+        return ImportRefused(
+            "cut_short",
+            tr(
+                f"{self.name} is cut short: its last line is not complete.",
+                f"{self.name} est tronqué : sa dernière ligne est incomplète.",
+            ),
+            tr("Download it again.", "Téléchargez-le à nouveau."),
+        )
+
+    def _refuse_long_line(self, number: int) -> None:
+        raise ImportRefused(
+            "long_line",
+            tr(
+                f"Line {number} of {self.name} has more than {LINE_MAX} bytes.",
+                f"La ligne {number} de {self.name} dépasse {LINE_MAX} octets.",
+            ),
+            tr(
+                "This is not a file of the directory's sources, or it is damaged: download it again.",
+                "Ce n'est pas un fichier des sources de l'annuaire, ou il est abîmé :"
+                " téléchargez-le à nouveau.",
+            ),
+        )
+
+
+def header_text(name: str, raw: bytes) -> str:
+    """The first line's text, with its end, without a byte order mark.
+
+    Raises:
+        ImportRefused: `not_utf8`, `empty`.
+    """
+    try:
+        header = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ImportRefused(
+            "not_utf8",
+            tr(
+                f"{name} is not UTF-8 (it looks like Latin-1).",
+                f"{name} n'est pas en UTF-8 (mais sans doute en Latin-1).",
+            ),
+            tr(
+                "Import the file as it was published, or convert it first: iconv -f latin1 -t utf-8.",
+                "Importez le fichier tel qu'il est publié, ou convertissez-le d'abord :"
+                " iconv -f latin1 -t utf-8.",
+            ),
+        ) from None
+    if not header.strip():
+        raise ImportRefused(
+            "empty",
+            tr(f"{name} is empty.", f"{name} est vide."),
+            tr("Download it again.", "Téléchargez-le à nouveau."),
+        )
+    return header

@@ -1,0 +1,176 @@
+"""One import of all sources: whose word is believed, what is added, what contradicts."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from miss_protocol.directory import Entry
+from miss_server.importers.importing import Report
+from miss_server.importers.nomenclatures import PROFESSIONS, edition, label, labels
+from miss_server.importers.refusal import ImportRefused
+from tests.server.importers.test_importing import Kept, load
+from tests.support import register, sources
+from tests.support.register import STAMPED, activity, rpps
+from tests.support.sources import establishment, finess, mailbox
+
+GP = "8" + rpps(1)
+CH = "1" + finess(1)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+def entry(kept: Kept, person: str) -> Entry:
+    return msgspec.json.decode(kept.in_force[person].entry, type=Entry)
+
+
+def everything(folder: Path, kept: Kept, *more: str, **options: Any) -> Report:
+    own = folder / "reseau.csv"
+    own.write_text(
+        "Identifiant national;Nom;Prénom;Téléphone;Nature;Rattachement\n"
+        f"{GP};NOM1;Camille;0353010199;;\n"
+        f";Cardiologie;;0353010198;service;{CH}\n",
+        encoding="utf-8",
+    )
+    return load(
+        kept,
+        sources.write_mailboxes(
+            folder / sources.MAILBOX_STAMPED,
+            mailbox("PER", "camille@fictif.mssante.fr", national=GP, name="NOM1"),
+            mailbox("ORG", "contact@ch.mssante.fr", structure=finess(1), organisation="CH ECLUSE"),
+            mailbox("ORG", "cardio@ch.mssante.fr", structure=finess(1), service="CARDIOLOGIE"),
+            *more,
+        ),
+        own,
+        register.write(folder / STAMPED, activity(1), activity(2)),
+        sources.write_establishments(
+            folder / sources.ESTABLISHMENTS,
+            establishment(finess(1), "Centre hospitalier de l'Écluse"),
+        ),
+        **options,
+    )
+
+
+def test_sources_are_merged_by_identifier(tmp_path: Path, kept: Kept) -> None:
+    report = everything(tmp_path, kept)
+    assert (report.people, report.organisations, report.added) == (2, 2, 4)
+    assert report.conflict_count == 0
+    gp = entry(kept, GP)
+    assert gp.sources == ("RPPS", "reseau", "MSSANTE")
+    assert gp.mailboxes == ("camille@fictif.mssante.fr",)
+    assert [place.phone for place in gp.places] == ["0353010101", "0353010199"]
+    hospital = entry(kept, CH)
+    assert (hospital.kind, hospital.name) == ("organisation", "Centre hospitalier de l'Écluse")
+    assert hospital.mailboxes == ("contact@ch.mssante.fr",)
+    assert (hospital.category, hospital.places[0].city) == ("Centre Hospitalier (C.H.)", "LILLE")
+    words = kept.in_force[CH].words.split()
+    assert {"ch", "hopital", "ecluse", "lille", "59", "nord"} <= set(words)
+    service = entry(kept, f"{CH}.cardiologie")
+    assert (service.name, service.part_of) == ("Cardiologie", CH)
+    assert service.mailboxes == ("cardio@ch.mssante.fr",)
+
+
+def test_one_number_under_two_names_is_reported_and_both_find(tmp_path: Path, kept: Kept) -> None:
+    other = mailbox("PER", "p@x.mssante.fr", national="8" + rpps(2), name="AUTRE", given="Paul")
+    report = everything(tmp_path, kept, other)
+    [found] = report.conflicts
+    assert found.person == "8" + rpps(2)
+    assert found.names == (("RPPS", "Camille NOM2"), ("MSSANTE", "Paul AUTRE"))
+    shown = entry(kept, "8" + rpps(2))
+    assert (shown.name, shown.other_names) == ("NOM2", ("Paul AUTRE",))
+    assert "autre" in kept.in_force[shown.person].words.split()
+    assert everything(tmp_path, kept, other).conflict_count == 1, "told again while it lasts"
+
+
+@pytest.mark.parametrize("name", ["nom2", "NOM2-DURAND", "DURAND NOM2"])
+def test_a_name_in_another_spelling_or_a_part_of_it_is_no_conflict(
+    tmp_path: Path, kept: Kept, name: str
+) -> None:
+    line = mailbox("PER", "p@x.mssante.fr", national="8" + rpps(2), name=name)
+    assert everything(tmp_path, kept, line).conflict_count == 0
+
+
+def test_skills_of_a_second_file_are_joined(tmp_path: Path, kept: Kept) -> None:
+    report = load(
+        kept,
+        register.write(tmp_path / STAMPED, activity(1, speciality="")),
+        sources.write_skills(tmp_path / "s.txt", (1, "SM04", "CARDIO"), (7, "SM40", "Pédiatrie")),
+    )
+    assert (report.people, report.nameless) == (1, 1)
+    assert entry(kept, GP).specialities == ("Cardiologie et Maladies vasculaires",)
+    assert entry(kept, GP).speciality_codes == ("SM04",)
+    assert "cardiologue" in kept.in_force[GP].words.split()
+
+
+def test_labels_are_the_official_ones_and_unknown_codes_survive(tmp_path: Path, kept: Kept) -> None:
+    assert label(PROFESSIONS, "40", "CHIRURGIEN DENTISTE") == "Chirurgien-Dentiste"
+    assert label(PROFESSIONS, "199", "Nouveau métier") == "Nouveau métier"
+    assert label(PROFESSIONS, "199", "") == "199"
+    assert len(labels(PROFESSIONS)) == 30
+    assert "TRE_G15" in edition()
+    load(
+        kept,
+        register.write(
+            tmp_path / STAMPED,
+            activity(1, profession_code="199", profession="", speciality_code="ZZ9", speciality=""),
+        ),
+    )
+    shown = entry(kept, GP)
+    assert (shown.profession, shown.profession_code) == ("199", "199")
+    assert (shown.specialities, shown.speciality_codes) == (("ZZ9",), ("ZZ9",))
+
+
+def test_only_differences_are_written(tmp_path: Path, kept: Kept) -> None:
+    everything(tmp_path, kept)
+    same = everything(tmp_path, kept)
+    assert (same.added, same.changed, same.gone, same.unchanged) == (0, 0, 0, 4)
+    for serial in (3, 4, 5):
+        text = register.write(tmp_path / "r.txt", *(activity(n) for n in range(1, serial + 1)))
+        load(kept, text, without=("MSSANTE", "FINESS", "reseau"), gone=1.0)
+    # What is aside is two imports old: one new person each, and nobody else.
+    assert kept.written == ["8" + rpps(4), "8" + rpps(5)]
+
+
+def test_a_source_that_is_missing_is_asked_for(tmp_path: Path, kept: Kept) -> None:
+    everything(tmp_path, kept)
+    alone = register.write(tmp_path / STAMPED, activity(1), activity(2))
+    with pytest.raises(ImportRefused, match="FINESS") as refusal:
+        load(kept, alone)
+    assert refusal.value.code == "source_missing"
+    assert "--without FINESS" in refusal.value.advice
+    report = load(kept, alone, without=("FINESS", "MSSANTE", "reseau"), gone=1.0)
+    assert (report.gone, {file.name for file in kept.made_from}) == (2, {"RPPS"})
+
+
+def test_a_source_that_goes_backwards_is_refused(tmp_path: Path, kept: Kept) -> None:
+    load(kept, register.write(tmp_path / STAMPED, activity(1)))
+    older = register.write(tmp_path / STAMPED.replace("20260105", "20260104"), activity(1))
+    with pytest.raises(ImportRefused, match="2026-01-04") as refusal:
+        load(kept, older)
+    assert refusal.value.code == "older"
+    load(kept, older, older=True)
+    assert kept.made_from[0].date == "2026-01-04"
+
+
+def test_a_source_that_shrinks_by_half_is_refused(tmp_path: Path, kept: Kept) -> None:
+    lines = [mailbox("PER", f"p{n}@x.mssante.fr", national=GP, name="NOM1") for n in range(40)]
+    everything(tmp_path, kept, *lines)
+    with pytest.raises(ImportRefused, match="have 23 lines; those in force had 43") as refusal:
+        everything(tmp_path, kept, *lines[:20])
+    assert refusal.value.code == "shrunk"
+    everything(tmp_path, kept, *lines[:20], gone=0.6)
+
+
+def test_a_source_that_stands_still_is_told(tmp_path: Path, kept: Kept) -> None:
+    first = register.write(tmp_path / STAMPED, activity(1))
+    load(kept, first)
+    later = first.rename(tmp_path / STAMPED.replace("20260105", "20260114"))
+    load(kept, later)
+    [file] = kept.made_from
+    assert (file.date, file.source.unchanged_since) == ("2026-01-14", "2026-01-05")
+    load(kept, register.write(later, activity(2)), gone=1.0)
+    assert kept.made_from[0].source.unchanged_since == ""

@@ -1,0 +1,132 @@
+"""Files of the directory's other sources with a few fictive lines: mailboxes, establishments, skills."""
+
+from pathlib import Path
+
+from miss_server.importers.identifiers import luhn_key
+from tests.support.register import rpps
+
+MAILBOX_COLUMNS = [
+    "Type de BAL",
+    "Adresse BAL",
+    "Type Identifiant PP",
+    "Identifiant PP",
+    "Identification nationale PP",
+    "Type identifiant structure",
+    "Identification Structure",
+    "Service de rattachement",
+    "Civilité d'exercice",
+    "Nom d'exercice",
+    "Prénom d'exercice",
+    "Catégorie profession",
+    "Libellé de catégorie profession",
+    "Code Profession",
+    "Libellé Profession",
+    "Code savoir-faire",
+    "Libellé savoir-faire",
+    "Dématérialisation",
+    "Raison Sociale structure BAL",
+    "Enseigne commerciale structure BAL",
+    "L2COMPLEMENTLOCALISATION",
+    "L3COMPLEMENTDISTRIBUTION",
+    "L4NUMEROVOIE",
+    "L4COMPLEMENTNUMEROVOIE",
+    "NL4TYPEVOIE",
+    "L4LIBELLEVOIE",
+    "L5LIEUDITMENTION",
+    "L6LIGNEACHEMINEMENT",
+    "Code postal",
+    "Département",
+    "Pays",
+]
+ESTABLISHMENT_COLUMNS = [
+    "nofinesset",
+    "nofinessej",
+    "rs",
+    "rslongue",
+    "numvoie",
+    "typvoie",
+    "voie",
+    "compvoie",
+    "commune",
+    "departement",
+    "libdepartement",
+    "ligneacheminement",
+    "telephone",
+    "categetab",
+    "libcategetab",
+    "coordx",
+    "coordy",
+]
+SKILL_COLUMNS = [
+    "Type d'identifiant PP",
+    "Identifiant PP",
+    "Identification nationale PP",
+    "Nom d'exercice",
+    "Prénom d'exercice",
+    "Code type savoir-faire",
+    "Code savoir-faire",
+    "Libellé savoir-faire",
+]
+MAILBOX_STAMPED = "Extraction_Correspondance_MSSante_202601050700.txt"
+ESTABLISHMENTS = "finess_20260104.csv"
+
+
+def finess(serial: int) -> str:
+    """A well-formed FINESS number that is not given out."""
+    number = f"5999{serial:04d}"
+    return number + luhn_key(number)
+
+
+def mailbox(kind: str, address: str, /, **named: str) -> str:
+    """A line of a mailbox by short names."""
+    values = {
+        "Type de BAL": kind,
+        "Adresse BAL": address,
+        "Identification nationale PP": named.get("national", ""),
+        "Type identifiant structure": "FINESS" if "structure" in named else "",
+        "Identification Structure": named.get("structure", ""),
+        "Service de rattachement": named.get("service", ""),
+        "Nom d'exercice": named.get("name", ""),
+        "Prénom d'exercice": named.get("given", ""),
+        "Code Profession": named.get("profession_code", ""),
+        "Raison Sociale structure BAL": named.get("organisation", ""),
+        "L6LIGNEACHEMINEMENT": named.get("cedex", "59037 LILLE CEDEX"),
+        "Code postal": named.get("postcode", "59000"),
+        "Département": "59",
+        "Pays": "FRANCE",
+    }
+    if "structure_type" in named:
+        values["Type identifiant structure"] = named["structure_type"]
+    return "|".join(values.get(column, "") for column in MAILBOX_COLUMNS)
+
+
+def write_mailboxes(path: Path, *lines: str) -> Path:
+    """Write a whole file of mailboxes."""
+    whole = "".join(line + "\n" for line in ("|".join(MAILBOX_COLUMNS), *lines))
+    path.write_text(whole, encoding="utf-8")
+    return path
+
+
+def establishment(number: str, name: str, category: str = "Centre Hospitalier (C.H.)") -> str:
+    """A line of an establishment in Lille."""
+    return ";".join(
+        (number, finess(9), name[:10], name, "2", "AV", "OSCAR LAMBRET", "", "350", "59", "NORD",
+         "59037 LILLE CEDEX", "0320999999", "355", category, "703210.5", "7060110.2")
+    )  # fmt: skip
+
+
+def write_establishments(path: Path, *lines: str, encoding: str = "latin-1") -> Path:
+    """Write a whole file of establishments."""
+    whole = "".join(line + "\n" for line in (";".join(ESTABLISHMENT_COLUMNS), *lines))
+    path.write_text(whole, encoding=encoding)
+    return path
+
+
+def write_skills(path: Path, *skills: tuple[int, str, str]) -> Path:
+    """Write a whole file of skills: (serial of a person, code, label)."""
+    lines = ["|".join(SKILL_COLUMNS) + "|"]
+    for serial, code, label in skills:
+        number = rpps(serial)
+        lines.append(f"8|{number}|8{number}|NOM|Camille|S|{code}|{label}|")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
