@@ -1,6 +1,7 @@
 """What every engine promises of the directory: searching it, and replacing it as a whole."""
 
 import os
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +14,20 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection
 
 from miss_protocol import limits
-from miss_protocol.directory import Entry, SearchPage, Source
+from miss_protocol.directory import Entry, SearchPage, Source, normalise
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.recognising import readers
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile
 from miss_server.storage.schema import accounts, devices
-from tests.support import register
+from miss_server.storage.sql.directory import generation
+from tests.support import register, sources
 from tests.support.devices import DAY_MS, DOMAIN, NOW
 from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
 from tests.support.postgres import PostgresProcess
 from tests.support.register import STAMPED, STAMPED_DATE, activity, rpps
+from tests.support.sources import establishment, finess, mailbox
 
 LONG_AGO = NOW - limits.DORMANT_AFTER * 1000 - 1
 
@@ -483,6 +486,92 @@ def test_an_import_that_died_leaves_the_old_one_and_the_next_succeeds(bench: Ben
     bench.load(NURSE)
     assert bench.names("lille") == []
     assert bench.names("haene") == ["D'HAËNE"]
+
+
+def test_differences_fit_in_between_in_the_order_of_names(bench: Bench) -> None:
+    dice = random.Random(7)
+    names = ["AB", "ABEL", "ABEL DU", "BEAU", "CARON", "DUVAL", "ÉLAN", "ZOLA"]
+    people = {n: (dice.choice(names), dice.choice("ABC"), "Lille") for n in range(30)}
+    for turn in range(7):
+        for n in dice.sample(range(40), 8):
+            people[n] = (dice.choice(names), dice.choice("ABC"), dice.choice(("Lille", "Lens")))
+        for n in dice.sample(sorted(people), 3 if turn else 0):
+            del people[n]
+        report = bench.load(
+            *(
+                activity(n, name=name, given=given, city=city)
+                for n, (name, given, city) in people.items()
+            )
+        )
+        assert report.people == len(people)
+        for city in ("Lille", "Lens"):
+            there = [
+                (" ".join(normalise(name)), given, "8" + rpps(n))
+                for n, (name, given, where) in people.items()
+                if where == city
+            ]
+            found, cursor = [], None
+            while True:
+                page = bench.page(city, limit=7, cursor=cursor)
+                found += [entry.person for entry in page.entries]
+                cursor = page.next
+                if cursor is None:
+                    break
+            assert found == [person for *_, person in sorted(there)]
+
+
+@pytest.mark.parametrize(("setting", "value"), [("ROOM", 1), ("TOGETHER", 0)])
+def test_without_room_between_two_all_is_written_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, setting: str, value: int
+) -> None:
+    monkeypatch.setattr(f"miss_server.storage.sql.directory_filling.{setting}", value)
+    people = [activity(n, name=name) for n, name in enumerate(["ABEL", "CARON", "DUVAL", "ZOLA"])]
+    bench.load(*people)
+    bench.load(*people, activity(8, name="ZZ"))
+    report = bench.load(*people, activity(9, name="BEAU"))
+    assert (report.added, report.gone, report.unchanged) == (1, 1, 4)
+    assert bench.names("lille") == ["ABEL", "BEAU", "CARON", "DUVAL", "ZOLA"]
+
+
+def test_an_unchanged_file_is_noted_and_nothing_else(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    page = bench.page("lef", limit=1)
+    file = register.write(bench.folder / STAMPED.replace("20260105", "20260114"), CARDIOLOGIST)
+    bench.shelf.fill(lambda target: run_import(readers(file), target, now_ms=NOW))
+    later = bench.page("lef")
+    assert later.entries == page.entries
+    assert later.sources == (Source("RPPS", "2026-01-14", STAMPED_DATE),)
+    in_force = bench.shelf.read(generation)
+    assert in_force == 1
+
+
+def test_organisations_and_mailboxes_are_found(bench: Bench) -> None:
+    texts = [
+        *readers(register.write(bench.folder / STAMPED, CARDIOLOGIST)),
+        *readers(
+            sources.write_establishments(
+                bench.folder / sources.ESTABLISHMENTS,
+                establishment(finess(1), "Centre hospitalier de l'Écluse"),
+            )
+        ),
+        *readers(
+            sources.write_mailboxes(
+                bench.folder / sources.MAILBOX_STAMPED,
+                mailbox("ORG", "c@x.mssante.fr", structure=finess(1), service="Cardiologie"),
+                mailbox("PER", "g@x.mssante.fr", national="8" + rpps(1), name="LEFEVERE"),
+            )
+        ),
+    ]
+    bench.shelf.fill(lambda target: run_import(texts, target, now_ms=NOW))
+    [hospital] = bench.page("ch ecluse lille").entries
+    assert (hospital.kind, hospital.reach) == ("organisation", "none")
+    found = {entry.name: entry.reach for entry in bench.page("cardio lille").entries}
+    assert found == {"Cardiologie": "mailbox", "LEFÉVÈRE-DESPRÉ": "mailbox"}
+    bench.join(1, NOW)
+    assert bench.page("lefevere").entries[0].reach == "miss"
+    alone = bench.entry("1" + finess(1))
+    assert alone is not None
+    assert [source.name for source in alone.dated] == ["FINESS"]
 
 
 def test_only_one_import_runs_at_a_time(bench: Bench) -> None:

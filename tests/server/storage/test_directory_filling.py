@@ -7,7 +7,7 @@ import pytest
 
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
-from miss_server.storage.sqlite.directory_filling import filling
+from miss_server.storage.sqlite.directory_filling import WORDS_TABLES, filling
 from miss_server.storage.sqlite.engine import writing
 from tests.support import register
 from tests.support.devices import NOW
@@ -57,3 +57,23 @@ def test_the_log_beside_the_database_stays_small(
     # How large it would grow without the checkpoints between the slices.
     monkeypatch.setattr(f"{module}.CHECKPOINT_EVERY", 10**9)
     assert log_after_import(2000) > 3 * kept_small
+
+
+def test_an_index_that_kept_no_texts_is_made_anew_by_the_imports(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    with shelf.engine.connect() as connection, writing(connection):
+        for slot in (0, 1):
+            connection.exec_driver_sql(f"DROP TABLE directory_words_{slot}")
+            connection.exec_driver_sql(
+                WORDS_TABLES[slot].replace("words, detail", "words, content='', detail")
+            )
+    for first in range(4):
+        people = (activity(n) for n in range(first, first + 30))
+        file = register.write(tmp_path / "f.txt", *people)
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW, allowed=Allowed(gone=1))
+        found = shelf.read(lambda on: shelf.directory.search(on, "nom", now_ms=NOW, limit=50))
+        assert {entry.name for entry in found.entries} == {
+            f"NOM{n}" for n in range(first, first + 30)
+        }
