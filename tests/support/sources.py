@@ -2,61 +2,11 @@
 
 from pathlib import Path
 
+from miss_server.importers.fictive_establishments import ESTABLISHMENT_COLUMNS
 from miss_server.importers.identifiers import luhn_key
+from miss_server.importers.mailboxes import MAILBOX_COLUMNS
 from tests.support.register import rpps
 
-MAILBOX_COLUMNS = [
-    "Type de BAL",
-    "Adresse BAL",
-    "Type Identifiant PP",
-    "Identifiant PP",
-    "Identification nationale PP",
-    "Type identifiant structure",
-    "Identification Structure",
-    "Service de rattachement",
-    "Civilité d'exercice",
-    "Nom d'exercice",
-    "Prénom d'exercice",
-    "Catégorie profession",
-    "Libellé de catégorie profession",
-    "Code Profession",
-    "Libellé Profession",
-    "Code savoir-faire",
-    "Libellé savoir-faire",
-    "Dématérialisation",
-    "Raison Sociale structure BAL",
-    "Enseigne commerciale structure BAL",
-    "L2COMPLEMENTLOCALISATION",
-    "L3COMPLEMENTDISTRIBUTION",
-    "L4NUMEROVOIE",
-    "L4COMPLEMENTNUMEROVOIE",
-    "NL4TYPEVOIE",
-    "L4LIBELLEVOIE",
-    "L5LIEUDITMENTION",
-    "L6LIGNEACHEMINEMENT",
-    "Code postal",
-    "Département",
-    "Pays",
-]
-ESTABLISHMENT_COLUMNS = [
-    "nofinesset",
-    "nofinessej",
-    "rs",
-    "rslongue",
-    "numvoie",
-    "typvoie",
-    "voie",
-    "compvoie",
-    "commune",
-    "departement",
-    "libdepartement",
-    "ligneacheminement",
-    "telephone",
-    "categetab",
-    "libcategetab",
-    "coordx",
-    "coordy",
-]
 SKILL_COLUMNS = [
     "Type d'identifiant PP",
     "Identifiant PP",

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,7 +17,7 @@ from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
-from miss_server.importers.generate import DEMO_PEOPLE, generate
+from miss_server.importers.generate import DEMO_PEOPLE, generate, generate_all
 from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, Allowed, Report, run_import
 from miss_server.importers.importing import Progress as OnProgress
 from miss_server.importers.recognising import readers
@@ -44,15 +45,22 @@ app = typer.Typer(
 @app.command(
     "generate",
     help=tr(
-        "Write a file of fictive people in the national register's layout.",
-        "Écrire un fichier de personnes fictives au format du répertoire national.",
+        "Write a file of fictive people in the national register's layout; into a folder, a whole"
+        " edition: activities, secure mailboxes, establishments.",
+        "Écrire un fichier de personnes fictives au format du répertoire national ; dans un dossier,"
+        " une édition entière : activités, messageries sécurisées, établissements.",
     ),
     epilog=tr("Example:", "Exemple :")
     + " miss-server directory generate PS_LibreAcces_Personne_activite_20260105060000.txt"
     " --people 2000 --seed 7",
 )
 def generate_command(
-    output: Annotated[Path, typer.Argument(help=tr("the file to write", "le fichier à écrire"))],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help=tr("the file to write, or a folder", "le fichier à écrire, ou un dossier")
+        ),
+    ],
     people: Annotated[
         int, typer.Option(min=1, help=tr("how many people", "combien de personnes"))
     ] = 2000,
@@ -86,6 +94,9 @@ def generate_command(
     """Write a fictive register."""
     if columns not in (52, 56):
         raise typer.BadParameter(tr("56 or 52", "56 ou 52"), param_hint="--columns")
+    if output.is_dir():
+        _generate_all(output, people, seed)
+        return
     if output.exists() and not force:
         fail(
             tr(f"{output} already exists.", f"{output} existe déjà."),
@@ -102,6 +113,21 @@ def generate_command(
             f"  miss-server directory import {output}",
             f"{output} : {people} personnes fictives, {lines} activités. Ensuite :\n"
             f"  miss-server directory import {output}",
+        )
+    )
+
+
+def _generate_all(folder: Path, people: int, seed: int) -> None:
+    now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
+    try:
+        written = generate_all(folder, people=people, seed=seed, stamp=f"{now:%Y%m%d%H%M}")
+    except OSError as error:
+        _fail_os(folder, error)
+    files = " ".join(str(path) for path in written[:3])
+    typer.echo(
+        tr(
+            f"{written.lines} fictive lines. Next:\n  miss-server directory import {files}",
+            f"{written.lines} lignes fictives. Ensuite :\n  miss-server directory import {files}",
         )
     )
 

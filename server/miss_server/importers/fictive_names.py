@@ -53,3 +53,14 @@ def with_particle(name: str, number: int) -> str:
     """A name behind one of ten particles, elided or not."""
     particle = _PARTICLES[number % len(_PARTICLES)]
     return particle + name if particle.endswith("'") else f"{particle} {name}"
+
+
+_PLAIN = str.maketrans("ÀÂÇÈÉÊËÎÏÔÙÛÜŸàâçèéêëîïôùûüÿ", "AACEEEEIIOUUUYaaceeeeiiouuuy") | {
+    ord("Œ"): "OE",
+    ord("œ"): "oe",
+}
+
+
+def plain(text: str) -> str:
+    """Text as a keyboard without accents writes it."""
+    return text.translate(_PLAIN)

@@ -1,6 +1,6 @@
-"""Writes a file of fictive people exactly in the layout of the national register's activities.
+"""Writes files of fictive people and organisations exactly in the layout of the national sources.
 
-It has what real ones have: several lines a person, spelt differently; no commune beside a filled
+The activities have what real ones have: several lines a person, spelt differently; no commune beside a filled
 `Bureau cedex`; postcodes that are no numbers; people abroad or without any structure; ADELI among
 RPPS numbers. Numbers start with 99 (RPPS) and 00 (ADELI), which the register does not give out.
 """
@@ -13,10 +13,18 @@ from typing import NamedTuple
 
 from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.bars import BAR
+from miss_server.importers.establishments import SEMICOLON
+from miss_server.importers.fictive_establishments import (
+    ESTABLISHMENT_COLUMNS,
+    establishment_line,
+    fictive_site,
+)
+from miss_server.importers.fictive_mailboxes import Letters
 from miss_server.importers.fictive_names import (
     GIVEN_MEN,
     GIVEN_WOMEN,
     family_names,
+    plain,
     with_particle,
 )
 from miss_server.importers.fictive_places import (
@@ -42,8 +50,11 @@ from miss_server.importers.fictive_professions import (
     Speciality,
 )
 from miss_server.importers.identifiers import ADELI, RPPS, luhn_key
+from miss_server.importers.mailboxes import MAILBOX_COLUMNS
 
 BOM = "\ufeff"
+SITES_SHARE = 0.07
+"""Establishments to people: about 100,000 to 1,400,000."""
 
 
 class Person(NamedTuple):
@@ -95,19 +106,74 @@ def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bo
     count = 0
     with part.open("w", encoding="utf-8", newline="\n") as file:
         file.write((BOM if bom else "") + BAR.join(header) + BAR + "\n")
-        for line in _lines(max(people, len(DEMO_PEOPLE)), seed):
+        for _, line in _lines(max(people, len(DEMO_PEOPLE)), seed):
             file.write(BAR.join(line[: len(header)]) + BAR + "\n")
             count += 1
     part.replace(output)
     return count
 
 
-def _lines(people: int, seed: int) -> Iterator[list[str]]:
+class Written(NamedTuple):
+    """Files of one edition, and their lines without headers."""
+
+    activities: Path
+    mailboxes: Path
+    establishments: Path
+    lines: int
+
+
+def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written:
+    """Write the activities, the secure mailboxes and the establishments of one day into a folder.
+
+    `stamp` is the time in their names, `YYYYMMDDhhmm`. About a third of the people and a twelfth as many
+    organisations and services have a mailbox; a few mailboxes bear another name than the register's.
+    """
+    people = max(people, len(DEMO_PEOPLE))
+    sites = max(1, round(people * SITES_SHARE))
+    written = Written(
+        folder / f"PS_LibreAcces_Personne_activite_{stamp}.txt",
+        folder / f"Extraction_Correspondance_MSSante_{stamp}.txt",
+        folder / f"etalab_finess_{stamp[:8]}.csv",
+        0,
+    )
+    parts = [path.with_name(path.name + ".part") for path in written[:3]]
+    lines = 0
+    with (
+        parts[0].open("w", encoding="utf-8", newline="\n") as activities,
+        parts[1].open("w", encoding="utf-8", newline="\n") as mailboxes,
+        parts[2].open("w", encoding="latin-1", newline="\n") as establishments,
+    ):
+        activities.write(BAR.join(COLUMNS_56) + BAR + "\n")
+        mailboxes.write(BAR.join(MAILBOX_COLUMNS) + "\n")
+        letters = Letters(seed, sites)
+        before = None
+        for person, line in _lines(people, seed):
+            activities.write(BAR.join(line) + BAR + "\n")
+            lines += 1
+            if person is not before:
+                before = person
+                for mailbox in letters.of_person(person.national, line):
+                    mailboxes.write(BAR.join(mailbox) + "\n")
+                    lines += 1
+        establishments.write(SEMICOLON.join(ESTABLISHMENT_COLUMNS) + "\n")
+        for number in range(sites):
+            site = fictive_site(number, seed)
+            establishments.write(SEMICOLON.join(establishment_line(site)) + "\n")
+            lines += 1
+            for mailbox in letters.of_site(site):
+                mailboxes.write(BAR.join(mailbox) + "\n")
+                lines += 1
+    for part, path in zip(parts, written[:3], strict=True):
+        part.replace(path)
+    return written._replace(lines=lines)
+
+
+def _lines(people: int, seed: int) -> Iterator[tuple[Person, list[str]]]:
     dice = random.Random(seed)  # noqa: S311 - reproducible fiction, nothing secret
     for person in DEMO_PEOPLE.values():
-        yield _line(person, dice, written=0)
+        yield person, _line(person, dice, written=0)
         if person.speciality:
-            yield _line(person, dice, written=1)
+            yield person, _line(person, dice, written=1)
     names = family_names()
     # A few names are common, most are rare, as in life.
     weights = [1 / (rank + 10) for rank in range(len(names))]
@@ -116,7 +182,7 @@ def _lines(people: int, seed: int) -> Iterator[list[str]]:
     for serial in range(len(DEMO_PEOPLE) + 1, people + 1):
         person = _person(serial, names, cumulative, dice)
         for written in range(dice.choices((1, 2, 3, 5), (68, 22, 8, 2))[0]):
-            yield _line(person, dice, written)
+            yield person, _line(person, dice, written)
 
 
 def _person(serial: int, names: list[str], cumulative: list[float], dice: random.Random) -> Person:
@@ -152,8 +218,8 @@ def _line(person: Person, dice: random.Random, written: int) -> list[str]:
     title = person.profession in (DOCTOR, PHARMACIST) or person.profession.code == "40"
     name, given = person.name.upper(), person.given
     if written:
-        name = dice.choice((name, person.name, _plain(name)))
-        given = dice.choice((given, given.upper(), _plain(given)))
+        name = dice.choice((name, person.name, plain(name)))
+        given = dice.choice((given, given.upper(), plain(given)))
     values = {
         "Type d'identifiant PP": person.national[0],
         "Identifiant PP": person.national[1:],
@@ -215,7 +281,7 @@ def _practice(person: Person, town: Town, dice: random.Random) -> dict[str, str]
         "Code type de voie (coord. structure)": code,
         "Libellé type de voie (coord. structure)": kind,
         "Libellé Voie (coord. structure)": dice.choice(STREETS),
-        "Bureau cedex (coord. structure)": f"{town.postcode} {_plain(town.name).upper()}",
+        "Bureau cedex (coord. structure)": f"{town.postcode} {plain(town.name).upper()}",
         "Code postal (coord. structure)": town.postcode,
         "Code commune (coord. structure)": town.commune,
         "Libellé commune (coord. structure)": town.name,
@@ -233,7 +299,7 @@ def _practice(person: Person, town: Town, dice: random.Random) -> dict[str, str]
 
 def _cedex(town: Town) -> dict[str, str]:
     return {
-        "Bureau cedex (coord. structure)": f"{town.postcode} {_plain(town.name).upper()} CEDEX",
+        "Bureau cedex (coord. structure)": f"{town.postcode} {plain(town.name).upper()} CEDEX",
         "Code commune (coord. structure)": "",
         "Libellé commune (coord. structure)": "",
     }
@@ -247,14 +313,3 @@ def _abroad(dice: random.Random) -> dict[str, str]:
         "Libellé commune (coord. structure)": town,
         "Libellé pays (coord. structure)": country,
     }
-
-
-_PLAIN = str.maketrans("ÀÂÇÈÉÊËÎÏÔÙÛÜŸàâçèéêëîïôùûüÿ", "AACEEEEIIOUUUYaaceeeeiiouuuy") | {
-    ord("Œ"): "OE",
-    ord("œ"): "oe",
-}
-
-
-def _plain(text: str) -> str:
-    """Text as a keyboard without accents writes it."""
-    return text.translate(_PLAIN)

@@ -9,7 +9,7 @@ from miss_server.importers.activities import REGISTER
 from miss_server.importers.establishments import ESTABLISHMENTS
 from miss_server.importers.faults import Faults
 from miss_server.importers.mailboxes import MAILBOXES
-from miss_server.importers.merging import Conflict, conflict, merge
+from miss_server.importers.merging import Conflict, conflict, merge, order
 from miss_server.importers.readers import Reader
 from miss_server.importers.refusal import ImportRefused
 from miss_server.importers.staging import Group, Staging
@@ -130,8 +130,15 @@ def _write(staging: Staging, filling: DirectoryFilling, report: Report, progress
 
 
 def _amend(staging: Staging, filling: DirectoryFilling, progress: Progress) -> None:
-    records = _counted(staging.records(), staging.kept, tr("writing", "écriture"), progress)
-    filling.amend(staging.gone(), records, staging.kept)
+    groups = _counted(staging.kept_groups(), staging.kept, tr("writing", "écriture"), progress)
+    # Merged one by one while they are written: an import waits there to let others write, too.
+    filling.amend(staging.gone(), map(_merged, groups), staging.kept)
+
+
+def _merged(group: Group) -> Record:
+    record = merge(group.person, group.told(), group.digest)
+    assert record is not None  # noqa: S101 - only what is named was kept
+    return record
 
 
 def _trust(text: Reader) -> int:
@@ -186,7 +193,7 @@ def _differences(
     """Count what differs from the directory in force, and keep what differs from the one aside."""
     in_force, kept = _Beside(known), _Beside(aside)
 
-    def records() -> Iterator[Record]:
+    def differing() -> Iterator[tuple[str, Group]]:
         counted: Counter[str] = Counter()
         for group in staging.groups():
             if not _names_anybody(group):
@@ -201,14 +208,12 @@ def _differences(
             counted["added" if before is None else _same(before == group.digest)] += 1
             counted["organisations" if _is_organisation(group) else "people"] += 1
             if kept.digest(person) != group.digest:
-                record = merge(person, group.told(), group.digest)
-                if record is not None:
-                    yield record
+                yield order(person, group.told()), group
         report.added, report.changed = counted["added"], counted["changed"]
         report.unchanged = counted["unchanged"]
         report.people, report.organisations = counted["people"], counted["organisations"]
 
-    staging.keep(records())
+    staging.keep(differing())
     report.gone += sum(1 for _ in in_force.until(None))
     for gone in kept.until(None):
         staging.drop(gone)

@@ -14,6 +14,18 @@ from miss_server.importers.lines import FIELDS, ORGANISATION, Line
 from miss_server.importers.readers import Unusable
 
 MAILBOXES = "MSSANTE"
+MAILBOX_COLUMNS = (
+    "Type de BAL", "Adresse BAL", "Type Identifiant PP", "Identifiant PP",
+    "Identification nationale PP", "Type identifiant structure", "Identification Structure",
+    "Service de rattachement", "Civilité d'exercice", "Nom d'exercice", "Prénom d'exercice",
+    "Catégorie profession", "Libellé de catégorie profession", "Code Profession",
+    "Libellé Profession", "Code savoir-faire", "Libellé savoir-faire", "Dématérialisation",
+    "Raison Sociale structure BAL", "Enseigne commerciale structure BAL",
+    "L2COMPLEMENTLOCALISATION", "L3COMPLEMENTDISTRIBUTION", "L4NUMEROVOIE",
+    "L4COMPLEMENTNUMEROVOIE", "NL4TYPEVOIE", "L4LIBELLEVOIE", "L5LIEUDITMENTION",
+    "L6LIGNEACHEMINEMENT", "Code postal", "Département", "Pays",
+)  # fmt: skip
+"""All columns of the file."""
 ADDRESS_MAX = 254
 """Characters of an address (RFC 5321, section 4.5.3.1.3, without the brackets)."""
 

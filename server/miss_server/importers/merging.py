@@ -28,7 +28,8 @@ made anew."""
 
 _CEDEX = re.compile(r"(?P<postcode>[0-9]{5})\s+(?P<city>.+)")
 _CEDEX_MARK = re.compile(r"\s+cedex(\s+[0-9]+)?$", re.IGNORECASE)
-_FRANCE = {"", "france"}
+_NOWHERE = Place()
+_FRANCE = frozenset({"", "france", "France", "FRANCE"})
 _REMEMBERED = 20_000
 _encode = msgspec.json.Encoder().encode
 
@@ -48,42 +49,38 @@ def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Recor
     their order.
     """
     lines = [line for _, line in told]
-    first = _namer(told)
+    first, own = _own(told)
     if first is None:
         return None
-    own = [line for source, line in told if source == first and line.name]
-    sources = tuple(dict.fromkeys(source for source, _ in told))
+    sources = tuple(dict.fromkeys([source for source, _ in told]))
     organisation = own[0].kind == ORGANISATION
-    code = _best(line.profession_code for line in own)
+    code = _best([line.profession_code for line in own])
     skilled = {line.speciality_code or line.speciality: line for line in lines if _skill(line)}
     places = _places(told, organisation=organisation)
     others: tuple[str, ...] = ()
     if len(sources) > 1 and not organisation:
         found = conflict(person, told)
         others = tuple(dict.fromkeys(name for _, name in found.names[1:])) if found else ()
-    name = _best(line.name for line in own)
-    given = _best(line.given for line in own)
+    name, given = _named(own)
+    mailboxes = [line.mailbox for line in lines if line.mailbox]
+    codes = [line.speciality_code for line in skilled.values() if line.speciality_code]
     entry = Entry(
         person=person,
         kind="organisation" if organisation else "person",
         name=name,
         given=given,
-        title=_best(line.title for line in own) or _best(line.civility for line in own),
-        profession=label(PROFESSIONS, code, _best(line.profession for line in own)),
+        title=_best([line.title for line in own]) or _best([line.civility for line in own]),
+        profession=label(PROFESSIONS, code, _best([line.profession for line in own])),
         profession_code=code,
         specialities=_distinct(
-            label(SPECIALITIES, line.speciality_code, line.speciality) for line in skilled.values()
+            [label(SPECIALITIES, one.speciality_code, one.speciality) for one in skilled.values()]
         ),
-        places=tuple(place for place in dict.fromkeys(places) if place != Place())[:PLACES_MAX],
+        places=tuple(dict.fromkeys(places))[:PLACES_MAX],
         sources=sources,
-        speciality_codes=tuple(
-            dict.fromkeys(line.speciality_code for line in skilled.values() if line.speciality_code)
-        ),
-        category=_best(line.category for line in lines),
+        speciality_codes=tuple(dict.fromkeys(codes)) if codes else (),
+        category=_best([line.category for line in lines]) if organisation else "",
         part_of=next((line.parent for line in lines if line.parent), ""),
-        mailboxes=tuple(dict.fromkeys(line.mailbox for line in lines if line.mailbox))[
-            :MAILBOXES_MAX
-        ],
+        mailboxes=tuple(dict.fromkeys(mailboxes))[:MAILBOXES_MAX] if mailboxes else (),
         other_names=others,
     )
     return Record(
@@ -96,16 +93,18 @@ def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Recor
     )
 
 
+def order(person: str, told: Sequence[tuple[str, Line]]) -> str:
+    """`Record.sort` of what `merge` makes of the same lines, for less than merging them costs."""
+    return sort_key(*_named(_own(told)[1]), person)
+
+
 def conflict(person: str, told: Sequence[tuple[str, Line]]) -> Conflict | None:
     """Whether two sources know a person by family names without a common word.
 
     A name in two spellings, or a part of a double name, is none.
     """
-    first = _namer(told)
-    believed: set[str] = set()
-    for source, line in told:
-        if source == first:
-            believed |= _family(line.name)
+    first, own = _own(told)
+    believed = {word for line in own for word in _family(line.name)}
     different = {
         (source, f"{line.given} {line.name}".strip()): None
         for source, line in told
@@ -113,14 +112,19 @@ def conflict(person: str, told: Sequence[tuple[str, Line]]) -> Conflict | None:
     }
     if not different:
         return None
-    shown = next(line for source, line in told if source == first and line.name)
-    return Conflict(
-        person, ((first or "", f"{shown.given} {shown.name}".strip()), *different.keys())
-    )
+    shown = " ".join(reversed(_named(own))).strip()
+    return Conflict(person, ((first or "", shown), *different.keys()))
 
 
-def _namer(told: Sequence[tuple[str, Line]]) -> str | None:
-    return next((source for source, line in told if line.name), None)
+def _own(told: Sequence[tuple[str, Line]]) -> tuple[str | None, list[Line]]:
+    """The first source that names the entry, and its lines."""
+    first = next((source for source, line in told if line.name), None)
+    return first, [line for source, line in told if source == first and line.name]
+
+
+def _named(own: Sequence[Line]) -> tuple[str, str]:
+    """The name and the given name to show."""
+    return _best([line.name for line in own]), _best([line.given for line in own])
 
 
 @lru_cache(_REMEMBERED)
@@ -142,14 +146,18 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple({normalise(text): text for text in reversed(given)}.values())[::-1]
 
 
-def _best(texts: Iterable[str]) -> str:
+def _best(texts: Sequence[str]) -> str:
     """The spelling to show: of the commonest word or words, the one with most accents.
 
     The register writes one person differently from line to line: LEFEVRE, Lefèvre, LEFÈVRE.
     """
-    counted = Counter(text for text in texts if text)
-    if len(counted) < 2:
-        return next(iter(counted), "")
+    if len(texts) == 1:
+        return texts[0]
+    given = [text for text in texts if text]
+    # Of one spelling are nearly all: nothing is counted for them.
+    if len(set(given)) < 2:
+        return given[0] if given else ""
+    counted = Counter(given)
     folded: Counter[tuple[str, ...]] = Counter()
     for text, count in counted.items():
         folded[normalise(text)] += count
@@ -172,9 +180,13 @@ def _places(told: Sequence[tuple[str, Line]], *, organisation: bool) -> list[Pla
     places = [
         _place(line, organisation=organisation) for source, line in told if source != MAILBOXES
     ]
-    if any(place != Place() for place in places):
+    places = [place for place in places if place != _NOWHERE]
+    if places:
         return places
-    return [_place(line, organisation=organisation) for source, line in told if source == MAILBOXES]
+    places = [
+        _place(line, organisation=organisation) for source, line in told if source == MAILBOXES
+    ]
+    return [place for place in places if place != _NOWHERE]
 
 
 def _place(line: Line, *, organisation: bool) -> Place:
@@ -184,13 +196,11 @@ def _place(line: Line, *, organisation: bool) -> Place:
         if cedex:
             postcode = postcode or cedex["postcode"]
             city = _CEDEX_MARK.sub("", cedex["city"])
-    abroad = line.country.casefold() not in _FRANCE
+    abroad = line.country not in _FRANCE
     return Place(
         organisation="" if organisation and not line.parent else line.organisation or line.sign,
         address=" ".join(
-            part
-            for part in (line.street_number + line.street_index, line.street_kind, line.street)
-            if part
+            f"{line.street_number}{line.street_index} {line.street_kind} {line.street}".split()
         ),
         postcode=postcode,
         city=city,
@@ -215,21 +225,30 @@ def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict
     """Every word that finds the entry, each once."""
     words: dict[str, None] = {}
     naming = _place_words if entry.kind == "organisation" else _name_words
-    for shown in (entry.profession, *entry.specialities, entry.category):
-        words |= _label_words(shown)
+    names: set[str] = set()
+    labels: set[str] = set()
+    where: set[str] = set()
+    plain: set[str] = set()
     for line in lines:
-        words |= naming(line.name)
+        names.add(line.name)
+        where.update((line.organisation, line.sign))
+        labels.update((line.profession, line.speciality, line.category))
         words |= _name_words(line.given)
-        words |= _label_words(line.profession)
-        words |= _label_words(line.speciality)
-        words |= _place_words(line.organisation)
-        words |= _place_words(line.sign)
-        if line.country.casefold() in _FRANCE:
-            words |= _plain_words(_department(line, line.postcode))
+        if line.country in _FRANCE:
+            plain.add(_department(line, line.postcode))
+    labels.update((entry.profession, *entry.specialities))
     for place in places:
-        words |= _place_words(place.city)
-        words |= _plain_words(place.postcode)
-        words |= _plain_words(place.department)
+        where.add(place.city)
+        plain.update((place.postcode, place.department))
+    for texts, folding in (
+        (names, naming),
+        (labels, _label_words),
+        (where, _place_words),
+        (plain, _plain_words),
+    ):
+        for text in texts:
+            if text:
+                words |= folding(text)
     return words
 
 

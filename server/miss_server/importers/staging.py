@@ -14,7 +14,6 @@ from typing import NamedTuple, Self
 
 from miss_server.importers.lines import Line
 from miss_server.importers.merging import EDITION
-from miss_server.storage.directory import Record
 
 AT_ONCE = 1_000
 
@@ -45,8 +44,7 @@ class Staging:
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
             "CREATE TABLE rows (person TEXT, source INTEGER, line TEXT);"
-            "CREATE TABLE records (sort TEXT, person TEXT, name_key TEXT, words TEXT, digest BLOB,"
-            " entry BLOB);"
+            "CREATE TABLE kept (sort TEXT, person TEXT, digest BLOB, packed TEXT);"
             "CREATE TABLE gone (person TEXT);"
         )
 
@@ -82,26 +80,29 @@ class Staging:
             packed = [(self._sources[number], line) for _, number, line in lines]
             yield Group(person, _digest(packed), packed)
 
-    def keep(self, records: Iterable[Record]) -> None:
-        """Put records aside that must be written."""
-        rows = ((r.sort, r.person, r.name_key, r.words, r.digest, r.entry) for r in records)
+    def keep(self, groups: Iterable[tuple[str, Group]]) -> None:
+        """Put entries aside that must be written, each with what puts them in order."""
+        rows = (
+            (order, group.person, group.digest, "\x1e".join(map("\x1d".join, group.packed)))
+            for order, group in groups
+        )
         while some := list(islice(rows, AT_ONCE)):
             self.kept += len(some)
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", some)
+            self._db.executemany("INSERT INTO kept VALUES (?, ?, ?, ?)", some)
             self._db.execute("COMMIT")
 
     def drop(self, person: str) -> None:
         """Put an entry aside that must be taken out."""
         self._db.execute("INSERT INTO gone VALUES (?)", (person,))
 
-    def records(self) -> Iterator[Record]:
+    def kept_groups(self) -> Iterator[Group]:
         """What was kept, in the order of names."""
-        rows = self._db.execute(
-            "SELECT sort, person, name_key, words, digest, entry FROM records ORDER BY sort"
-        )
-        for sort, person, name_key, words, digest, entry in rows:
-            yield Record(person, sort, name_key, words, digest, entry)
+        for person, digest, packed in self._db.execute(
+            "SELECT person, digest, packed FROM kept ORDER BY sort"
+        ):
+            parts = (text.partition("\x1d") for text in packed.split("\x1e"))
+            yield Group(person, digest, [(source, line) for source, _, line in parts])
 
     def gone(self) -> Iterator[str]:
         """What was dropped."""
@@ -110,7 +111,7 @@ class Staging:
     def forget(self) -> None:
         """Begin anew with what to keep and to drop."""
         self.kept = 0
-        self._db.executescript("DELETE FROM records; DELETE FROM gone;")
+        self._db.executescript("DELETE FROM kept; DELETE FROM gone;")
 
 
 def _digest(packed: Sequence[tuple[str, str]]) -> bytes:

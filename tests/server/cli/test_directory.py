@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from miss_server.cli import app
 from miss_server.cli.directory_report import OLD_DAYS, SHOWN_MAX
 from miss_server.importers.activities import COLUMNS_56
-from tests.support import register
+from tests.support import register, sources
 from tests.support.register import STAMPED, activity
 
 
@@ -78,6 +78,39 @@ def test_a_generated_register_is_imported(database: Path) -> None:
 def test_both_layouts_and_the_byte_order_mark_are_imported(database: Path) -> None:
     run("generate", "old.txt", "--people", 50, "--columns", 52, "--bom")
     assert "50 added" in run("import", "old.txt", "--database", database)
+
+
+def test_a_whole_edition_is_generated_imported_and_reported(database: Path) -> None:
+    Path("edition").mkdir()
+    said = run("generate", "edition", "--people", 3000, "--seed", 3)
+    files = re.findall(r"edition/\S+", said)
+    assert len(files) == 3
+    said = run("import", *files, "--database", database)
+    assert re.search(r"3000 people, \d+ organisations", said)
+    assert all(f"Source: {name}" in said for name in ("RPPS", "FINESS", "MSSANTE"))
+    assert re.search(r"\d people bear different names in two sources", said)
+    refused = run("import", files[0], "--database", database, code=1)
+    assert "source_missing: " in refused
+    said = run("import", files[0], "--without", "FINESS", "--without", "MSSANTE", "--database",
+               database)  # fmt: skip
+    assert "3000 people, 0 organisations" in said
+
+
+def test_older_and_standing_files_are_told(database: Path) -> None:
+    register.write(Path("PS_20260105.txt"), activity(1))
+    run("import", "PS_20260105.txt", "--database", database)
+    Path("PS_20260105.txt").rename("PS_20260115.txt")
+    said = run("import", "PS_20260115.txt", "--database", database)
+    assert "RPPS stands still: not a byte has changed since 2026-01-05 (10 days)" in said
+    Path("PS_20260115.txt").rename("PS_20260105.txt")
+    assert "older: " in run("import", "PS_20260105.txt", "--database", database, code=1)
+    run("import", "PS_20260105.txt", "--database", database, "--allow-older")
+
+
+def test_skills_without_anybody_are_counted(database: Path) -> None:
+    register.write(Path("f.txt"), activity(1))
+    sources.write_skills(Path("s.txt"), (1, "SM04", "Cardiologie"), (2, "SM04", "Cardiologie"))
+    assert "1 identifiers left out" in run("import", "f.txt", "s.txt", "--database", database)
 
 
 def test_an_existing_file_is_overwritten_only_by_force() -> None:

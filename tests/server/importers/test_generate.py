@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from miss_server.importers.generate import DEMO_PEOPLE, generate
+from miss_server.importers.fictive_names import plain
+from miss_server.importers.generate import DEMO_PEOPLE, generate, generate_all
 from miss_server.importers.lines import Line
 from tests.support import register
 
@@ -113,3 +114,26 @@ def test_a_file_appears_only_when_it_is_complete(
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / "f", people=10, seed=1)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_whole_edition_is_of_one_nation(tmp_path: Path) -> None:
+    written = generate_all(tmp_path, people=3000, seed=3, stamp="202601050630")
+    texts = [register.reader(path) for path in written[:3]]
+    read = [register.lines(text) for text in texts]
+    assert [text.source for text in texts] == ["RPPS", "MSSANTE", "FINESS"]
+    assert [text.rejected.count for text in texts] == [0, 0, 0]
+    assert sum(len(lines) for lines in read) == written.lines
+    activities, mailboxes, establishments = read
+    people = {line.key for line in activities}
+    sites = {line.key for line in establishments}
+    persons = [line for line in mailboxes if not line.kind]
+    organisations = [line for line in mailboxes if line.kind]
+    assert {line.key for line in persons} < people
+    assert 0.25 < len(persons) / len(people) < 0.4
+    assert {line.key.split(".")[0] for line in organisations} < sites
+    assert any(line.parent for line in organisations)
+    names = {line.key: plain(line.name).upper() for line in reversed(activities)}
+    assert any(line.name != names[line.key] for line in persons), "somebody has another name"
+    again = generate_all(tmp_path / ".." / tmp_path.name, people=3000, seed=3, stamp="202601050631")
+    assert again.mailboxes.read_bytes() == written.mailboxes.read_bytes()
+    assert len(list(tmp_path.glob("*.part"))) == 0
