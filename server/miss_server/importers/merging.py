@@ -143,7 +143,7 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
     given = dict.fromkeys(text for text in texts if text)
     if len(given) < 2:
         return tuple(given)
-    return tuple({normalise(text): text for text in reversed(given)}.values())[::-1]
+    return tuple({name_key(text): text for text in reversed(given)}.values())[::-1]
 
 
 def _best(texts: Sequence[str]) -> str:
@@ -158,11 +158,11 @@ def _best(texts: Sequence[str]) -> str:
     if len(set(given)) < 2:
         return given[0] if given else ""
     counted = Counter(given)
-    folded: Counter[tuple[str, ...]] = Counter()
+    folded: Counter[str] = Counter()
     for text, count in counted.items():
-        folded[normalise(text)] += count
+        folded[name_key(text)] += count
     commonest = max(folded.values())
-    candidates = [text for text in counted if folded[normalise(text)] == commonest]
+    candidates = [text for text in counted if folded[name_key(text)] == commonest]
     return max(
         candidates,
         key=lambda text: (

@@ -27,7 +27,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, Record
-from miss_server.storage.directory_tables import state, tables
+from miss_server.storage.directory_tables import entries, state, tables
 from miss_server.storage.postgres.directory import WORD_MAX
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
@@ -133,6 +133,22 @@ class PostgresDirectoryFilling(SqlFilling):
     def reading(self) -> AbstractContextManager[Any]:
         """See `SqlFilling`."""
         return self.connection.begin()
+
+    def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
+        """See `SqlFilling`."""
+        self.connection.execute(
+            insert(entries[slot]),
+            [
+                {
+                    "id": number,
+                    "person": record.person,
+                    "name_key": record.name_key,
+                    "digest": record.digest,
+                    "entry": record.entry,
+                }
+                for number, record in rows
+            ],
+        )
 
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""

@@ -66,6 +66,10 @@ class SqlFilling(ABC):
         """Rows of the next slice."""
 
     @abstractmethod
+    def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
+        """Write new entries, in the caller's transaction; numbers go up."""
+
+    @abstractmethod
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """Let new entries be found, in the caller's transaction; numbers go up."""
 
@@ -160,19 +164,7 @@ class SqlFilling(ABC):
                 self._put(batch)
 
     def _put(self, batch: Sequence[Numbered]) -> None:
-        self.connection.execute(
-            insert(entries[self.slot]),
-            [
-                {
-                    "id": number,
-                    "person": record.person,
-                    "name_key": record.name_key,
-                    "digest": record.digest,
-                    "entry": record.entry,
-                }
-                for number, record in batch
-            ],
-        )
+        self.put_entries(self.slot, batch)
         self.put_words(self.slot, batch)
 
     # --- Differences ------------------------------------------------------------------------------

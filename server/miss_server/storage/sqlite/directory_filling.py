@@ -114,6 +114,13 @@ class SqliteDirectoryFilling(SqlFilling):
         """See `SqlFilling`."""
         return reading(self.connection)
 
+    def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
+        """See `SqlFilling`."""
+        self.connection.exec_driver_sql(
+            in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot),
+            [(number, r.person, r.name_key, r.digest, r.entry) for number, r in rows],
+        )
+
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
         self.connection.exec_driver_sql(
