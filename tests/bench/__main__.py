@@ -11,6 +11,7 @@ from tests.bench import (
     coming_back,
     connections,
     crypto_cost,
+    directory_import,
     drain,
     month,
     nodes,
@@ -62,10 +63,14 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         connections=1_000 if quick else coming_back.CONNECTIONS,
         idle_seconds=5.0 if quick else 30.0,
     ),
+    "directory_import": lambda quick: directory_import.figures(
+        lines=20_000 if quick else directory_import.LINES,
+        alone=3.0 if quick else directory_import.ALONE_SECONDS,
+    ),
     "month": lambda quick: month.figures(share=0.005 if quick else 1.0),
 }
 """What each part measures; the argument asks for a quick look."""
-LONG = {"coming_back", "month"}
+LONG = {"coming_back", "directory_import", "month"}
 """Parts that are measured only if they are named: minutes, and a quarter of an hour."""
 
 

@@ -11,6 +11,7 @@ from tests.bench import (
     coming_back,
     connections,
     crypto_cost,
+    directory_import,
     drain,
     growth,
     growth_postgres,
@@ -86,6 +87,13 @@ def test_nodes() -> None:
     assert all(figure.value > 0 for figure in found if "Redis" not in figure.name)
     assert sum("of that of one" in figure.name for figure in found) == 1
     assert sum(figure.name.endswith("p50") for figure in found) == 1
+
+
+def test_directory_import() -> None:
+    found = directory_import.figures(lines=300, alone=0.5)
+    assert all(figure.value > 0 for figure in found)
+    [changed] = [figure.value for figure in found if "bytes changed" in figure.name]
+    assert changed < 20 * directory_import.PAGE
 
 
 @pytest.mark.parametrize("engine", ["postgres", "sqlite"])
