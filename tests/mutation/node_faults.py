@@ -81,9 +81,11 @@ class _Early:
         return getattr(self._db, name)
 
     async def fetch(self, statement: str, *values: Any) -> Any:
-        if statement == batch._READ_ACCOUNTS:
-            return [row for row in self._seen if row["address"] in values[0]]
-        return await self._db.fetch(statement, *values)
+        if statement != batch._DELETE_AND_READ:
+            return await self._db.fetch(statement, *values)
+        *others, accounts = values
+        rows = await self._db.fetch(statement, *others, [])
+        return rows + [row for row in self._seen if row[4] in accounts]
 
 
 def checks_in_the_snapshot_of_the_locks(stack: ExitStack) -> None:
@@ -92,7 +94,8 @@ def checks_in_the_snapshot_of_the_locks(stack: ExitStack) -> None:
 
     async def run(self: Batch) -> None:
         rows = await self._db.fetch("SELECT address FROM accounts")
-        seen = await self._db.fetch(batch._READ_ACCOUNTS, [row["address"] for row in rows])
+        addresses = [row["address"] for row in rows]
+        seen = await self._db.fetch(batch._DELETE_AND_READ, [], [], [], [], addresses)
         self._db = _Early(self._db, seen)  # type: ignore[assignment]
         await real(self)
 
@@ -107,27 +110,27 @@ def _without(stack: ExitStack, statement: str, part: str, other: str = "") -> No
 
 def accounts_not_locked(stack: ExitStack) -> None:
     """Devices of an account may come and go while a send to it is under way."""
-    _without(stack, "_LOCK_ACCOUNTS", " FOR SHARE")
+    _without(stack, "_LOCK", " FOR SHARE")
 
 
 def accounts_locked_in_another_order(stack: ExitStack) -> None:
     """One node begins at one end, the others at the other."""
-    _without(stack, "_LOCK_ACCOUNTS", " ORDER BY address", " ORDER BY address DESC")
+    _without(stack, "_LOCK", " ORDER BY address", " ORDER BY address DESC")
 
 
 def devices_locked_in_another_order(stack: ExitStack) -> None:
     """As before, for devices."""
-    _without(stack, "_LOCK_DEVICES", " ORDER BY id", " ORDER BY id DESC")
+    _without(stack, "_LOCK", " ORDER BY id", " ORDER BY id DESC")
 
 
 def mailboxes_locked_in_another_order(stack: ExitStack) -> None:
     """As before, for mailboxes."""
-    _without(stack, "_LOCK_MAILBOXES", " ORDER BY device", " ORDER BY device DESC")
+    _without(stack, "_LOCK", " ORDER BY device", " ORDER BY device DESC")
 
 
 def positions_without_the_lock(stack: ExitStack) -> None:
     """The next position is read, and nobody is kept from reading the same."""
-    _without(stack, "_LOCK_MAILBOXES", " FOR NO KEY UPDATE")
+    _without(stack, "_LOCK", " ORDER BY device FOR NO KEY UPDATE", " ORDER BY device")
 
 
 def generations_of_this_node_only(stack: ExitStack) -> None:
@@ -150,7 +153,7 @@ def generations_of_this_node_only(stack: ExitStack) -> None:
 
 def repeats_elsewhere_are_new(stack: ExitStack) -> None:
     """Only the node that took a send knows that it was sent."""
-    real = Batch._lock_devices
+    real = Batch._lock
 
     async def lock(self: Batch) -> None:
         await real(self)
@@ -161,7 +164,7 @@ def repeats_elsewhere_are_new(stack: ExitStack) -> None:
             )
             device.sn = min(device.sn, sn - 1)
 
-    stack.enter_context(patch.object(Batch, "_lock_devices", lock))
+    stack.enter_context(patch.object(Batch, "_lock", lock))
 
 
 def notify_inside_the_commit(stack: ExitStack) -> None:

@@ -27,36 +27,53 @@ from miss_server.storage.settlement.acks import Acks
 from miss_server.storage.settlement.news import Telling
 from miss_server.storage.settlement.sends import Sends
 
-_LOCK_ACCOUNTS = (
-    "SELECT address FROM accounts WHERE address = ANY($1::text[]) ORDER BY address FOR SHARE"
+# One after the other, whatever the planner would like: each part counts the rows of the one before.
+# A row that was waited for is seen as it is now, one that came meanwhile is not: see `Unlocked`.
+_LOCK = (
+    "WITH a AS MATERIALIZED (SELECT address FROM accounts WHERE address = ANY($1::text[])"
+    " ORDER BY address FOR SHARE),"
+    " d AS MATERIALIZED (SELECT id, account, generation, revoked_ms, sn, tick, tick_acked, seen_ms"
+    " FROM devices WHERE id = ANY($2::bytea[]) AND (SELECT count(*) FROM a) >= 0"
+    " ORDER BY id FOR NO KEY UPDATE),"
+    " m AS MATERIALIZED (SELECT device, head, digest, acked, acked_digest, waiting, bytes"
+    " FROM mailboxes WHERE device = ANY($3::bytea[]) AND (SELECT count(*) FROM d) >= 0"
+    " ORDER BY device FOR NO KEY UPDATE)"
+    " SELECT id, account, generation, revoked_ms, sn, tick, tick_acked, seen_ms,"
+    " NULL::bytea, NULL::bytea FROM d"
+    " UNION ALL SELECT device, NULL, head, acked, waiting, bytes, NULL, NULL,"
+    " digest, acked_digest FROM m"
 )
-_LOCK_DEVICES = (
+_LOCK_LATE = (
     "SELECT id, account, generation, revoked_ms, sn, tick, tick_acked, seen_ms FROM devices"
-    " WHERE id = ANY($1::bytea[]) ORDER BY id FOR NO KEY UPDATE"
-)
-_LOCK_MAILBOXES = (
-    "SELECT device, head, digest, acked, acked_digest, waiting, bytes FROM mailboxes"
-    " WHERE device = ANY($1::bytea[]) ORDER BY device FOR NO KEY UPDATE"
+    " WHERE id = ANY($1::bytea[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
 )
 _READ_NACKED = (
     "SELECT e.device, e.position, e.sender_device, e.message"
     " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, position)"
     " JOIN envelopes e ON e.device = w.device AND e.position = w.position WHERE e.gap IS NULL"
 )
-_DELETE_ACKED = (
-    "DELETE FROM envelopes e USING unnest($1::bytea[], $2::bigint[]) AS w(device, position)"
-    " WHERE e.device = w.device AND e.position <= w.position"
-    " RETURNING e.device, e.position, e.digest, e.gap, e.sender_device, e.message,"
-    " octet_length(e.body) + octet_length(e.wrap)"
-)
 _READ_SENDS = (
     "SELECT s.rowid_, s.device, s.sn, s.message, s.kind, s.states"
     " FROM unnest($1::bytea[], $2::bytea[]) AS w(device, message)"
     " JOIN sends s ON s.device = w.device AND s.message = w.message"
 )
-_READ_ACCOUNTS = (
-    "SELECT a.address, a.roster_version, a.genesis, a.confirmed, a.suspended, d.id, d.seen_ms"
-    " FROM unnest($1::text[]) AS w(account) JOIN accounts a ON a.address = w.account"
+# What nearly every batch asks once its rows are locked. The three parts are about different tables,
+# so it does not matter that none sees what another one changes.
+_DELETE_AND_READ = (
+    "WITH gone AS (DELETE FROM envelopes e WHERE e.ctid = ANY(ARRAY(SELECT found.ctid"
+    " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, position) CROSS JOIN LATERAL"
+    " (SELECT o.ctid FROM envelopes o WHERE o.device = w.device AND o.position <= w.position"
+    " OFFSET 0) AS found))"
+    " RETURNING e.device, e.position, e.digest, e.gap, e.sender_device, e.message,"
+    " octet_length(e.body) + octet_length(e.wrap) AS size)"
+    " SELECT 0, device, position, digest, gap, sender_device, message, size::bigint,"
+    " NULL::boolean, NULL::boolean FROM gone"
+    " UNION ALL SELECT 1, s.device, s.sn, s.states, s.kind, NULL, s.message, s.rowid_, NULL, NULL"
+    " FROM unnest($3::bytea[], $4::bytea[]) AS w(device, message) CROSS JOIN LATERAL"
+    " (SELECT * FROM sends o WHERE o.device = w.device AND o.message = w.message OFFSET 0) AS s"
+    " UNION ALL SELECT 2, d.id, a.roster_version, a.genesis, a.address, NULL, NULL, d.seen_ms,"
+    " a.confirmed, a.suspended"
+    " FROM unnest($5::text[]) AS w(account) JOIN accounts a ON a.address = w.account"
     " LEFT JOIN devices d ON d.account = a.address AND d.revoked_ms IS NULL"
 )
 _READ_EARLIER = (
@@ -164,10 +181,21 @@ class Batch:
         self._acks = Acks(acks)
         self._named = {used.account for submission, _ in sends for used in submission.send.rosters}
         self._sends = Sends(sends)
-        self._receipts = {receipt.sender_device for ack, _ in acks for receipt in ack.receipts}
+        self._receipts = {
+            (receipt.sender_device, receipt.message) for ack, _ in acks for receipt in ack.receipts
+        }
+        # Some too many if anything is late or repeated: that shows once the devices are locked.
+        self._boxes: set[bytes] = {ack.device for ack, _ in acks if ack.position is not None}
+        self._boxes.update(wrap.device for one, _ in sends for wrap in one.send.wraps)
         self._also = also
         self._devices: dict[bytes, Device] = {}
         self._mailboxes: dict[bytes, _Mailbox] = {}
+        self._gone: list[Any] = []
+        self._told: list[Any] = []
+        """Sends that receipts name."""
+        self._accounts: dict[str, tuple[Any, ...]] = {}
+        self._enrolled: list[tuple[bytes, str, int]] = []
+        """The devices of these accounts."""
         self._telling: Telling | None = None
         self.visited: list[sessions.Outcome] = []
         self.acknowledged: list[Acknowledged] = []
@@ -182,9 +210,7 @@ class Batch:
         """
         if self._visits:
             await sessions.hold_epoch(self._db)
-        if self._named:
-            await self._db.execute(_LOCK_ACCOUNTS, sorted(self._named))
-        await self._lock_devices()
+        await self._lock()
         if self._visits:
             self.visited = await sessions.settle(self._db, self._visits, self._devices)
         devices = self._devices.items()
@@ -192,8 +218,9 @@ class Batch:
         self._sends.claim(
             (id_, one.account, one.sn, one.generation, one.revoked_ms) for id_, one in devices
         )
-        await self._lock_mailboxes()
-        await self._take_acks()
+        nacked = await self._read(_READ_NACKED, self._acks.nacked)
+        await self._delete_and_read()
+        self._take_acks(nacked)
         if self._telling is not None:
             await self._tell(self._telling)
         self.acknowledged = self._acks.answer(self._telling)
@@ -203,29 +230,45 @@ class Batch:
 
     # --- lock -------------------------------------------------------------------------------------
 
-    async def _lock_devices(self) -> None:
-        wanted: set[bytes] = {visit.device for visit, _ in self._visits}
-        wanted.update(self._acks.devices, self._sends.senders, self._receipts, self._also)
-        for id_, *rest in await self._db.fetch(_LOCK_DEVICES, sorted(wanted)):
-            self._devices[id_] = Device(*rest)
+    async def _lock(self) -> None:
+        devices: set[bytes] = {visit.device for visit, _ in self._visits}
+        devices.update(self._acks.devices, self._sends.senders, self._also)
+        devices.update(sender for sender, _ in self._receipts)
+        for id_, account, *rest, digest, acked_digest in await self._db.fetch(
+            _LOCK, sorted(self._named), sorted(devices), sorted(self._boxes)
+        ):
+            if account is not None:
+                self._devices[id_] = Device(account, *rest)
+            else:
+                head, acked, waiting, size, *_ = rest
+                self._mailboxes[id_] = _Mailbox(head, digest, acked, acked_digest, waiting, size)
 
-    async def _lock_mailboxes(self) -> None:
-        wanted = {device for device, _ in self._acks.acked}
-        wanted.update(self._sends.recipients)
-        if wanted:
-            for device, *rest in await self._db.fetch(_LOCK_MAILBOXES, sorted(wanted)):
-                self._mailboxes[device] = _Mailbox(*rest)
+    async def _delete_and_read(self) -> None:
+        acked, receipts, accounts = self._acks.acked, sorted(self._receipts), self._sends.accounts
+        if not (acked or receipts or accounts):
+            return
+        for part, id_, number, some, word, sender, message, count, *flags in await self._db.fetch(
+            _DELETE_AND_READ, *_columns(acked), *_columns(receipts), accounts
+        ):
+            if part == 0:
+                self._gone.append((id_, number, some, word, sender, message, count))
+            elif part == 1:
+                self._told.append((count, id_, number, message, word, some))
+            else:
+                self._accounts[word] = (word, number, some, *flags)
+                if id_ is not None:
+                    held = self._devices.get(id_)
+                    seen = count if held is None else held.seen_ms
+                    self._enrolled.append((id_, word, seen))
 
     # --- acknowledgements -------------------------------------------------------------------------
 
-    async def _take_acks(self) -> None:
+    def _take_acks(self, nacked: Sequence[Any]) -> None:
         for id_, tick in self._acks.ticks:
             device = self._devices[id_]
             if tick > device.tick_acked:
                 device.tick_acked, device.changed = tick, True
-        nacked = await self._read(_READ_NACKED, self._acks.nacked)
-        gone = await self._read(_DELETE_ACKED, self._acks.acked)
-        self._telling = self._acks.take(nacked, gone)
+        self._telling = self._acks.take(nacked, self._gone)
         for id_, position, digest, rows, freed in self._acks.mailboxes:
             box = self._mailboxes[id_]
             box.acked, box.acked_digest, box.changed = position, digest, True
@@ -234,7 +277,9 @@ class Batch:
 
     async def _tell(self, telling: Telling) -> None:
         await self._lock_late({sender for sender, _ in telling.wanted})
-        telling.apply(await self._read(_READ_SENDS, telling.wanted))
+        wanted = set(telling.wanted)
+        unread = await self._read(_READ_SENDS, sorted(wanted - self._receipts))
+        telling.apply([*(send for send in self._told if (send[1], send[3]) in wanted), *unread])
         telling.number((id_, self._devices[id_].tick) for id_ in telling.senders)
         for id_, tick in telling.ticks:
             device = self._devices[id_]
@@ -247,7 +292,7 @@ class Batch:
             return
         await self._db.execute("SAVEPOINT late")
         try:
-            for id_, *rest in await self._db.fetch(f"{_LOCK_DEVICES} SKIP LOCKED", late):
+            for id_, *rest in await self._db.fetch(_LOCK_LATE, late):
                 self._devices[id_] = Device(*rest)
             missing = [id_ for id_ in late if id_ not in self._devices]
         finally:
@@ -260,19 +305,12 @@ class Batch:
 
     async def _check_sends(self) -> None:
         sends = self._sends
-        accounts: dict[str, tuple[Any, ...]] = {}
-        devices: list[tuple[bytes, str, int]] = []
-        for address, *account, device, seen in await self._db.fetch(_READ_ACCOUNTS, sends.accounts):
-            accounts[address] = (address, *account)
-            if device is not None:
-                held = self._devices.get(device)
-                devices.append((device, address, seen if held is None else held.seen_ms))
         wrapped = set(sends.recipients)
-        if any(id_ in wrapped and id_ not in self._mailboxes for id_, _, _ in devices):
+        if any(id_ in wrapped and id_ not in self._mailboxes for id_, _, _ in self._enrolled):
             raise Unlocked  # a device that was added between the locks and this look
         sends.see(
-            accounts.values(),
-            devices,
+            self._accounts.values(),
+            self._enrolled,
             (
                 (id_, box.head, box.digest, box.waiting, box.bytes)
                 for id_, box in self._mailboxes.items()
@@ -322,7 +360,12 @@ class Batch:
             await self._db.execute(_WRITE_GAPS, *zip(*gaps, strict=True))
 
     async def _read(self, statement: str, keys: Sequence[tuple[Any, ...]]) -> list[Any]:
-        return await self._db.fetch(statement, *zip(*keys, strict=True)) if keys else []
+        return await self._db.fetch(statement, *_columns(keys)) if keys else []
+
+
+def _columns(keys: Sequence[tuple[Any, ...]]) -> Iterable[Sequence[Any]]:
+    """Pairs as two arrays, empty ones for none."""
+    return zip(*keys, strict=True) if keys else ((), ())
 
 
 @lru_cache(maxsize=32)
