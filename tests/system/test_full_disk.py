@@ -30,12 +30,14 @@ async def test_commits_go_on_when_there_is_less_room_than_the_log_would_take(
     async with loop_disk(tmp_path, DISK_MIB) as disk:
         writer = Writer(open_engine(disk.point / "miss.sqlite"))
         writer.start()
-        await writer.run(lambda db: db.exec_driver_sql("CREATE TABLE pages (content BLOB)"))
-        await writer.run(lambda db: db.exec_driver_sql("INSERT INTO pages VALUES (NULL)"))
-        await overwrite_often(writer, 50)
-        ballast = disk.fill()
-        with pytest.raises(NotDurable):
+        try:
+            await writer.run(lambda db: db.exec_driver_sql("CREATE TABLE pages (content BLOB)"))
+            await writer.run(lambda db: db.exec_driver_sql("INSERT INTO pages VALUES (NULL)"))
             await overwrite_often(writer, 50)
-        ballast.unlink()
-        await overwrite_often(writer, DISK_MIB * 20)
-        await writer.stop()
+            ballast = disk.fill()
+            with pytest.raises(NotDurable):
+                await overwrite_often(writer, 50)
+            ballast.unlink()
+            await overwrite_often(writer, DISK_MIB * 20)
+        finally:
+            await writer.stop()
