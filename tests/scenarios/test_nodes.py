@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
 from miss_server.storage.postgres.seat import Seat, Taken
+from tests.support.engines import free_port
 from tests.support.mailing import revoke
 from tests.support.postgres import PostgresProcess
 from tests.support.redis import redis_server
@@ -48,14 +48,6 @@ class Service:
         return server
 
 
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(params=["redis", "notify", "nothing"])
 async def service(
     request: pytest.FixtureRequest, postgres: PostgresProcess, tmp_path: Path
@@ -69,7 +61,7 @@ async def service(
             settings["MISS_REDIS"] = redis.url
         elif request.param == "nothing":
             settings |= {
-                "MISS_REDIS": f"redis://127.0.0.1:{closed_port()}/0",
+                "MISS_REDIS": f"redis://127.0.0.1:{free_port()}/0",
                 "MISS_SWEEP_EVERY": "0.5",
             }
         yield Service(dsn, tmp_path, settings, stack, rings=request.param != "nothing")

@@ -8,16 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.certificates import Files
+from tests.support.engines import free_port
 from tests.support.waiting import until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 @dataclass

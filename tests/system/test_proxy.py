@@ -14,7 +14,8 @@ from miss_protocol import api
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from tests.support.certificates import Files
-from tests.support.haproxy import HAProxy, free_port
+from tests.support.engines import free_port
+from tests.support.haproxy import HAProxy
 from tests.support.server import ServerProcess
 from tests.support.waiting import until
 from tests.support.wire import AUTHORITIES, Device, code_of, enrolled, open_call

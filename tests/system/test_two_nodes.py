@@ -10,7 +10,8 @@ from miss_protocol import client_session as events
 from miss_protocol import frames as f
 from miss_protocol.errors import CloseCode
 from tests.support.certificates import Files
-from tests.support.haproxy import HAProxy, free_port
+from tests.support.engines import free_port
+from tests.support.haproxy import HAProxy
 from tests.support.postgres import postgres_server
 from tests.support.redis import redis_server
 from tests.support.server import ServerProcess

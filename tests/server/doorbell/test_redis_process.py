@@ -7,7 +7,8 @@ import pytest
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
 
 from tests.support import redis as support
-from tests.support.redis import Missing, redis_server
+from tests.support.engines import NOBODY, Missing
+from tests.support.redis import redis_server
 
 
 async def test_it_is_killed_started_again_and_emptied() -> None:
@@ -56,7 +57,7 @@ async def test_it_runs_without_rights() -> None:
         assert server.process is not None
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         [uid] = [line.split()[1] for line in status.splitlines() if line.startswith("Uid:")]
-        assert int(uid) == (os.geteuid() or support.NOBODY)
+        assert int(uid) == (os.geteuid() or NOBODY)
 
 
 def test_a_machine_without_it_is_told_what_to_install(

@@ -30,8 +30,9 @@ from miss_server.storage.sql import epochs, settings, witnessed
 from miss_server.storage.witness import FsyncFailed, Witness
 from tests.support.databases import create, empty_database, outcome, run, url
 from tests.support.devices import DOMAIN, NOW
+from tests.support.engines import NOBODY
 from tests.support.mailing import Store, pair
-from tests.support.postgres import NOBODY, PostgresProcess, postgres_server
+from tests.support.postgres import PostgresProcess, postgres_server
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from tests.support import postgres as support
-from tests.support.postgres import PASSWORD, USER, Missing, PostgresProcess, postgres_server
+from tests.support.engines import NOBODY, Missing
+from tests.support.postgres import PASSWORD, USER, PostgresProcess, postgres_server
 
 
 async def test_what_was_committed_outlives_a_crash() -> None:
@@ -54,7 +55,7 @@ async def test_a_wrong_password_is_refused(postgres: PostgresProcess) -> None:
 async def test_it_does_not_run_as_root(postgres: PostgresProcess) -> None:
     assert postgres.process is not None
     assert Path(f"/proc/{postgres.process.pid}").stat().st_uid == (
-        support.NOBODY if os.geteuid() == 0 else os.geteuid()
+        NOBODY if os.geteuid() == 0 else os.geteuid()
     )
 
 
