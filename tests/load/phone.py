@@ -109,6 +109,9 @@ class Phone:
         self._wake = asyncio.Event()
         self._come_back_after = 0.0
         self._session: events.ClientSession | None = None
+        self._moving = asyncio.Event()
+        self._hasty = False
+        self._left: list[ClientConnection] = []
 
     # --- its user -----------------------------------------------------------------------------------
 
@@ -120,12 +123,35 @@ class Phone:
         self._drafts.append(_Entry(send, other.certificate))
         self._wake.set()
 
+    def move(self, *, hastily: bool) -> bool:
+        """Leave the connection as it is, open and unread, and go on over another one at once.
+
+        Args:
+            hastily: leave that one, too, as soon as it asked to be let in: two sessions begin at once.
+
+        Returns:
+            Whether there was a connection to leave.
+        """
+        if not self.welcomed:
+            return False
+        self._hasty = hastily
+        self._moving.set()
+        return True
+
     # --- its connection -----------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Connect, and again after each end, doubling the wait (spec 03-session §10)."""
+        try:
+            await self._come_and_go()
+        finally:
+            for socket in self._left:
+                socket.transport.abort()
+
+    async def _come_and_go(self) -> None:
         wait = BACK_OFF_FIRST
         while self.stopped_by is None:
+            self._moving.clear()
             self._come_back_after = 0.0
             logins = self.history.logins
             try:
@@ -137,6 +163,8 @@ class Phone:
             finally:
                 self.welcomed = False
                 self._session = None
+            if self._moving.is_set():
+                continue
             wait = BACK_OFF_FIRST if self.history.logins > logins else min(2 * wait, BACK_OFF_MAX)
             longest = self._come_back_after + wait
             await asyncio.sleep(self._chance.uniform(self._come_back_after, longest))
@@ -151,7 +179,7 @@ class Phone:
         self.history.note()
 
     async def _connect(self) -> None:
-        async with connect(
+        socket = await connect(
             self.url(),
             subprotocols=[Subprotocol(f.MSGPACK)],
             compression=None,
@@ -161,26 +189,36 @@ class Phone:
             close_timeout=0.5,
             max_size=limits.TRANSPORT_MAX,
             max_queue=1 if self.manners.narrow else 64,
-        ) as socket:
-            self._session = events.ClientSession(
-                client_codec(), position=self.device.position, digest=self.device.digest
-            )
-            self._refs.clear()
-            tasks = [
-                asyncio.create_task(self._read(socket, self._session)),
-                asyncio.create_task(self._write(socket, self._session)),
-            ]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                results = await asyncio.gather(*tasks, return_exceptions=True)
-            faults = [one for one in results if isinstance(one, Exception)]
-            # A write that fails says less than the close code that the reader found.
-            faults.sort(key=lambda one: not isinstance(one, ConnectionClosed))
-            if faults:
-                raise faults[0]
+        )
+        try:
+            await self._converse(socket)
+        finally:
+            if self._moving.is_set():
+                self._left.append(socket)
+            else:
+                await socket.close()
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        self._session = events.ClientSession(
+            client_codec(), position=self.device.position, digest=self.device.digest
+        )
+        self._refs.clear()
+        tasks = [
+            asyncio.create_task(self._read(socket, self._session)),
+            asyncio.create_task(self._write(socket, self._session)),
+        ]
+        moving = asyncio.create_task(self._moving.wait())
+        try:
+            await asyncio.wait([*tasks, moving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*tasks, moving):
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        faults = [one for one in results if isinstance(one, Exception)]
+        # A write that fails says less than the close code that the reader found.
+        faults.sort(key=lambda one: not isinstance(one, ConnectionClosed))
+        if faults:
+            raise faults[0]
 
     async def _read(self, socket: ClientConnection, session: events.ClientSession) -> None:
         asked = 0
@@ -218,6 +256,9 @@ class Phone:
             for message in session.data_to_send():
                 async with asyncio.timeout(self.manners.patience):
                     await socket.send(message)
+                if self._hasty and not self.welcomed:
+                    self._hasty = False
+                    self._moving.set()
 
     # --- sending ------------------------------------------------------------------------------------
 

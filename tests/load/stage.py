@@ -1,6 +1,5 @@
-"""Where a fault is played: the server under a supervisor, the crowd, and the time there is."""
+"""Where a fault of one server is played: its ground, the bad proxy before it, the crowd."""
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -8,43 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.load.crowd import Crowd, enrol_people
-from tests.load.ledger import Verdict, judge
+from tests.load.ledger import Verdict
 from tests.load.phone import Manners
+from tests.load.scene import Scene, Supervisor
 from tests.support.badproxy import BadProxy, Weather
 from tests.support.server import ServerProcess
-
-SETTLE_SECONDS = 180.0
-"""After the fault, until each sender heard the last word of each message."""
-
-
-class Supervisor:
-    """Starts the server anew whenever its process ends, as systemd would."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self.server = server
-        self.ends: list[int] = []
-        """Exit statuses, a signal as its negative number."""
-        self.may_start = asyncio.Event()
-        """Cleared, a server that ended stays down."""
-        self.may_start.set()
-        self._up = asyncio.Condition()
-        self._starts = 0
-
-    async def watch(self) -> None:
-        """Until cancelled."""
-        while True:
-            assert self.server.process is not None
-            self.ends.append(await self.server.process.wait())
-            await self.may_start.wait()
-            await self.server.start()
-            async with self._up:
-                self._starts += 1
-                self._up.notify_all()
-
-    async def restarted(self, times: int, seconds: float = 60.0) -> None:
-        """Wait until it was started anew so often."""
-        async with asyncio.timeout(seconds), self._up:
-            await self._up.wait_for(lambda: self._starts >= times)
 
 
 @dataclass(frozen=True)
@@ -68,26 +35,21 @@ async def plain(folder: Path) -> AsyncIterator[Ground]:
 
 
 @dataclass
-class Stage:
-    """What a fault acts on."""
+class Stage(Scene):
+    """What a fault acts on: one server."""
 
     ground: Ground
-    server: ServerProcess
-    supervisor: Supervisor
-    crowd: Crowd
-    chance: random.Random
-    short: bool
     proxy: BadProxy | None
-    notes: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
 
-    def seconds(self, full: float, short: float) -> float:
-        """A duration, or its short form for a test."""
-        return short if self.short else full
+    @property
+    def supervisor(self) -> Supervisor:
+        """The server's."""
+        return self.supervisors[0]
 
-    async def pause(self, least: float, most: float) -> None:
-        """Let the crowd talk for a while that the seed chooses."""
-        await asyncio.sleep(self.chance.uniform(least, most))
+    @property
+    def server(self) -> ServerProcess:
+        """The one there is."""
+        return self.supervisor.server
 
 
 Play = Callable[[Stage], Awaitable[None]]
@@ -146,51 +108,13 @@ async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: 
 
     away = fault.people // 2 if fault.away is None else fault.away
     crowd = Crowd(server, people, seed, url, fault.manners, away=away)
-    supervisor = Supervisor(server)
-    watching = asyncio.create_task(supervisor.watch())
-    stage = Stage(ground, server, supervisor, crowd, random.Random(seed + 1), short, proxy)
+    stage = Stage(
+        [Supervisor(server)], crowd, random.Random(seed + 1), short, ground=ground, proxy=proxy
+    )
     try:
-        crowd.connect(crowd.online)
-        await crowd.connected(crowd.online)
-        await _talk_while(fault.play(stage), crowd, fault, short=short)
-        crowd.connect(crowd.away)
-        await crowd.history.until_over(SETTLE_SECONDS)
-    except TimeoutError as error:
-        stage.faults.append(f"waited in vain {error}")
+        await stage.play(fault.play(stage), fault.rate, fault.talk)
     finally:
-        await crowd.leave()
         if proxy is not None:
             await proxy.stop()
-        watching.cancel()
-        [ended] = await asyncio.gather(watching, return_exceptions=True)
-        if isinstance(ended, Exception):
-            stage.faults.append(f"the supervisor could not start the server: {ended}")
-        if server.process is not None and server.process.returncode is None:
-            await server.stop()
-    return _verdict(fault, stage)
-
-
-async def _talk_while(play: Awaitable[None], crowd: Crowd, fault: Fault, *, short: bool) -> None:
-    """Talk for the fault's time, and on until it is over."""
-    playing = asyncio.ensure_future(play)
-    try:
-        await crowd.talk(fault.rate, fault.talk[1] if short else fault.talk[0])
-        while not playing.done():
-            await crowd.talk(fault.rate, 0.5)
-        await playing
-    finally:
-        playing.cancel()
-
-
-def _verdict(fault: Fault, stage: Stage) -> Verdict:
-    verdict = judge(stage.crowd.history)
-    verdict.notes += stage.notes
-    verdict.faults += stage.faults
-    unexpected = [end for end in stage.supervisor.ends if end not in fault.ends]
-    if unexpected:
-        verdict.faults.append(f"the server ended with {unexpected}")
-    if stage.crowd.history.restores and not fault.restores:
-        verdict.faults.append("the server was taken for an older copy")
-    if not fault.dead_disk and "Traceback" in stage.server.log_text():
-        verdict.faults.append("a traceback in the server's log")
-    return verdict
+        await stage.stop_servers()
+    return stage.verdict(fault.ends, restores=fault.restores, tracebacks=fault.dead_disk)

@@ -3,8 +3,8 @@
 import asyncio
 
 
-async def command(*words: str) -> None:
-    """Run a command to its end.
+async def command(*words: str) -> str:
+    """Run a command to its end; returns what it wrote.
 
     Raises:
         RuntimeError: it failed; the text is what it wrote.
@@ -13,6 +13,7 @@ async def command(*words: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said = (await process.communicate())[0]
+    said = (await process.communicate())[0].decode(errors="replace")
     if process.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {said.decode(errors='replace')}")
+        raise RuntimeError(f"{' '.join(words)}: {said}")
+    return said

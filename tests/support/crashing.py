@@ -4,7 +4,7 @@
     python -m tests.support.crashing --trace POINTS -- serve --database FILE
 
 It runs the real command line in this process and wraps its interfaces: the SQLite driver, the
-store's methods (they name what a commit is about), the witness, the doorbell, the filling of a
+store's methods (they name what a commit is about), the batches on PostgreSQL, the witness, the doorbell, the filling of a
 directory, and what passes between the transport and the application. The product knows nothing of it.
 
 The points; `nth` counts each by itself:
@@ -41,11 +41,14 @@ from miss_protocol import limits
 from miss_server import app as server_app
 from miss_server import cli
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.doorbell.nodes import NodeDoorbell
 from miss_server.http.socket import Socket
 from miss_server.http.websocket import WebSocket
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.accounts import Accounts
-from miss_server.storage.messages import Messages
+from miss_server.storage.messages import Acknowledgement, Greeting, Messages, Submission
+from miss_server.storage.postgres.sessions import Ending
+from miss_server.storage.postgres.writer import Writer as PostgresWriter
 from miss_server.storage.sqlite.directory_filling import SqliteDirectoryFilling
 from miss_server.storage.sqlite.store import SqliteStore
 from miss_server.storage.sqlite.writer import Writer
@@ -197,18 +200,48 @@ def _named(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
     return wait if inspect.iscoroutinefunction(real) else call
 
 
+def wrap_batches(points: Points) -> None:
+    """Every commit of a batch on PostgreSQL is a point, named by the jobs of the batch."""
+    commit, end_of_batch = PostgresWriter._commit, PostgresWriter._end
+
+    async def committing(self: PostgresWriter, jobs: Any, also: Any) -> None:
+        about.set(sorted({_JOBS[type(job.work)] for job in jobs}))
+        await commit(self, jobs, also)
+
+    async def ending(self: PostgresWriter, db: Any) -> None:
+        names = about.get()
+        if any([points.reached(f"commit.before {name}") for name in names]):  # noqa: C419  # all are noted
+            await asyncio.sleep(DISK_S)
+            end()
+        await end_of_batch(self, db)
+        for name in names:
+            points.passed(f"commit.after {name}")
+
+    about = ContextVar[Sequence[str]]("about")
+    PostgresWriter._commit = committing  # type: ignore[method-assign]  # what this module is for
+    PostgresWriter._end = ending  # type: ignore[method-assign]  # what this module is for
+
+
+_JOBS = {
+    Submission: "submit",
+    Acknowledgement: "acknowledge",
+    Greeting: "begin_session",
+    Ending: "end_session",
+}
+
+
 def wrap_doorbell(points: Points) -> None:
     """Each ring for somebody is a point."""
-    real = MemoryDoorbell.ring
+    for doorbell in (MemoryDoorbell, NodeDoorbell):
 
-    def ring(self: MemoryDoorbell, devices: Any) -> None:
-        if devices:
-            points.passed("ring.before")
-        real(self, devices)
-        if devices:
-            points.passed("ring.after")
+        def ring(self: Any, devices: Any, _real: Callable[..., None] = doorbell.ring) -> None:
+            if devices:
+                points.passed("ring.before")
+            _real(self, devices)
+            if devices:
+                points.passed("ring.after")
 
-    MemoryDoorbell.ring = ring  # type: ignore[method-assign]  # what this module is for
+        doorbell.ring = ring  # type: ignore[method-assign]  # what this module is for
 
 
 def wrap_witness(points: Points) -> None:
@@ -318,6 +351,7 @@ def main(words: Sequence[str]) -> None:
     points, operations = Points(chosen.at, chosen.nth, chosen.trace), Operations()
     wrap_driver(points, operations)
     wrap_store(operations)
+    wrap_batches(points)
     wrap_doorbell(points)
     wrap_witness(points)
     wrap_application(points)

@@ -116,7 +116,9 @@ class ForkedServer(ServerProcess):
 
     async def launch(self, words: Sequence[str]) -> Forked:
         assert self.forks is not None
-        return self.forks.start([*self.crashing, "--", *words], self.log, self.settings)
+        return self.forks.start(
+            [*self.crashing, "--", *words], self.log, self._place() | self.settings
+        )
 
     async def command(self, *words: str) -> int:
         """Run another `miss-server` command on the database to its end; returns its status."""

@@ -4,9 +4,10 @@ import os
 import shutil
 
 MEANS = {
-    "docker-compose": "docker-compose", "haproxy": "haproxy", "ip": "iproute2",
-    "mkfs.ext4": "e2fsprogs", "mount": "mount", "nft": "nftables", "nsenter": "util-linux",
-    "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
+    "docker-compose": "docker-compose", "git": "git", "haproxy": "haproxy", "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs", "mount": "mount",
+    "nft": "nftables", "nsenter": "util-linux",
+    "strace": "strace", "systemd-analyze": "systemd", "tar": "tar", "umount": "mount",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """A network namespace behind a cable that can be cut. Needs root, `ip`, `nsenter`, `nft`."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ class Namespace:
     """A network of its own with one cable to this machine's."""
 
     name: str
+    gateway: str
+    """This machine's address at the other end of the cable."""
     address: str
     """The address inside."""
 
@@ -31,28 +34,48 @@ class Namespace:
             rule = f"{{ type filter hook {way} priority 0; policy drop; }}"
             await self._nft("add", "chain", "inet", "miss", way, rule)
 
+    async def drop(self, way: str, matching: str) -> None:
+        """Drop some packets, one way; nobody is told.
+
+        Args:
+            way: `input` or `output`, as seen from inside.
+            matching: which, in nftables' words.
+        """
+        hook = f"{{ type filter hook {way} priority 0; policy accept; }}"
+        await self._nft("add", "table", "inet", "miss")
+        await self._nft("add", "counter", "inet", "miss", "dropped")
+        await self._nft("add", "chain", "inet", "miss", way, hook)
+        rule = (*matching.split(), "counter", "name", "dropped", "drop")
+        await self._nft("add", "rule", "inet", "miss", way, *rule)
+
+    async def dropped(self) -> int:
+        """How many packets `drop` dropped since it was told to."""
+        said = await self._nft("-j", "list", "counter", "inet", "miss", "dropped")
+        [counter] = [each["counter"] for each in json.loads(said)["nftables"] if "counter" in each]
+        return int(counter["packets"])
+
     async def mend(self) -> None:
         """Let packets pass again."""
         await self._nft("delete", "table", "inet", "miss")
 
-    async def _nft(self, *words: str) -> None:
-        await command(*self.under, "nft", *words)
+    async def _nft(self, *words: str) -> str:
+        return await command(*self.under, "nft", *words)
 
 
 @asynccontextmanager
-async def namespace() -> AsyncIterator[Namespace]:
-    """A new one, until the block ends; several may stand beside each other, one a process."""
-    number = os.getpid()
-    name, here, there = f"miss{number}", f"mh{number}", f"mn{number}"
-    net = f"10.{64 + number % 64}.{number // 64 % 256}"
-    inside = Namespace(name, f"{net}.2")
+async def namespace(number: int = 0) -> AsyncIterator[Namespace]:
+    """A new one, until the block ends; several stand beside each other, each with its number."""
+    process = os.getpid()
+    name, here, there = (f"{kind}{process}-{number}" for kind in ("miss", "mh", "mn"))
+    net = f"10.{64 + process % 64}.{process // 64 % 256}"
+    inside = Namespace(name, f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}")
     await command("ip", "netns", "add", name)
     try:
         await command("ip", "link", "add", here, "type", "veth", "peer", "name", there)
         await command("ip", "link", "set", there, "netns", name)
-        await command("ip", "addr", "add", f"{net}.1/30", "dev", here)
+        await command("ip", "addr", "add", f"{inside.gateway}/30", "dev", here)
         await command("ip", "link", "set", here, "up")
-        await command("ip", "-n", name, "addr", "add", f"{net}.2/30", "dev", there)
+        await command("ip", "-n", name, "addr", "add", f"{inside.address}/30", "dev", there)
         await command("ip", "-n", name, "link", "set", there, "up")
         yield inside
     finally:

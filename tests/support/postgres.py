@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -105,13 +105,22 @@ class PostgresProcess:
     """Where its write-ahead log is, if not in the cluster; for `create`."""
     log_file_mib: int = 16
     """The size of a file of that log."""
+    also_at: Sequence[str] = ()
+    """Addresses beside the loopback's at which it listens, to their neighbours; for `create`."""
     port: int = 0
     process: asyncio.subprocess.Process | None = None
 
-    def dsn(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
-        """How a database is reached over the loopback."""
+    def dsn(
+        self,
+        database: str,
+        *,
+        user: str = USER,
+        password: str = PASSWORD,
+        host: str = "127.0.0.1",
+    ) -> str:
+        """How a database is reached: over the loopback, or at another of its addresses."""
         secret = f":{quote(password, safe='')}" if password else ""
-        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}{secret}@{host}:{self.port}/{database}"
 
     async def create(self) -> None:
         """Make the cluster, once."""
@@ -125,6 +134,8 @@ class PostgresProcess:
         if self.log_place is not None:
             words += ["--waldir", str(self.log_place)]
         await asyncio.to_thread(run_as_ordinary_user, *words)
+        with (self.data / "pg_hba.conf").open("a") as access:
+            access.writelines(f"host all all {each}/30 scram-sha-256\n" for each in self.also_at)
 
     @property
     def data(self) -> Path:
@@ -142,7 +153,7 @@ class PostgresProcess:
 
     async def _started(self) -> bool:
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(["127.0.0.1", *self.also_at]),
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
             "max_connections": "60",
@@ -235,6 +246,14 @@ class PostgresProcess:
         """Kill it and start it again on the same port; it recovers from its log."""
         await self.kill()
         await self.start()
+
+    async def revive(self) -> bool:
+        """Wait until it answers, and start it if it ended over its trouble; whether it did."""
+        assert self.process is not None
+        if await until_it_answers(self.process, self._answers, START_SECONDS, every=0.05):
+            return False
+        await self.start()
+        return True
 
     async def _end(self, number: signal.Signals) -> None:
         assert self.process is not None

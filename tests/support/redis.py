@@ -54,8 +54,8 @@ class RedisProcess:
 
     folder: Path
     password: str = ""
-    also_at: str = ""
-    """An address beside the loopback's at which it listens."""
+    also_at: Sequence[str] = ()
+    """Addresses beside the loopback's at which it listens."""
     port: int = 0
     process: asyncio.subprocess.Process | None = None
 
@@ -64,10 +64,10 @@ class RedisProcess:
         """How clients find it, with its password."""
         return self.url_with(self.password)
 
-    def url_with(self, password: str) -> str:
-        """The same with another password, or none."""
+    def url_with(self, password: str, host: str = "127.0.0.1") -> str:
+        """The same with another password, or none, or at another of its addresses."""
         secret = f":{password}@" if password else ""
-        return f"redis://{secret}127.0.0.1:{self.port}/0"
+        return f"redis://{secret}{host}:{self.port}/0"
 
     async def start(self) -> None:
         """Start it and wait until it answers; a restart listens on the same port, empty."""
@@ -96,7 +96,7 @@ class RedisProcess:
 
     def _configuration(self) -> Sequence[str]:
         lines = [
-            f"bind 127.0.0.1 {self.also_at}".rstrip(),
+            " ".join(["bind 127.0.0.1", *self.also_at]),
             f"port {self.port}",
             f"dir {self.folder}",
             'save ""',
@@ -174,7 +174,9 @@ class RedisProcess:
 
 
 @asynccontextmanager
-async def redis_server(password: str = "", *, also_at: str = "") -> AsyncIterator[RedisProcess]:
+async def redis_server(
+    password: str = "", *, also_at: Sequence[str] = ()
+) -> AsyncIterator[RedisProcess]:
     """A started server, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="miss-redis-") as folder:
         if os.geteuid() == 0:

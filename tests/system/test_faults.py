@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import stage as service_stage
+from tests.chaos.catalogue import ROOT_FAULTS as ROOT_FAULTS_OF_A_SERVICE
 from tests.load.catalogue import ROOT_FAULTS
 from tests.load.stage import Fault, run
 from tests.load.system import lying_disk
@@ -14,6 +16,14 @@ from tests.load.system import lying_disk
 @pytest.mark.parametrize("fault", ROOT_FAULTS, ids=lambda fault: fault.name)
 async def test_fault(fault: Fault, tmp_path: Path) -> None:
     verdict = await run(fault, 1, tmp_path, short=True)
+    assert verdict.messages > 0
+    assert verdict.holds, str(verdict)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("fault", ROOT_FAULTS_OF_A_SERVICE, ids=lambda fault: fault.name)
+async def test_fault_of_a_service(fault: service_stage.Fault, tmp_path: Path) -> None:
+    verdict = await service_stage.run(fault, 1, tmp_path, short=True)
     assert verdict.messages > 0
     assert verdict.holds, str(verdict)
 

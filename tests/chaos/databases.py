@@ -1,4 +1,4 @@
-"""What goes wrong in a service of several nodes: a node, PostgreSQL, Redis, or all at once.
+"""What goes wrong with PostgreSQL and with Redis: gone, frozen, full, cut off, or an older copy.
 
 A node that PostgreSQL no longer tells the truth to (an older copy is behind its address) ends itself
 with `EXIT_EXCHANGED`, and its supervisor starts it anew.
@@ -6,72 +6,20 @@ with `EXIT_EXCHANGED`, and its supervisor starts it anew.
 
 import asyncio
 import shutil
-import signal
 
 from miss_server.storage.postgres.store import EXIT_EXCHANGED
+from tests.chaos.nodes import nothing
+from tests.chaos.service import Shape
 from tests.chaos.stage import Fault, Stage
 from tests.support.postgres import PASSWORD, run_as_ordinary_user
 from tests.support.redis import RedisProcess
-
-_KILLED = frozenset({-signal.SIGKILL})
-
-
-# --- nodes ----------------------------------------------------------------------------------------
-
-
-async def kill_nodes(stage: Stage) -> None:
-    """SIGKILL, one node or the other, in mid-send, mid-delivery, mid-ack."""
-    times = [0] * len(stage.supervisors)
-    for _ in range(4 if stage.short else 40):
-        await stage.pause(0.1, 0.6)
-        number = stage.chance.randrange(len(times))
-        await stage.service.nodes[number].kill()
-        times[number] += 1
-        await stage.supervisors[number].restarted(times[number])
-    await stage.all_back()
-
-
-async def kill_all(stage: Stage) -> None:
-    """Every node at the same moment, so that everybody comes back at once."""
-    for times in range(1, (1 if stage.short else 3) + 1):
-        await stage.pause(0.5, 1.5)
-        await asyncio.gather(*(node.kill() for node in stage.service.nodes))
-        await asyncio.gather(*(each.restarted(times) for each in stage.supervisors))
-        await stage.all_back()
-
-
-async def roll(stage: Stage) -> None:
-    """Restart one node after the other, in order, as an upgrade does."""
-    for times in range(1, (1 if stage.short else 3) + 1):
-        for node, supervisor in zip(stage.service.nodes, stage.supervisors, strict=True):
-            await stage.pause(0.3, 0.8)
-            await node.stop()
-            await supervisor.restarted(times)
-            await stage.all_back()
-
-
-async def freeze_node(stage: Stage) -> None:
-    """SIGSTOP, then SIGCONT: it wakes with sessions that live elsewhere, and with late acks."""
-    await stage.pause(0.5, 1.0)
-    process = stage.service.nodes[0].process
-    assert process is not None
-    process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(stage.seconds(60.0, 15.0))
-    process.send_signal(signal.SIGCONT)
-    await stage.all_back()
-
-
-async def nothing(stage: Stage) -> None:
-    """What is wrong is wrong from the start."""
-    await stage.pause(2.0, 3.0)
-
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
 
 async def kill_postgres(stage: Stage) -> None:
     """Its processes are gone at once; it recovers from its log."""
-    for _ in range(1 if stage.short else 3):
+    for _ in range(1 if stage.short else 2):
         await stage.pause(0.5, 1.5)
         await stage.service.postgres.restart()
         await stage.pause(0.5, 1.5)
@@ -79,7 +27,7 @@ async def kill_postgres(stage: Stage) -> None:
 
 async def restart_postgres(stage: Stage) -> None:
     """A restart in order, as after an update of its packages."""
-    for _ in range(1 if stage.short else 3):
+    for _ in range(1 if stage.short else 2):
         await stage.pause(0.5, 1.5)
         await stage.service.postgres.stop()
         await stage.pause(0.5, 2.0)
@@ -91,7 +39,7 @@ async def freeze_postgres(stage: Stage) -> None:
     """It answers nothing, and its sockets stay open."""
     await stage.pause(0.5, 1.0)
     stage.service.postgres.freeze()
-    await asyncio.sleep(stage.seconds(20.0, 5.0))
+    await asyncio.sleep(stage.seconds(15.0, 5.0))
     stage.service.postgres.thaw()
 
 
@@ -100,7 +48,7 @@ async def read_only(stage: Stage) -> None:
     await stage.pause(0.5, 1.0)
     setting = "default_transaction_read_only"
     await stage.service.postgres.sql(f"ALTER SYSTEM SET {setting} = on", "SELECT pg_reload_conf()")
-    await asyncio.sleep(stage.seconds(8.0, 3.0))
+    await asyncio.sleep(stage.seconds(6.0, 3.0))
     await stage.service.postgres.sql(f"ALTER SYSTEM RESET {setting}", "SELECT pg_reload_conf()")
     if not stage.crowd.history.retries:
         stage.faults.append("nobody was told to repeat")
@@ -108,7 +56,7 @@ async def read_only(stage: Stage) -> None:
 
 async def cut_postgres(stage: Stage) -> None:
     """Every connection to it breaks off, again and again."""
-    for _ in range(3 if stage.short else 10):
+    for _ in range(3 if stage.short else 8):
         await stage.pause(0.3, 0.8)
         await stage.service.postgres.cut_clients(stage.service.database)
 
@@ -133,6 +81,23 @@ async def restore_postgres(stage: Stage) -> None:
     await stage.all_back()
 
 
+async def fill_disk(stage: Stage) -> None:
+    """No room for a while: senders are told to repeat, and nobody's message is gone."""
+    disk, history = stage.service.disk, stage.crowd.history
+    assert disk is not None
+    await stage.pause(0.5, 1.0)
+    ballast = disk.fill()
+    if not await history.until(lambda: history.retries > 0, 60.0):
+        stage.faults.append("the disk was full and nobody was told to repeat")
+    await asyncio.sleep(stage.seconds(5.0, 1.0))
+    ballast.unlink()
+    if "No space left on device" not in stage.service.postgres.log_text():
+        stage.faults.append("PostgreSQL had room all the time")
+    # Without room for its log it ends, and its service starts it anew.
+    if await stage.service.postgres.revive():
+        stage.notes.append("PostgreSQL ended, and was started")
+
+
 # --- Redis ----------------------------------------------------------------------------------------
 
 
@@ -145,7 +110,7 @@ async def kill_redis(stage: Stage) -> None:
     """Gone, and after a while there again, empty."""
     await stage.pause(0.5, 1.0)
     await _redis(stage).kill()
-    await asyncio.sleep(stage.seconds(10.0, 3.0))
+    await asyncio.sleep(stage.seconds(6.0, 3.0))
     await _redis(stage).start()
     await stage.pause(1.0, 2.0)
 
@@ -154,7 +119,7 @@ async def freeze_redis(stage: Stage) -> None:
     """It answers nothing, and its sockets stay open."""
     await stage.pause(0.5, 1.0)
     _redis(stage).freeze()
-    await asyncio.sleep(stage.seconds(20.0, 6.0))
+    await asyncio.sleep(stage.seconds(10.0, 6.0))
     _redis(stage).thaw()
     await stage.pause(1.0, 2.0)
 
@@ -168,7 +133,7 @@ async def empty_redis(stage: Stage) -> None:
 
 async def cut_redis(stage: Stage) -> None:
     """Every connection to it breaks off, again and again."""
-    for _ in range(3 if stage.short else 10):
+    for _ in range(3 if stage.short else 8):
         await stage.pause(0.2, 0.8)
         await _redis(stage).cut_clients()
 
@@ -177,17 +142,11 @@ async def mute_redis(stage: Stage) -> None:
     """Nobody may publish: every ring is dropped, and only the sweep finds what came."""
     await stage.pause(0.5, 1.0)
     await _redis(stage).allow("-publish")
-    await asyncio.sleep(stage.seconds(15.0, 6.0))
+    await asyncio.sleep(stage.seconds(10.0, 6.0))
     await _redis(stage).allow("+publish")
 
 
 FAULTS = (
-    Fault("nodes killed in turn", kill_nodes, ends=_KILLED, in_tests=True),
-    Fault("all nodes killed, all come back at once", kill_all, ends=_KILLED),
-    Fault("nodes restarted in turn", roll, ends=frozenset({0}), in_tests=True),
-    Fault("a node stopped for a minute, then woken", freeze_node, rate=50.0),
-    Fault("a node's clock a day ahead", nothing, modules=("tests.support.a_day_ahead", "miss_server")),
-    Fault("three nodes, rung by PostgreSQL alone, killed in turn", kill_nodes, rung_by="postgres", nodes=3, ends=_KILLED, in_tests=True),
     Fault("PostgreSQL killed", kill_postgres, in_tests=True),
     Fault("PostgreSQL restarted", restart_postgres),
     Fault("PostgreSQL frozen", freeze_postgres),
@@ -198,6 +157,11 @@ FAULTS = (
     Fault("Redis frozen", freeze_redis, in_tests=True),
     Fault("Redis emptied", empty_redis),
     Fault("Redis cut off from its nodes", cut_redis),
-    Fault("Redis absent from the start", nothing, rung_by="nothing"),
+    Fault("Redis absent from the start", nothing, Shape(rung_by="nothing")),
     Fault("all rings dropped", mute_redis, in_tests=True),
 )  # fmt: skip
+
+ROOT_FAULTS = (
+    Fault("PostgreSQL's disk full", fill_disk, Shape(small_disk="cluster")),
+    Fault("PostgreSQL's disk full, that of its log", fill_disk, Shape(small_disk="log")),
+)
