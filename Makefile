@@ -27,8 +27,8 @@ SEEDS ?= 1,2,3
 faults: .venv/done        ## each fault under load in full, as root; writes the table of tests/README.md
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.load --seeds $(SEEDS) --write
 
-chaos: .venv/done         ## faults of several nodes on PostgreSQL and Redis, in full; writes their table
-	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --write
+chaos: .venv/done         ## faults of several nodes on PostgreSQL and Redis, as root; writes their table
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.chaos --seeds $(SEEDS) --write
 
 check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

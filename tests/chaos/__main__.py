@@ -8,6 +8,6 @@ from tests.load.running import main
 from tests.support.means import wanting
 
 if __name__ == "__main__":
-    if missing := wanting("git", "ip", "mkfs.ext4", "mount", "nft", "nsenter", "tar", "umount"):
+    if missing := wanting("git", "ip", "mkfs.ext4", "mount", "nft", "nsenter", "umount"):
         sys.exit("\n".join(missing))
     sys.exit(main("chaos", (*FAULTS, *ROOT_FAULTS), run))

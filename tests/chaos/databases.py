@@ -6,13 +6,15 @@ with `EXIT_EXCHANGED`, and its supervisor starts it anew.
 
 import asyncio
 import shutil
+from typing import cast
 
 from miss_server.storage.postgres.store import EXIT_EXCHANGED
-from tests.chaos.nodes import nothing
 from tests.chaos.service import Shape
 from tests.chaos.stage import Fault, Stage
 from tests.support.postgres import PASSWORD, run_as_ordinary_user
 from tests.support.redis import RedisProcess
+from tests.support.server import ServerProcess
+from tests.support.wire import Server, open_call
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
@@ -106,22 +108,49 @@ def _redis(stage: Stage) -> RedisProcess:
     return stage.service.redis
 
 
+async def _doorbells(stage: Stage, state: str) -> None:
+    """Wait until each node's health says so of its way to the others: `ok` or `degraded`."""
+    try:
+        async with asyncio.timeout(30.0):
+            for node in stage.service.nodes:
+                while await _doorbell(node) != state:  # noqa: ASYNC110  # nobody would set the event
+                    await asyncio.sleep(0.2)
+    except TimeoutError:
+        stage.faults.append(f"a node's health did not say that its doorbell is {state}")
+
+
+async def _doorbell(node: ServerProcess) -> str:
+    parts = (await open_call(cast(Server, node), "GET", "/health/ready")).json()["parts"]
+    [state] = [part["state"] for part in parts if part["part"] == "doorbell"]
+    return str(state)
+
+
+async def _found_without_rings(stage: Stage) -> None:
+    """Wait until whoever is online has what was written to them before this moment."""
+    now, history = asyncio.get_running_loop().time(), stage.crowd.history
+    letters = [one for one in history.letters.values() if one.timed and one.due < now]
+    if not await history.until(lambda: all(one.shown for one in letters), 30.0):
+        stage.faults.append("what no ring told of was not found")
+
+
 async def kill_redis(stage: Stage) -> None:
     """Gone, and after a while there again, empty."""
     await stage.pause(0.5, 1.0)
     await _redis(stage).kill()
+    await _doorbells(stage, "degraded")
     await asyncio.sleep(stage.seconds(6.0, 3.0))
     await _redis(stage).start()
-    await stage.pause(1.0, 2.0)
+    await _doorbells(stage, "ok")
 
 
 async def freeze_redis(stage: Stage) -> None:
     """It answers nothing, and its sockets stay open."""
     await stage.pause(0.5, 1.0)
     _redis(stage).freeze()
-    await asyncio.sleep(stage.seconds(10.0, 6.0))
+    await _doorbells(stage, "degraded")
+    await asyncio.sleep(stage.seconds(10.0, 3.0))
     _redis(stage).thaw()
-    await stage.pause(1.0, 2.0)
+    await _doorbells(stage, "ok")
 
 
 async def empty_redis(stage: Stage) -> None:
@@ -129,6 +158,7 @@ async def empty_redis(stage: Stage) -> None:
     for _ in range(5):
         await stage.pause(0.2, 0.5)
         await _redis(stage).flush()
+    await _doorbells(stage, "ok")
 
 
 async def cut_redis(stage: Stage) -> None:
@@ -136,14 +166,25 @@ async def cut_redis(stage: Stage) -> None:
     for _ in range(3 if stage.short else 8):
         await stage.pause(0.2, 0.8)
         await _redis(stage).cut_clients()
+    await _doorbells(stage, "ok")
+
+
+async def do_without_redis(stage: Stage) -> None:
+    """It was never there."""
+    await _doorbells(stage, "degraded")
+    await stage.pause(2.0, 3.0)
+    await _found_without_rings(stage)
 
 
 async def mute_redis(stage: Stage) -> None:
     """Nobody may publish: every ring is dropped, and only the sweep finds what came."""
     await stage.pause(0.5, 1.0)
     await _redis(stage).allow("-publish")
-    await asyncio.sleep(stage.seconds(10.0, 6.0))
+    await _doorbells(stage, "degraded")
+    await asyncio.sleep(stage.seconds(6.0, 3.0))
+    await _found_without_rings(stage)
     await _redis(stage).allow("+publish")
+    await _doorbells(stage, "ok")
 
 
 FAULTS = (
@@ -157,7 +198,7 @@ FAULTS = (
     Fault("Redis frozen", freeze_redis, in_tests=True),
     Fault("Redis emptied", empty_redis),
     Fault("Redis cut off from its nodes", cut_redis),
-    Fault("Redis absent from the start", nothing, Shape(rung_by="nothing")),
+    Fault("Redis absent from the start", do_without_redis, Shape(rung_by="nothing")),
     Fault("all rings dropped", mute_redis, in_tests=True),
 )  # fmt: skip
 

@@ -1,8 +1,10 @@
 """An older version of the product, as it stood at a fixed commit, for nodes that begin with it."""
 
 import asyncio
+import io
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 from tests.support.server import environment
@@ -51,4 +53,5 @@ def _export(folder: Path) -> None:
     archive = subprocess.run(
         [*git, "archive", COMMIT, *PACKAGES], capture_output=True, check=True
     ).stdout
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos import older
 from tests.chaos.catalogue import FAULTS
 from tests.chaos.stage import Fault, run
 
@@ -16,3 +17,11 @@ async def test_fault(fault: Fault, tmp_path: Path) -> None:
     verdict = await run(fault, 1, tmp_path, short=True)
     assert verdict.messages > 0
     assert verdict.holds, str(verdict)
+
+
+async def test_a_clone_without_the_older_version_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(older, "COMMIT", "0" * 40)
+    with pytest.raises(older.TooShallow, match="git fetch --unshallow"):
+        await older.exported(tmp_path / "older")

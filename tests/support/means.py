@@ -5,9 +5,8 @@ import shutil
 
 MEANS = {
     "docker-compose": "docker-compose", "git": "git", "haproxy": "haproxy", "ip": "iproute2",
-    "mkfs.ext4": "e2fsprogs", "mount": "mount",
-    "nft": "nftables", "nsenter": "util-linux",
-    "strace": "strace", "systemd-analyze": "systemd", "tar": "tar", "umount": "mount",
+    "mkfs.ext4": "e2fsprogs", "mount": "mount", "nft": "nftables", "nsenter": "util-linux",
+    "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
 }  # fmt: skip
 
 
