@@ -111,6 +111,8 @@ class Phone:
         self._session: events.ClientSession | None = None
         self._moving = asyncio.Event()
         self._hasty = False
+        self._gave_up = False
+        """An attempt was given up between `hello` and `welcome`."""
         self._left: list[ClientConnection] = []
 
     # --- its user -----------------------------------------------------------------------------------
@@ -172,6 +174,9 @@ class Phone:
     def _closed(self, code: int | None) -> None:
         if code == CloseCode.TRY_LATER:
             self.history.repeat()
+        if code == CloseCode.REPLACED and self._gave_up:
+            self._gave_up = False  # by its own earlier attempt (spec 03-session §10)
+            return
         if code is None or events.close_reason(code)[0]:
             return
         self.stopped_by = code
@@ -258,6 +263,7 @@ class Phone:
                     await socket.send(message)
                 if self._hasty and not self.welcomed:
                     self._hasty = False
+                    self._gave_up = True
                     self._moving.set()
 
     # --- sending ------------------------------------------------------------------------------------
