@@ -139,6 +139,25 @@ async def test_final_close_codes_stop_with_the_servers_reason(
         assert getattr(told.value, "refusal", None) is code
 
 
+async def test_who_is_replaced_by_an_own_attempt_that_was_admitted_late_comes_back_once(
+    world: World,
+) -> None:
+    client = await world.enrol("gp")
+    met = 0
+
+    async def script(socket: ServerConnection, hello: f.Hello) -> None:
+        nonlocal met
+        met += 1
+        if met == 1:
+            socket.transport.abort()  # it took the hello, and the line broke
+            return
+        await put(socket, welcome(client), f.Drained(0))
+        await socket.close(CloseCode.REPLACED)
+
+    assert await trouble_with(client, script) is Trouble.REPLACED
+    assert met == 3
+
+
 async def test_a_server_that_leaves_in_order_is_met_again_when_it_says(world: World) -> None:
     client = await world.enrol("gp")
     met: list[f.Hello] = []

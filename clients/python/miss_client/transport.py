@@ -105,19 +105,27 @@ class Transport:
             ClientError: the store failed.
         """
         attempt = 0
+        # An attempt ended after its `hello` and was not answered: the server may still admit it.
+        given_up = False
         while True:
             attempt += 1
             self._hub.tell(ConnectionChanged(Connection.CONNECTING))
             wait, reason = None, ""
+            once = _Once(self)
             try:
-                await _Once(self).run()
+                await once.run()
             except _Lost as lost:
-                if lost.welcomed:
+                if once.welcomed:
                     attempt = 1
                 wait, reason = lost.retry_after, lost.reason
+            except Stopped as stopped:
+                if stopped.trouble is not Trouble.REPLACED or not given_up:
+                    raise
+                given_up, reason = False, "replaced"  # by that attempt (spec 03-session §10)
             finally:
                 self.welcomed.clear()
                 self.drained.clear()
+            given_up = given_up or (once.greeted and not once.welcomed)
             if wait is None:
                 ceiling = min(
                     self._timing.backoff_max, self._timing.backoff_min * 2 ** min(attempt, 16)
@@ -130,10 +138,9 @@ class Transport:
 
 
 class _Lost(Exception):
-    def __init__(self, reason: str, *, welcomed: bool, retry_after: float | None = None) -> None:
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.welcomed = welcomed
         self.retry_after = retry_after
 
 
@@ -146,6 +153,7 @@ class _Once:
         self.session = ClientSession(
             client_codec(f.MSGPACK), position=cursor.position, digest=cursor.digest
         )
+        self.greeted = False
         self.greeted_sn = 0
         self.bye: f.Bye | None = None
         self.refusal: Code | None = None
@@ -177,9 +185,9 @@ class _Once:
         except InvalidURI as error:
             raise Stopped(Trouble.UNREACHABLE, str(error)) from None
         except (OSError, TimeoutError, InvalidHandshake) as error:
-            raise _Lost(type(error).__name__, welcomed=self.welcomed) from None
+            raise _Lost(type(error).__name__) from None
         except Unreachable as error:
-            raise _Lost(str(error), welcomed=self.welcomed) from None
+            raise _Lost(str(error)) from None
         finally:
             self.session.closed()
 
@@ -205,7 +213,7 @@ class _Once:
         reason = known.name.lower() if known else str(code)
         if again:
             after = self.bye.retry_after if self.bye else None
-            raise _Lost(reason, welcomed=self.welcomed, retry_after=after) from None
+            raise _Lost(reason, retry_after=after) from None
         trouble = _STOPS.get(known, Trouble.SERVER) if known else Trouble.SERVER
         raise Stopped(trouble, reason, self.refusal) from None
 
@@ -279,7 +287,7 @@ class _Once:
 
     def _greet(self, challenge: f.Challenge) -> None:
         vault, cursor = self.o._vault, self.o._vault.cursor
-        self.greeted_sn = cursor.sn
+        self.greeted, self.greeted_sn = True, cursor.sn
         # The domain that this account is of, never the one that a server claims: a login for one
         # server is worth nothing at another.
         domain = vault.account.partition("@")[2]
@@ -311,7 +319,7 @@ class _Once:
         restored = None if welcome.restored is UNSET else welcome.restored
         if restored is not None and self.o._vault.cursor.sn != self.greeted_sn:
             # Something was numbered since `hello`: the server would wait for that number for ever.
-            raise _Lost("the count moved on", welcomed=False)
+            raise _Lost("the count moved on")
         self.o._upkeep.note_epoch(
             welcome.epoch,
             restored=restored,
@@ -417,4 +425,4 @@ class _Once:
                 async with asyncio.timeout(self.o._timing.pong_timeout):
                     await self.alive.wait()
             except TimeoutError:
-                raise _Lost("no answer to a ping", welcomed=True) from None
+                raise _Lost("no answer to a ping") from None
