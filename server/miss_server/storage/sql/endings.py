@@ -33,7 +33,8 @@ _SIZE = func.length(envelopes.c.body) + func.length(envelopes.c.wrap)
 _DUE = (
     select(envelopes.c.id, envelopes.c.device, envelopes.c.position, envelopes.c.sender_device)
     .where(envelopes.c.expires_ms <= bindparam("now"))
-    .order_by(envelopes.c.expires_ms)
+    # What ran out at one moment ends in the order in which it came, on any engine.
+    .order_by(envelopes.c.expires_ms, envelopes.c.id)
     .execution_options(stream_results=True, max_row_buffer=EXPIRED_AT_ONCE)
 )
 _STILL_DUE = select(
