@@ -55,8 +55,9 @@ fuzz: .venv/done          ## the long fuzz of codecs and state machines (the sho
 	MISS_FUZZ=long $(BIN)/pytest tests/fuzz -n auto --timeout 3600
 
 SECONDS ?= 600
-simulate: .venv/done      ## delivery in seeded worlds without time, for SECONDS
-	$(BIN)/python -m tests.simulation.runner --seconds $(SECONDS) --processes 2
+ENGINE ?= sqlite
+simulate: .venv/done      ## delivery in seeded worlds without time, for SECONDS; ENGINE=postgres compares
+	$(BIN)/python -m tests.simulation.runner --seconds $(SECONDS) --processes 2 --engine $(ENGINE)
 
 schema: .venv/done        ## writes what follows from the protocol's types: schemas, OpenAPI, codes
 	$(BIN)/python protocol/generate.py

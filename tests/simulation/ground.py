@@ -20,8 +20,10 @@ from miss_protocol.ids import DeviceId
 from miss_server.http import devices as devices_http
 from miss_server.http import mailbox as mailbox_http
 from miss_server.http import prekeys as prekeys_http
+from miss_server.storage import epoch_ids
 from tests.simulation.cast import NOW, Member, cast, folder
 from tests.simulation.disk import Disk
+from tests.simulation.homes import MakeHome, SqliteHome
 from tests.simulation.ledger import Broken, Ledger
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.node import Call, Node, VirtualClock, Wire, signed
@@ -97,13 +99,11 @@ class Pending:
 class Ground:
     """Everything that exists, and the moves that several steps share."""
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, make_home: MakeHome = SqliteHome) -> None:
         self.profile = profile
         self.cast = cast()
         self._folder = Path(tempfile.mkdtemp(prefix="miss-", dir=folder()))
-        self._path = self._folder / "miss.sqlite"
-        self._path.write_bytes(self.cast.database)
-        self._witness = self._path.with_name(self._path.name + ".witness")
+        self._home = make_home(self._folder)
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
         self.phones: dict[bytes, Phone] = {}
@@ -113,12 +113,18 @@ class Ground:
         self.messages = 0
         self.faults: list[str] = []
         self.handed_out = HandedOut()
-        self._copies: list[tuple[bytes, bytes]] = []
+        self.history: list[str] = []
+        """What the server said, in order, and what each device has at the end."""
+        self._copies: list[tuple[Any, bytes]] = []
         """The database and its witness."""
         self._backups: dict[bytes, Disk] = {}
         self._shrunk = _shrunk(SHRUNK | (SMALL_MAILBOX if profile.small_mailbox else {}))
         self._quiet = _quiet(self.faults)
-        self.node = Node(self._path, self.loop, self.clock, hands_over=profile.hands_over)
+        self.node = self._new_node()
+
+    def _new_node(self) -> Node:
+        store = self._home.open(self.loop, self.clock.now_ms())
+        return Node(store, self.loop, self.clock, hands_over=self.profile.hands_over)
 
     def __enter__(self) -> Self:
         self._shrunk.__enter__()
@@ -174,6 +180,7 @@ class Ground:
         self.node.open(socket)
 
     def _said(self, device: DeviceId, frame: f.ServerFrame) -> None:
+        self.history.append(f"{device.hex()[:4]} hears {_undrawn(frame)}")
         try:
             self.ledger.said(device, frame, self.node.store.eyes)
         except Broken as broken:
@@ -250,7 +257,7 @@ class Ground:
                 self.phones[device].server_lost_memory = self.ledger.restores > 0
                 self.phones[device].want(self.phones[device].account)
 
-    def _restart(self, database: bytes | None = None, witness: bytes | None = None) -> None:
+    def _restart(self, database: Any = None, witness: bytes | None = None) -> None:
         for socket in self.sockets:
             socket.dead = socket.server_gone = True
         self.node.die()
@@ -260,14 +267,21 @@ class Ground:
             phone.hang_up()
         self.sockets.clear()
         if database is not None:
-            for beside in set(self._folder.iterdir()) - {self._witness}:
-                beside.unlink()
-            self._path.write_bytes(database)
+            self._home.put_back(database)
         if witness is not None:
-            self._witness.write_bytes(witness)
-        self.node = Node(self._path, self.loop, self.clock, hands_over=self.profile.hands_over)
+            self._home.witness.write_bytes(witness)
+        self.node = self._new_node()
         if hasattr(self.node.keeper, "begin"):
             self.node.round("begin")
+
+
+def _undrawn(frame: f.ServerFrame) -> f.ServerFrame:
+    """A frame without what a server draws anew in each run."""
+    if isinstance(frame, f.Challenge):
+        return msgspec.structs.replace(frame, nonce=b"")
+    if isinstance(frame, f.Welcome):
+        return msgspec.structs.replace(frame, epoch=b"%d" % epoch_ids.number(frame.epoch))
+    return frame
 
 
 @contextmanager

@@ -306,7 +306,8 @@ class Happenings(Ground):
         if not self.profile.restores or len(self._copies) >= 4:
             return False
         self.handed_out.copied(self.node.store.eyes)
-        self._copies.append((self.node.store.eyes.serialize(), self._witness.read_bytes()))
+        database = self._home.copy(self.node.store)
+        self._copies.append((database, self._home.witness.read_bytes()))
         return True
 
     def _restore_database(self, a: int, b: int) -> bool:

@@ -22,7 +22,6 @@ delivery rules say how they are meant.
 | I14 | a send reaches all its devices or none | `_new_sends_are_whole` |
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -32,6 +31,7 @@ from miss_protocol import frames as f
 from miss_server.storage.messages import ROW_OVERHEAD
 from miss_server.storage.states import RecipientState, decode_states
 from tests.simulation.disk import Outcome
+from tests.simulation.homes import Eyes
 from tests.simulation.letters import open_letter
 from tests.simulation.phone import Phone
 
@@ -78,7 +78,7 @@ class Ledger:
 
     # --- while it runs ----------------------------------------------------------------------------
 
-    def said(self, device: bytes, frame: f.ServerFrame, eyes: sqlite3.Connection) -> None:
+    def said(self, device: bytes, frame: f.ServerFrame, eyes: Eyes) -> None:
         """The server writes a frame to a device."""
         if not isinstance(frame, f.Sent | f.Refused):
             return
@@ -102,7 +102,7 @@ class Ledger:
             reached = {one.device for one in wraps} - refused
             self.promised.setdefault((device, frame.id), set()).update(reached)
 
-    def restored(self, eyes: sqlite3.Connection) -> None:
+    def restored(self, eyes: Eyes) -> None:
         """The database is an older copy from now on."""
         self.restores += 1
         self._rows = _mailbox_rows(eyes)
@@ -114,11 +114,11 @@ class Ledger:
         }
         self._numbers = {name: sn for name, sn in self._numbers.items() if name in held}
 
-    def began(self, eyes: sqlite3.Connection) -> None:
+    def began(self, eyes: Eyes) -> None:
         """The world begins."""
         self._epoch = _epoch(eyes)
 
-    def committed(self, eyes: sqlite3.Connection) -> None:
+    def committed(self, eyes: Eyes) -> None:
         """A transaction was committed, or its outcome is unknown."""
         rows, sends = _mailbox_rows(eyes), _send_rows(eyes)
         self._nothing_left_unseen(rows, eyes)
@@ -130,14 +130,12 @@ class Ledger:
             raise Broken("I12 a new epoch without a restored database")
         self._rows, self._sends, self._epoch = rows, sends, epoch
 
-    def restarted(self, eyes: sqlite3.Connection) -> None:
+    def restarted(self, eyes: Eyes) -> None:
         """A process began on the database as the last one left it."""
         if _epoch(eyes) != self._epoch and not self.restores:
             raise Broken("I12 a new epoch at a start without a restored database")
 
-    def _nothing_left_unseen(
-        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
-    ) -> None:
+    def _nothing_left_unseen(self, rows: Mapping[bytes, Mapping[int, Held]], eyes: Eyes) -> None:
         for device, before in self._rows.items():
             now = rows.get(device, {})
             gone = [held for position, held in before.items() if position not in now]
@@ -148,9 +146,7 @@ class Ledger:
                 if position in now and now[position].hash != held.hash:
                     raise Broken("I4 another row at a position that was given")
 
-    def _mailboxes_add_up(
-        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
-    ) -> None:
+    def _mailboxes_add_up(self, rows: Mapping[bytes, Mapping[int, Held]], eyes: Eyes) -> None:
         for device, head, acked, waiting, size in eyes.execute(
             "SELECT m.device, m.head, m.acked, m.waiting, m.bytes FROM mailboxes m"
             " JOIN devices d ON d.id = m.device WHERE d.revoked_ms IS NULL"
@@ -161,9 +157,7 @@ class Ledger:
             if waiting != len(held) or size != sum(one.size for one in held.values()):
                 raise Broken("floor: a mailbox does not know how full it is")
 
-    def _new_sends_are_whole(
-        self, rows: Mapping[bytes, Mapping[int, Held]], eyes: sqlite3.Connection
-    ) -> None:
+    def _new_sends_are_whole(self, rows: Mapping[bytes, Mapping[int, Held]], eyes: Eyes) -> None:
         last = max(self._sends, default=0)
         for device, sn, message, blob, states in eyes.execute(
             "SELECT device, sn, message, reply, states FROM sends WHERE rowid_ > ?", (last,)
@@ -182,7 +176,7 @@ class Ledger:
             self._roster_was_in_force(self.phones[device].sends[message], eyes)
 
     @staticmethod
-    def _roster_was_in_force(send: f.Send, eyes: sqlite3.Connection) -> None:
+    def _roster_was_in_force(send: f.Send, eyes: Eyes) -> None:
         for used in send.rosters:
             version = eyes.execute(
                 "SELECT roster_version FROM accounts WHERE address = ?", (used.account,)
@@ -210,7 +204,7 @@ class Ledger:
 
     # --- at the end -------------------------------------------------------------------------------
 
-    def quiet(self, connected: Iterable[bytes], eyes: sqlite3.Connection) -> None:
+    def quiet(self, connected: Iterable[bytes], eyes: Eyes) -> None:
         """Nothing moves any more, some sweeps later: what was rung for in vain is found (I8)."""
         for device in connected:
             self._poison_blocks_nothing(device, eyes)
@@ -223,7 +217,7 @@ class Ledger:
             if rows or status:
                 raise Broken(f"I8 a {'row' if rows else 'status'} waits for a connected device")
 
-    def _poison_blocks_nothing(self, device: bytes, eyes: sqlite3.Connection) -> None:
+    def _poison_blocks_nothing(self, device: bytes, eyes: Eyes) -> None:
         first = eyes.execute(
             "SELECT sender_device, message FROM envelopes WHERE device = ? ORDER BY position LIMIT 1",
             (device,),
@@ -231,7 +225,7 @@ class Ledger:
         if first is not None and first in self.phones[device].disk.unopened:
             raise Broken("I10 an envelope that cannot be opened holds up what came after it")
 
-    def closed(self, eyes: sqlite3.Connection) -> None:
+    def closed(self, eyes: Eyes) -> None:
         """The world has healed: everybody who may was connected, and nothing moves any more."""
         for phone in self.phones.values():
             self._shown_once(phone)
@@ -242,7 +236,7 @@ class Ledger:
         if not self.restores:
             self._nacks_were_heard(eyes)
 
-    def _nacks_were_heard(self, eyes: sqlite3.Connection) -> None:
+    def _nacks_were_heard(self, eyes: Eyes) -> None:
         for device, message, blob in eyes.execute("SELECT device, message, states FROM sends"):
             for state in decode_states(blob):
                 reader = self.phones[state.device]
@@ -316,7 +310,7 @@ class Ledger:
             outcome is not None and outcome.state not in ("waiting", "delivered", "read")
         )
 
-    def emptied(self, eyes: sqlite3.Connection) -> None:
+    def emptied(self, eyes: Eyes) -> None:
         """All times are over and everything was cleaned: the tables are at their floor."""
         gone = {phone.id for phone in self.phones.values() if phone.over or not phone.admitted}
         for device, rows in _mailbox_rows(eyes).items():
@@ -351,7 +345,7 @@ def _message_of(writer: Phone, wire: bytes) -> int:
     return writer.disk.wires.get(wire, letter.message if letter else 0)
 
 
-def _mailbox_rows(eyes: sqlite3.Connection) -> dict[bytes, dict[int, Held]]:
+def _mailbox_rows(eyes: Eyes) -> dict[bytes, dict[int, Held]]:
     rows: dict[bytes, dict[int, Held]] = {}
     for device, position, row_hash, gap, sender, message, size in eyes.execute(
         "SELECT device, position, row_hash, gap, sender_device, message,"
@@ -362,18 +356,18 @@ def _mailbox_rows(eyes: sqlite3.Connection) -> dict[bytes, dict[int, Held]]:
     return rows
 
 
-def _send_rows(eyes: sqlite3.Connection) -> dict[int, _Send]:
+def _send_rows(eyes: Eyes) -> dict[int, _Send]:
     return {
         rowid: _Send(tick, states)
         for rowid, tick, states in eyes.execute("SELECT rowid_, tick, states FROM sends")
     }
 
 
-def _epoch(eyes: sqlite3.Connection) -> bytes:
+def _epoch(eyes: Eyes) -> bytes:
     epoch: bytes = eyes.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchone()[0]
     return epoch
 
 
-def _is_revoked(eyes: sqlite3.Connection, device: bytes) -> bool:
+def _is_revoked(eyes: Eyes, device: bytes) -> bool:
     row = eyes.execute("SELECT revoked_ms FROM devices WHERE id = ?", (device,)).fetchone()
     return row is None or row[0] is not None

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +34,6 @@ from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable, Row
 from tests.simulation.cast import DOMAIN, NOW
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.storage import SteppedStore
 
 
 class VirtualClock:
@@ -189,17 +187,16 @@ class Node:
     """A running process."""
 
     def __init__(
-        self, path: Path, loop: VirtualLoop, clock: VirtualClock, *, hands_over: bool
+        self, store: Any, loop: VirtualLoop, clock: VirtualClock, *, hands_over: bool
     ) -> None:
         self._loop = loop
-        self.store = SteppedStore(path, loop)
-        self.store.begin_life(now_ms=clock.now_ms())
+        self.store = store
         self.doorbell = Doorbell(loop)
         self.hub = Hub(self.store)
         sweep = Sweep(self.store, self.hub)
         self.doorbell.listen(sweep.hear)
         self.keeper = Keeper(self.store, self.hub, self.doorbell, sweep, clock, sweep_every=5)
-        settings = Settings.model_validate({"domain": DOMAIN, "database": path})
+        settings = Settings.model_validate({"domain": DOMAIN, "database": "unused.sqlite"})
         throttle = Throttle(NodeCounts(), enrolment_tries_per_hour=20)
         services = Services(
             settings=settings,

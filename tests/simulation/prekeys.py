@@ -4,7 +4,6 @@ Only the public halves matter here. What a server hands out counts when its answ
 not it arrives: from then on somebody may use it.
 """
 
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -13,8 +12,8 @@ from miss_protocol import api, limits
 from miss_protocol.identity import prekeys
 from miss_protocol.identity.prekeys import XWING_PUBLIC_BYTES
 from miss_protocol.ids import DeviceId
-from miss_server.storage.sqlite import witness
 from tests.simulation.device import Device
+from tests.simulation.homes import Eyes
 
 
 class Keeping(Device):
@@ -52,6 +51,11 @@ class Keeping(Device):
             self.disk.upload = None
 
 
+def _epoch(eyes: Eyes) -> bytes:
+    epoch: bytes = eyes.execute("SELECT value FROM settings WHERE name = 'epoch'").fetchone()[0]
+    return epoch
+
+
 @dataclass
 class HandedOut:
     """Every prekey that ever left a server, over all restores."""
@@ -63,14 +67,14 @@ class HandedOut:
     _copied: set[bytes] = field(default_factory=set)
     """Epochs of copies: a database in one of these may be a copy that an older witness let pass."""
 
-    def copied(self, eyes: sqlite3.Connection) -> None:
+    def copied(self, eyes: Eyes) -> None:
         """A copy of the database was made."""
         self.is_doubtful(eyes)
-        self._copied.add(witness.stands(eyes).epoch)
+        self._copied.add(_epoch(eyes))
 
-    def is_doubtful(self, eyes: sqlite3.Connection) -> bool:
+    def is_doubtful(self, eyes: Eyes) -> bool:
         """Whether a claim that begins now may be given what was given before."""
-        self.unwitnessed = self.unwitnessed and witness.stands(eyes).epoch in self._copied
+        self.unwitnessed = self.unwitnessed and _epoch(eyes) in self._copied
         return self.unwitnessed
 
     def answered(self, claimed: api.Prekeys, *, doubtful: bool) -> Iterable[str]:

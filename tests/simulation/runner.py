@@ -1,22 +1,32 @@
 """Runs worlds from seeds, quickly and for as long as wanted; writes each failing run to a file.
 
-`python -m tests.simulation.runner` is `make simulate`: `--seconds`, `--first SEED`, `--processes`.
+`python -m tests.simulation.runner` is `make simulate`: `--seconds`, `--first SEED`, `--processes`;
+`--engine postgres` plays each seed there too, and what it tells must be what SQLite's tells.
 A regression file holds the profile and the steps, so it replays whatever the seeds come to mean.
 """
 
 import argparse
+import multiprocessing
 import random
+import shutil
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import msgspec
 
+from tests.simulation.homes import MakeHome, SqliteHome
+from tests.simulation.postgres import Far, PostgresDatabase
 from tests.simulation.world import Profile, Step, World
+from tests.support.postgres import postgres_server
 
 REGRESSIONS = Path(__file__).parent / "regressions"
 STEPS = 400
@@ -42,6 +52,8 @@ class Outcome:
     restores: int
     broken: str = ""
     trace: str = ""
+    history: list[str] = field(default_factory=list)
+    """See `Ground.history`."""
 
 
 def draw(seed: int, steps: int = STEPS) -> tuple[Profile, list[Step]]:
@@ -59,10 +71,16 @@ def draw(seed: int, steps: int = STEPS) -> tuple[Profile, list[Step]]:
     return Profile.of(seed), drawn
 
 
-def play(profile: Profile, steps: Sequence[Step], seed: int = 0, most: int = STEPS) -> Outcome:
+def play(
+    profile: Profile,
+    steps: Sequence[Step],
+    seed: int = 0,
+    most: int = STEPS,
+    make_home: MakeHome = SqliteHome,
+) -> Outcome:
     """Run steps, then heal and check."""
     outcome = Outcome(seed, [], 0, 0)
-    with World(profile) as world:
+    with World(profile, make_home) as world:
         try:
             for step in steps:
                 outcome.steps.append(step)
@@ -76,6 +94,7 @@ def play(profile: Profile, steps: Sequence[Step], seed: int = 0, most: int = STE
             outcome.trace = traceback.format_exc()
         outcome.messages = world.messages
         outcome.restores = world.ledger.restores
+        outcome.history = [*world.history, *world.ends()]
     return outcome
 
 
@@ -109,10 +128,62 @@ def load(path: Path) -> tuple[Profile, list[Step]]:
     return Profile(**run.profile), run.steps
 
 
-def run_seed(seed: int) -> Outcome:
+def run_seed(seed: int, make_home: MakeHome = SqliteHome) -> Outcome:
     """Draw and play one seed."""
     profile, steps = draw(seed)
-    return play(profile, steps, seed)
+    return play(profile, steps, seed, make_home=make_home)
+
+
+def differ(here: Outcome, there: Outcome) -> str:
+    """Where the history of one seed on SQLite and that on PostgreSQL part; empty if nowhere."""
+    for number, (one, other) in enumerate(zip_longest(here.history, there.history)):
+        if one != other:
+            told = ("nothing" if word is None else repr(word) for word in (one, other))
+            return "word {}: SQLite {}, PostgreSQL {}".format(number, *told)
+    return ""
+
+
+_database: PostgresDatabase | None = None
+
+
+def _start_postgres(dsns: "SimpleQueue[str]") -> None:
+    """In each process: take one of the databases."""
+    global _database  # a process of the pool has no other place
+    folder = Path(tempfile.mkdtemp(prefix="miss-"))
+    _database = PostgresDatabase(dsns.get(), folder)
+    shutil.rmtree(folder)
+
+
+def run_on_both(seed: int) -> Outcome:
+    """Play one seed on PostgreSQL, and compare it with SQLite's."""
+    assert _database is not None
+    there = run_seed(seed, _database.home)
+    there.broken = there.broken or differ(run_seed(seed), there)
+    there.history = []
+    return there
+
+
+@contextmanager
+def _workers(engine: str, processes: int) -> Iterator[tuple[Executor, Callable[[int], Outcome]]]:
+    """Processes, and what they do with a seed."""
+    if engine == "sqlite":
+        with ProcessPoolExecutor(processes) as pool:
+            yield pool, run_seed
+        return
+    far, dsns = Far(), multiprocessing.get_context("spawn").SimpleQueue()
+    serving = postgres_server(fsync="off")  # nobody cuts the power of a simulation
+    server = far.run(serving.__aenter__())
+    try:
+        for _ in range(processes):
+            dsns.put(server.dsn(far.run(server.new_database())))
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            processes, mp_context=spawn, initializer=_start_postgres, initargs=(dsns,)
+        ) as pool:
+            yield pool, run_on_both
+    finally:
+        far.run(serving.__aexit__(None, None, None))
+        far.stop()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = argparse.ArgumentParser()
     options.add_argument("--seconds", type=float, default=600)
     options.add_argument("--first", type=int, default=0)
+    options.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
     options.add_argument("--processes", type=int, default=1)
     options.add_argument("--stop", action="store_true", help="at the first failure")
     options.add_argument("--no-record", action="store_true")
@@ -127,9 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     seeds = steps = messages = restores = 0
     broken: list[Outcome] = []
-    with ProcessPoolExecutor(chosen.processes) as pool:
+    with _workers(chosen.engine, chosen.processes) as (pool, run):
         following = chosen.first
-        running = {pool.submit(run_seed, following + n) for n in range(chosen.processes)}
+        running = {pool.submit(run, following + n) for n in range(chosen.processes)}
         following += chosen.processes
         while running:
             done = next(as_completed(running))
@@ -141,10 +213,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 broken.append(outcome)
                 print(f"seed {outcome.seed}: {outcome.broken}", file=sys.stderr)  # noqa: T201
             if time.monotonic() - begun < chosen.seconds and not (broken and chosen.stop):
-                running.add(pool.submit(run_seed, following))
+                running.add(pool.submit(run, following))
                 following += 1
     seconds = time.monotonic() - begun
-    for outcome in broken[: 0 if chosen.no_record else 5]:
+    replayed = 5 if chosen.engine == "sqlite" and not chosen.no_record else 0
+    for outcome in broken[:replayed]:
         path = record(outcome, Profile.of(outcome.seed))
         print(f"recorded {path}", file=sys.stderr)  # noqa: T201
     print(  # noqa: T201

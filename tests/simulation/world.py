@@ -4,7 +4,7 @@ A step is a name and two numbers that choose among what is possible, so a list o
 that anybody can repeat. `step` does nothing and says so when its step is not possible.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from miss_protocol import limits
@@ -89,6 +89,17 @@ class World(Happenings):
         self._let_pass(limits.RESULT_KEPT)
         self._let_pass(limits.RESULT_KEPT)
         self.ledger.emptied(self.node.store.eyes)
+
+    def ends(self) -> Iterator[str]:
+        """What each device has at the end: for the history."""
+        for phone in self.phones.values():
+            disk, name = phone.disk, phone.id.hex()[:4]
+            yield f"{name} is at {disk.position}, {phone.over or 'in use'}"
+            yield f"{name} was shown {[(s.hex()[:4], m) for s, _, m in disk.shown]}"
+            yield f"{name} has gaps {disk.gaps}, restores {disk.restored}, failures {disk.failed}"
+            for message, outcomes in sorted(disk.outcomes.items()):
+                states = sorted((device.hex()[:4], one.state) for device, one in outcomes.items())
+                yield f"{name}'s message {message} ended {states}"
 
     def _let_pass(self, seconds: float) -> None:
         self.loop.advance(seconds)
