@@ -51,12 +51,12 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
         from miss_server import shared_stores
 
         folder = _own_folder(settings.node_folder)
-        with _locked(folder / "node"):
+        with locked(folder / "node"):
             name = settings.node or name_in(folder)
             yield Opened(*asyncio.run(shared_stores.opened(settings, name, now_ms)))
         return
     settings.file.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(settings.file):
+    with locked(settings.file):
         upgraded = upgrade(settings.file, domain=settings.domain, now_ms=now_ms)
         if upgraded is not None:
             log.info("schema upgraded", now=upgraded.now, kept=str(upgraded.kept))
@@ -68,7 +68,12 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `serve` until the block ends.
+
+    Raises:
+        DatabaseError: another process holds it.
+    """
     lock = ServeLock(path)
     lock.take()
     try:

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from miss_server.cli.common import EXIT_USAGE, DatabaseOption, DomainOption, bar, fail, settings
+from miss_server.cli.common import (
+    EXIT_USAGE,
+    DatabaseOption,
+    DomainOption,
+    bar,
+    fail,
+    must_exist,
+    settings,
+)
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.sqlite import backups
 from miss_server.storage.sqlite.backups import NotABackup
@@ -46,7 +54,7 @@ def backup(
 ) -> None:
     """Make a backup."""
     chosen = settings(database=database, domain=domain)
-    _must_exist(chosen.file)
+    must_exist(chosen.file)
     try:
         with bar(tr("copying", "copie")) as progress:
             made = backups.back_up(
@@ -156,14 +164,3 @@ def _when(made_ms: int | None) -> str:
     if made_ms is None:
         return tr("an unknown day", "jour inconnu")
     return datetime.fromtimestamp(made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _must_exist(database: Path) -> None:
-    if not database.exists():
-        fail(
-            tr(f"there is no {database}", f"{database} n'existe pas"),
-            hint=tr(
-                "Name the server's file with --database.",
-                "Indiquez le fichier du serveur (--database).",
-            ),
-        )

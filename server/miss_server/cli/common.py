@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -50,6 +51,18 @@ def fail(text: str, *, hint: str = "", status: int = EXIT_REFUSED) -> NoReturn:
     if hint:
         sys.stderr.write(f"  {hint}\n")
     raise typer.Exit(status)
+
+
+def must_exist(database: Path, *, by_option: bool = True) -> None:
+    """End unless the file is there: a new, empty one would only hide the slip of whoever mistyped the
+    path. `by_option`: it was not an argument of the command, so another may be named."""
+    if database.exists():
+        return
+    hint = tr(
+        "Name the server's file with --database, or import a directory first.",
+        "Indiquez le fichier du serveur (--database) ou importez d'abord un annuaire.",
+    )
+    fail(tr(f"there is no {database}", f"{database} n'existe pas"), hint=hint if by_option else "")
 
 
 def settings(**given: Any) -> Settings:

@@ -10,7 +10,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
-from miss_server.cli.common import DatabaseOption, DomainOption, bar, fail, settings
+from miss_server.cli.common import DatabaseOption, DomainOption, bar, fail, must_exist, settings
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.relay.clock import SystemClock
@@ -22,7 +22,7 @@ from miss_server.storage.postgres.moving import move
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.sqlite import upgrading
 from miss_server.storage.sqlite.moving import unmove
-from miss_server.storage.sqlite.store import ServeLock
+from miss_server.stores import locked
 from miss_server.words import tr
 
 EXIT_NEEDED = 3
@@ -118,8 +118,8 @@ def upgrade(database: DatabaseOption = None, domain: DomainOption = None) -> Non
 
 
 def _upgrade_file(chosen: Settings) -> str:
-    _must_exist(chosen.file)
-    with _locked(chosen.file), bar(tr("copying", "copie")) as progress:
+    must_exist(chosen.file)
+    with locked(chosen.file), bar(tr("copying", "copie")) as progress:
         done = upgrading.upgrade(
             chosen.file, domain=chosen.domain, now_ms=SystemClock().now_ms(), progress=progress
         )
@@ -158,8 +158,8 @@ def copy(
     if not isinstance(chosen.database, Dsn):
         fail(tr(f"{target} is no PostgreSQL database", f"{target} n'est pas une base PostgreSQL"))
     observe.configure(json=chosen.log_json)
-    _must_exist(source)
-    with _told(), _locked(source), bar(tr("moving", "déplacement")) as progress:
+    must_exist(source, by_option=False)
+    with _told(), locked(source), bar(tr("moving", "déplacement")) as progress:
         copied = move(
             source,
             Options(chosen.postgres.secret),
@@ -192,8 +192,8 @@ def copy(
 def go_back(source: FileArgument) -> None:
     """Take the mark off a file."""
     observe.configure(json=False)
-    _must_exist(source)
-    with _told(), _locked(source):
+    must_exist(source, by_option=False)
+    with _told(), locked(source):
         unmove(source, now_ms=SystemClock().now_ms())
     typer.echo(
         tr(
@@ -202,21 +202,6 @@ def go_back(source: FileArgument) -> None:
             " renverront ce qui lui manque.",
         )
     )
-
-
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        fail(tr(f"there is no {path}", f"{path} n'existe pas"))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = ServeLock(path)
-    lock.take()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

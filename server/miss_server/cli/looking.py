@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from miss_server.cli.common import fail
+from miss_server.cli.common import fail, must_exist
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.storage.messages import NotDurable
@@ -25,14 +25,7 @@ def with_overview(chosen: Settings, work: Callable[[Overview], Awaitable[T]]) ->
     """Run `work` over an existing database; nothing of it is changed."""
     if isinstance(chosen.database, Dsn):
         return _on_postgres(chosen, work)
-    if not chosen.file.exists():
-        fail(
-            tr(f"there is no {chosen.file}", f"{chosen.file} n'existe pas"),
-            hint=tr(
-                "Name the server's file with --database.",
-                "Indiquez le fichier du serveur (--database).",
-            ),
-        )
+    must_exist(chosen.file)
     try:
         name = f"file:{quote(str(chosen.file))}?mode=ro"
         with closing(sqlite3.connect(name, uri=True)) as db:

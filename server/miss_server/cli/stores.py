@@ -3,13 +3,12 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
-from miss_server.cli.common import fail
+from miss_server.cli.common import fail, must_exist
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.relay.clock import SystemClock
@@ -29,7 +28,7 @@ def with_store(chosen: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
     try:
         if isinstance(chosen.database, Dsn):
             return asyncio.run(_on_postgres(chosen, work, now_ms))
-        _must_exist(chosen.file)
+        must_exist(chosen.file)
         prepare(chosen.file, domain=chosen.domain, now_ms=now_ms)
         return asyncio.run(_over(SqliteStore(chosen.file), work))
     except (DatabaseError, OSError) as error:
@@ -40,18 +39,6 @@ def with_store(chosen: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
             hint=tr(
                 "Perhaps another command is writing: try again.",
                 "Une autre commande écrit peut-être : réessayez.",
-            ),
-        )
-
-
-def _must_exist(path: Path) -> None:
-    if not path.exists():
-        # A new, empty one would only hide the slip of whoever mistyped the path.
-        fail(
-            tr(f"there is no {path}", f"{path} n'existe pas"),
-            hint=tr(
-                "Name the server's file with --database, or import a directory first.",
-                "Indiquez le fichier du serveur (--database) ou importez d'abord un annuaire.",
             ),
         )
 

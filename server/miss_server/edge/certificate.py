@@ -8,10 +8,12 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from cryptography import x509
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 SOON_DAYS = 14
 """A certificate that ends within so many days should have been renewed: renewals come at 30."""
@@ -123,6 +125,8 @@ class Certificate:
 
 
 def _described(path: Path, now_ms: int) -> tuple[datetime, tuple[str, ...]]:
+    from cryptography import x509  # a server behind a proxy never needs it
+
     try:
         chain = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
@@ -144,7 +148,9 @@ def _described(path: Path, now_ms: int) -> tuple[datetime, tuple[str, ...]]:
     return first.not_valid_after_utc, _names(first)
 
 
-def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+def _names(certificate: "x509.Certificate") -> tuple[str, ...]:
+    from cryptography import x509
+
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

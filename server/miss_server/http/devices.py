@@ -21,7 +21,7 @@ from miss_server.http.enrolment import (
     preview_of,
 )
 from miss_server.http.services import services
-from miss_server.http.signatures import signed
+from miss_server.http.signatures import certificate_of, signed
 from miss_server.observe import short
 from miss_server.storage.accounts import Account, Link
 
@@ -160,15 +160,8 @@ async def sign_charter(request: Request) -> Response:
     """`POST /v1/charter`: the charter's current version, accepted after enrolment."""
     it = services(request)
     caller = await signed(request)
-    chain = await it.accounts.rosters(
-        caller.device.account,
-        after=caller.device.roster_version - 1,
-        now_ms=it.clock.now_ms(),
-    )
-    entry = roster.decode(chain.rosters[-1]).find(caller.device.id) if chain else None
-    if entry is None:
-        raise Refused(Code.REVOKED)
+    certificate = await certificate_of(it, caller.device)
     given = parse(caller.body, api.CharterSigned)
-    acceptance = acceptance_of(it, given, entry.certificate)
+    acceptance = acceptance_of(it, given, certificate)
     await it.accounts.sign_charter(acceptance, now_ms=it.clock.now_ms())
     return reply(api.CharterAccepted(acceptance.version))

@@ -5,11 +5,11 @@ from starlette.responses import Response
 
 from miss_protocol import api
 from miss_protocol.errors import Code, Refused
-from miss_protocol.identity import prekeys, roster
+from miss_protocol.identity import prekeys
 from miss_protocol.ids import DeviceId
 from miss_server.http.bodies import parse, reply
 from miss_server.http.services import services
-from miss_server.http.signatures import signed
+from miss_server.http.signatures import certificate_of, signed
 
 
 async def upload(request: Request) -> Response:
@@ -18,16 +18,9 @@ async def upload(request: Request) -> Response:
     caller = await signed(request)
     given = parse(caller.body, api.PrekeysUploaded)
     keys = [prekeys.decode(blob) for blob in given.prekeys]
-    chain = await it.accounts.rosters(
-        caller.device.account,
-        after=caller.device.roster_version - 1,
-        now_ms=it.clock.now_ms(),
-    )
-    entry = roster.decode(chain.rosters[-1]).find(caller.device.id) if chain else None
-    if entry is None:
-        raise Refused(Code.REVOKED)
+    certificate = await certificate_of(it, caller.device)
     for key in keys:
-        key.verify(entry.certificate)
+        key.verify(certificate)
     left, highest = await it.accounts.add_prekeys(
         caller.device.id, keys, epoch=given.epoch, now_ms=it.clock.now_ms()
     )

@@ -19,9 +19,11 @@ from starlette.requests import Request
 from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
 from miss_protocol.http_signature import ALGORITHM, COVERED, TAG, device_of
+from miss_protocol.identity import roster
+from miss_protocol.identity.certificate import DeviceCertificate
 from miss_server.edge.admission import Visitor
 from miss_server.http.bodies import read_bytes
-from miss_server.http.services import services
+from miss_server.http.services import Services, services
 from miss_server.storage.messages import DeviceRecord
 
 _KEYID = re.compile(r';keyid="([0-9a-f]{32})"')
@@ -153,3 +155,18 @@ async def signed(request: Request) -> Caller:
     if visitor is not None:
         it.admission.logged_in(visitor)
     return Caller(record, body)
+
+
+async def certificate_of(it: Services, device: DeviceRecord) -> DeviceCertificate:
+    """A caller's certificate, as the newest roster of its account has it.
+
+    Raises:
+        Refused: `revoked`, that roster lists it no more.
+    """
+    chain = await it.accounts.rosters(
+        device.account, after=device.roster_version - 1, now_ms=it.clock.now_ms()
+    )
+    entry = roster.decode(chain.rosters[-1]).find(device.id) if chain else None
+    if entry is None:
+        raise Refused(Code.REVOKED)
+    return entry.certificate

@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection
 
-from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
 from miss_server.storage.database import DatabaseError, WitnessError
 from miss_server.storage.messages import (
@@ -186,19 +185,3 @@ class PostgresStore(QuietCalls):
     async def heads(self, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:
         async with self._pool.connection() as db:
             return await mailboxes.heads(db, devices)
-
-    # --- DirectoryReader --------------------------------------------------------------------------
-
-    async def search(
-        self, query: str, *, limit: int, cursor: str | None, now_ms: int
-    ) -> SearchPage:
-        return await self.read_with(
-            lambda connection: self._directory.search(
-                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
-            )
-        )
-
-    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
-        return await self.read_with(
-            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
-        )

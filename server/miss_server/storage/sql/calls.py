@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
@@ -13,12 +14,16 @@ from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Account, Enrolment, Link, RosterChain, RosterChange
 from miss_server.storage.messages import DeviceRecord
 from miss_server.storage.sql import accounts, devices, endings, epochs, prekeys, rosters, settings
+from miss_server.storage.sql.directory import SqlDirectory
 
 T = TypeVar("T")
 
 
 class QuietCalls(ABC):
-    """`Accounts`, and what of `Messages` is quiet. Engines say how a function comes to run."""
+    """`Accounts`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
+    comes to run, and bring their words for searches."""
+
+    _directory: SqlDirectory
 
     @abstractmethod
     async def read_with(self, work: Callable[[Connection], T]) -> T:
@@ -129,3 +134,19 @@ class QuietCalls(ABC):
 
     async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
         return await self._write(accounts.use_nonce, device, nonce, expires_ms)
+
+    # --- DirectoryReader --------------------------------------------------------------------------
+
+    async def search(
+        self, query: str, *, limit: int, cursor: str | None, now_ms: int
+    ) -> SearchPage:
+        return await self.read_with(
+            lambda connection: self._directory.search(
+                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
+            )
+        )
+
+    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
+        return await self.read_with(
+            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
+        )

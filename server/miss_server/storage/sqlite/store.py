@@ -14,7 +14,6 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
@@ -298,19 +297,3 @@ class SqliteStore(QuietCalls):
     @property
     def tally(self) -> StorageTally:
         return self._writer.tally
-
-    # --- DirectoryReader --------------------------------------------------------------------------
-
-    async def search(
-        self, query: str, *, limit: int, cursor: str | None, now_ms: int
-    ) -> SearchPage:
-        return await self.read_with(
-            lambda connection: self._directory.search(
-                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
-            )
-        )
-
-    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
-        return await self.read_with(
-            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
-        )
