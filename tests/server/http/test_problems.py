@@ -219,9 +219,7 @@ async def test_a_fault_of_ours_is_told_without_its_text(
 async def test_a_locked_database_is_not_durable_for_calls_that_write(tmp_path: Path) -> None:
     async with hosted(tmp_path) as server:
         device = await enrolled(server)
-        await server.store._write(
-            lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 20").all()
-        )
+        server.store._writer.lock_patience_ms = 20
         other = sqlite3.connect(server.database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         answer = await device.call("GET", "/v1/prekeys")
