@@ -66,14 +66,17 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 # pass through the other suites pass through too; measured, they would take three times as long.
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios
 
+# Most tests wait for processes and disks more than they reckon: two at a time for each core.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 coverage: .venv/done      ## every test; branch coverage of most, child processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n auto $(UNMEASURED:%=--ignore=%)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
 	$(BIN)/coverage combine -q
 	rm -f .coverage.*         # what a child that was killed in mid-write left
 	$(BIN)/coverage report --include='protocol/*' --fail-under=100
 	$(BIN)/coverage report --include='server/*,clients/*' --fail-under=90
-	$(BIN)/pytest -n 3 $(UNMEASURED)  # they wait for processes and disks more than they reckon
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal $(UNMEASURED)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.* bench.json
