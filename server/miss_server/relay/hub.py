@@ -19,7 +19,7 @@ from miss_protocol.states import ServerState
 from miss_server.observe import short
 from miss_server.relay.connection import Connection
 from miss_server.relay.rows import deliver_of, frames_of
-from miss_server.storage.messages import Fetched, Messages, Row, Wanted
+from miss_server.storage.messages import Fetched, Messages, NotDurable, Row, Wanted
 from miss_server.tallies import RelayTally
 
 ROUND_MAX = 64
@@ -201,8 +201,11 @@ class Hub:
                     connection.reading = True
                 try:
                     fetched = await self._messages.fetch(wanted)
+                except NotDurable as error:
+                    # What was marked is found again by the sweep.
+                    log.error("storage trouble", round="fetch", error=str(error))
+                    return
                 except Exception:
-                    # The store is in trouble; what was marked is found again by the sweep.
                     log.exception("fetch failed", connections=len(marked))
                     return
                 finally:
