@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from miss_server.storage import epoch_ids
+from miss_server.storage.postgres import presence
 from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
@@ -24,6 +25,7 @@ def create(connection: Connection) -> None:
     """Every table, and the settings that a new database has."""
     metadata.create_all(connection)
     create_directory(connection)
+    presence.create(connection)
     for name, value in {
         "schema": str(SCHEMA_VERSION).encode(),
         "domain": DOMAIN.encode(),

@@ -247,8 +247,9 @@ class Messages(Protocol):
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         """Turn rows past their time into gaps; returns devices to ring (senders and owners).
 
-        `protected` has the position up to which rows were written to a live connection: those
-        wait until it ends (rule C5). At most a few hundred rows a call; call again while it
+        `protected` has the position up to which rows were written to a live connection of this
+        node: those wait until it ends (rule C5). Rows of a device whose session is at another node
+        are left to that one, unless it was not heard of for a minute. At most a few hundred rows a call; call again while it
         returns any.
         """
         ...

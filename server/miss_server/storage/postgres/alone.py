@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from miss_server.storage import epoch_ids
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
+from miss_server.storage.postgres import presence
 from miss_server.storage.schema import (
     accounts,
     charters,
@@ -58,7 +59,11 @@ _KNOWN = (
 
 
 def begin(
-    connection: Connection, greeting: Greeting, now_ms: int, witness: str = witnessed.ALONE
+    connection: Connection,
+    greeting: Greeting,
+    now_ms: int,
+    witness: str = witnessed.ALONE,
+    node: str | None = None,
 ) -> SessionStart | SessionRefused:
     """Compare what both ends remember and open a session; the only one to begin meanwhile."""
     epochs.take(connection)
@@ -99,4 +104,6 @@ def begin(
             app=greeting.app,
         )
     )
+    if greeting.live and node is not None:
+        presence.note(connection, greeting.device, node)
     return opened.start

@@ -172,8 +172,10 @@ class Batch:
         sends: Sequence[tuple[Submission, int]],
         also: Iterable[bytes] = (),
         number: tuple[str, bytes] | None = None,
+        node: str | None = None,
     ) -> None:
         self._number = number
+        self._node = node
         self.numbered = False
         """Whether the number was written: only with something that changed."""
         self._db = db
@@ -212,7 +214,7 @@ class Batch:
             await sessions.hold_epoch(self._db)
         await self._lock()
         if self._visits:
-            self.visited = await sessions.settle(self._db, self._visits, self._devices)
+            self.visited = await sessions.settle(self._db, self._visits, self._devices, self._node)
         devices = self._devices.items()
         self._acks.admit((id_, one.generation, one.revoked_ms) for id_, one in devices)
         self._sends.claim(

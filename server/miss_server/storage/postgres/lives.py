@@ -71,6 +71,7 @@ _RECOGNISE = (
     " (SELECT value FROM settings WHERE name = $1), (SELECT value FROM settings WHERE name = $2)"
 )
 _CLOCK = select(cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger))
+_BEATS = select(table.c.name, table.c.value).where(table.c.name.startswith(_ALIVE))
 
 log = structlog.get_logger()
 
@@ -90,6 +91,7 @@ class Life:
     """
 
     def __init__(self, folder: Path, node: str) -> None:
+        self.node = node
         self.path = folder / f"{node}.witness"
         self.witness = _COUNTED + node
         """The name of this node's count, for `sql.prekeys.claim` and `sql.epochs.change`."""
@@ -220,16 +222,16 @@ class Life:
 
     def _is_vouched_for(self, connection: Connection) -> bool:
         """Whether another node is at work, or no node ever was."""
-        beats = connection.execute(
-            select(table.c.name, table.c.value).where(table.c.name.startswith(_ALIVE))
-        ).all()
-        if not beats:
-            return True
+        return bool(self.others(connection)) or not connection.execute(_BEATS).first()
+
+    def others(self, connection: Connection) -> list[str]:
+        """The other nodes that were at work within `VOUCHED_MS`."""
         clock: int = connection.execute(_CLOCK).scalar_one()
-        return any(
-            name != self._alive and abs(clock - int.from_bytes(value, "big")) < VOUCHED_MS
-            for name, value in beats
-        )
+        return [
+            name.removeprefix(_ALIVE)
+            for name, value in connection.execute(_BEATS)
+            if name != self._alive and abs(clock - int.from_bytes(value, "big")) < VOUCHED_MS
+        ]
 
 
 def _covers(known: Testimony, now: Testimony) -> bool:

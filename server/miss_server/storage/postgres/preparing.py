@@ -13,6 +13,7 @@ from miss_server.storage import epoch_ids, migrating
 from miss_server.storage.copying import COPYING
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
+from miss_server.storage.postgres import presence
 from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.postgres.pool import CONNECT_SECONDS, Options
 from miss_server.storage.postgres.quiet import Quiet
@@ -162,3 +163,4 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
         shown = owner.decode(errors="replace")
         raise DatabaseError(f"the database belongs to the domain {shown}, not to {domain}")
     create_directory(connection)
+    presence.create(connection)

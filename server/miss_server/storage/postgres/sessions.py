@@ -7,6 +7,7 @@ import msgspec
 
 from miss_protocol.ids import DeviceId
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
+from miss_server.storage.postgres import presence
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.settlement.sessions import Comparison, Known
 from miss_server.storage.sql import epochs
@@ -32,11 +33,13 @@ _BEGIN = (
     " $4::bytea[], $5::bigint[], $6::text[]) AS w(id, generation, sn, epoch, seen_ms, app)"
     " WHERE d.id = w.id"
 )
+_BEGIN_HERE = f"WITH noted AS ({presence.BEGUN.format(devices='$7', node='$8')}) {_BEGIN}"
 _END = (
     'UPDATE devices d SET seen_ms = greatest(d.seen_ms, w.seen_ms), "window" = w."window"'
     " FROM unnest($1::bytea[], $2::bigint[], $3::integer[])"
     ' AS w(id, seen_ms, "window") WHERE d.id = w.id'
 )
+_END_HERE = f"WITH gone AS ({presence.ENDED.format(devices='$1', node='$4')}) {_END}"
 
 
 class Ending(msgspec.Struct, frozen=True, gc=False):
@@ -66,14 +69,21 @@ async def hold_epoch(db: Connection) -> None:
 
 
 async def settle(
-    db: Connection, visits: Sequence[Visit], devices: Mapping[bytes, "Device"]
+    db: Connection,
+    visits: Sequence[Visit],
+    devices: Mapping[bytes, "Device"],
+    node: str | None = None,
 ) -> list[Outcome]:
     """Open and end sessions, in order; `devices` are locked and are changed with the database.
+
+    Args:
+        node: which node's sessions these are, for `presence`.
 
     Raises:
         Alone: nothing was written; that visit must have a transaction to itself first.
     """
     begun: dict[DeviceId, tuple[bytes, str]] = {}
+    live: list[DeviceId] = []
     ended: dict[DeviceId, int] = {}
     outcomes: list[Outcome] = []
     known = await _read(db, [visit for visit, _ in visits if isinstance(visit, Greeting)], devices)
@@ -100,16 +110,24 @@ async def settle(
             outcomes.append(opened.start)
             device.generation, device.sn, device.seen_ms = opened.generation, opened.sn, now_ms
             begun[visit.device] = (opened.noted, visit.app)
+            if visit.live:
+                live.append(visit.device)
     if begun:
         rows = [
             (id_, devices[id_].generation, devices[id_].sn, noted, devices[id_].seen_ms, app)
             for id_, (noted, app) in begun.items()
         ]
-        await db.execute(_BEGIN, *zip(*rows, strict=True))
+        columns: list[Any] = list(zip(*rows, strict=True))
+        if node is None or not live:
+            await db.execute(_BEGIN, *columns)
+        else:
+            await db.execute(_BEGIN_HERE, *columns, live, node)
     if ended:
-        await db.execute(
-            _END, list(ended), [devices[id_].seen_ms for id_ in ended], list(ended.values())
-        )
+        columns = [list(ended), [devices[id_].seen_ms for id_ in ended], list(ended.values())]
+        if node is None:
+            await db.execute(_END, *columns)
+        else:
+            await db.execute(_END_HERE, *columns, node)
     return outcomes
 
 

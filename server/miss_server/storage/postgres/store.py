@@ -25,14 +25,14 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
-from miss_server.storage.postgres import alone, mailboxes
+from miss_server.storage.postgres import alone, mailboxes, presence
 from miss_server.storage.postgres.directory import PostgresWords
 from miss_server.storage.postgres.lives import BEAT_EVERY, Exchanged, Life, Standby
 from miss_server.storage.postgres.pool import Options, Pool, Session
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.writer import Writer
-from miss_server.storage.sql import prekeys, witnessed
+from miss_server.storage.sql import endings, prekeys, witnessed
 from miss_server.storage.sql.calls import QuietCalls
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.witness import Testimony
@@ -135,8 +135,9 @@ class PostgresStore(QuietCalls):
         await life.remember(await self._quiet.write(life.beat))
 
     async def _begin_alone(self, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
+        node = None if self._life is None else self._life.node
         return await self._counted(
-            lambda connection, witness: alone.begin(connection, greeting, now_ms, witness)
+            lambda connection, witness: alone.begin(connection, greeting, now_ms, witness, node)
         )
 
     async def claim_prekeys(
@@ -150,7 +151,18 @@ class PostgresStore(QuietCalls):
         if self._life is not None and abs(now_ms - self._beaten_ms) >= BEAT_EVERY * 1000:
             await self._beat(self._life)
             self._beaten_ms = now_ms
-        return await super().expire(protected=protected, now_ms=now_ms)
+        return await self._write(self._expire, protected, now_ms)
+
+    def _expire(
+        self, connection: Connection, protected: Mapping[DeviceId, int], now_ms: int
+    ) -> Sequence[DeviceId]:
+        others = [] if self._life is None else self._life.others(connection)
+        return endings.expire(
+            connection,
+            protected,
+            now_ms,
+            elsewhere=lambda devices: presence.elsewhere(connection, devices, others),
+        )
 
     @property
     def tally(self) -> StorageTally:

@@ -213,6 +213,7 @@ class Writer:
                 [(job.work, job.now_ms) for job in sends],  # type: ignore[misc]
                 also,
                 number,
+                None if self._life is None else self._life.node,
             )
             await db.execute("BEGIN")
             try:

@@ -1,7 +1,8 @@
 """What ends by the clock: messages past their time become gaps, what is kept for retries goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
@@ -83,24 +84,39 @@ def _is_alone(connection: Connection) -> bool:
 
 
 def expire(
-    connection: Connection, protected: Mapping[DeviceId, int], now_ms: int
+    connection: Connection,
+    protected: Mapping[DeviceId, int],
+    now_ms: int,
+    *,
+    elsewhere: Callable[[Iterable[bytes]], Collection[bytes]] = lambda _: (),
 ) -> Sequence[DeviceId]:
-    """Turn rows past their time into gaps; returns the devices to ring."""
+    """Turn rows past their time into gaps; returns the devices to ring.
+
+    Args:
+        elsewhere: which of some devices have a live session at another node; theirs are left to
+            that one.
+    """
     epochs.hold(connection)
     if not _is_alone(connection):
         return ()
     with connection.execute(_DUE, {"now": now_ms}) as rows:
         # Counted after the protected ones are left out: devices that hold on to theirs must not
         # keep everybody else's from expiring.
-        chosen = list(
-            islice((r for r in rows if r[2] > protected.get(DeviceId(r[1]), 0)), EXPIRED_AT_ONCE)
-        )
+        free = (r for r in rows if r[2] > protected.get(DeviceId(r[1]), 0))
+        chosen: list[Any] = []
+        while len(chosen) < EXPIRED_AT_ONCE and (some := list(islice(free, EXPIRED_AT_ONCE))):
+            others = elsewhere({row.device for row in some})
+            chosen += [row for row in some if row.device not in others]
+        chosen = chosen[:EXPIRED_AT_ONCE]
     if not chosen:
         return ()
-    locks.devices_of(connection, {row.sender_device for row in chosen})
-    locks.mailboxes_of(connection, {row.device for row in chosen})
+    # The owners, too: a session that begins meanwhile waits, one that has begun is seen now.
+    owners = {row.device for row in chosen}
+    locks.devices_of(connection, owners | {row.sender_device for row in chosen})
+    locks.mailboxes_of(connection, owners)
+    others = elsewhere(owners)
     # Some may have been acknowledged before their mailboxes were locked.
-    ids = [row.id for row in chosen]
+    ids = [row.id for row in chosen if row.device not in others]
     due = connection.execute(_STILL_DUE, {"ids": ids, "now": now_ms}).all()
     due = sorted(due, key=lambda row: ids.index(row[0]))
     if not due:
