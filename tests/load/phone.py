@@ -58,6 +58,8 @@ class _Entry:
     send: f.Send
     recipient: DeviceCertificate
     settled: bool = False
+    over: bool = False
+    """Its end came before the answer: its number must be used all the same, or none after it is."""
 
 
 _Owed = tuple[bytes, ReceiptState]
@@ -274,7 +276,7 @@ class Phone:
             return
         while session.may_send and self._queue:
             entry = self._outbox.get(heapq.heappop(self._queue))
-            if entry is not None:  # else its recipient had it before the answer came
+            if entry is not None:  # else it was answered meanwhile
                 session.send(entry.send)
         while session.may_send and self._drafts:
             session.send(self._number(self._drafts.popleft()).send)
@@ -295,6 +297,9 @@ class Phone:
         self._settled = max(self._settled, reply.sn)
         entry = self._outbox.get(reply.sn)
         if entry is None or entry.settled:
+            return
+        if entry.over:
+            del self._outbox[reply.sn]
             return
         if isinstance(reply, f.Sent):
             entry.settled = True
@@ -322,7 +327,10 @@ class Phone:
                 self.history.told_read(status.id)
             number = self._number_of.pop(status.id, None)
             if number is not None:
-                del self._outbox[number]
+                if self._outbox[number].settled:
+                    del self._outbox[number]
+                else:
+                    self._outbox[number].over = True
                 self.history.ended(status.id, "delivered" if signed else state.state)
 
     def _proven(self, id: bytes, recipient: DeviceCertificate, state: f.DeviceState) -> bool:
@@ -389,7 +397,7 @@ class Phone:
         if welcome.restored is not UNSET:
             self.history.restored()
             device.position, device.digest = session.position, session.digest
-            entries = [self._outbox[number] for number in sorted(self._outbox)]
+            entries = [entry for _, entry in sorted(self._outbox.items()) if not entry.over]
             self._outbox.clear()
             for entry in entries:
                 entry.settled = False
