@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
@@ -160,6 +160,21 @@ async def test_a_changed_schema_needs_no_restart(
         await gp.connect()
         assert (await store.heads([gp.id]))[gp.id].generation == gp.generation
         assert await store.find(gp.person.account) is not None
+
+
+async def test_what_is_proved_is_the_way_that_batches_go(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "CONNECT_SECONDS", 2)
+    await store.prove_durable(now_ms=NOW)
+    async with AsyncExitStack() as stack:
+        for _ in range(Options("").size):
+            await stack.enter_async_context(store._pool.connection())
+        # The quiet part has connections of its own, and is well.
+        assert await store.epoch()
+        with pytest.raises(NotDurable):
+            await store.prove_durable(now_ms=NOW)
+    await store.prove_durable(now_ms=NOW)
 
 
 async def test_what_one_job_breaks_is_its_own_trouble(store: PostgresStore) -> None:

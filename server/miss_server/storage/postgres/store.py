@@ -40,6 +40,11 @@ from miss_server.tallies import StorageTally
 
 T = TypeVar("T")
 
+_PROVE = (
+    "INSERT INTO settings (name, value) VALUES ('proved', $1)"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
+
 EXIT_EXCHANGED = 75
 """EX_TEMPFAIL: started anew, the node compares and begins a new epoch."""
 
@@ -163,6 +168,12 @@ class PostgresStore(QuietCalls):
             now_ms,
             elsewhere=lambda devices: presence.elsewhere(connection, devices, others),
         )
+
+    async def prove_durable(self, *, now_ms: int) -> None:
+        # By a connection of the batches': those of the quiet part may be well when none of these is
+        # to be had.
+        async with self._pool.connection() as db:
+            await db.execute(_PROVE, now_ms.to_bytes(8, "big"))
 
     @property
     def tally(self) -> StorageTally:
