@@ -23,7 +23,7 @@ from miss_server.edge.addresses import TrustedProxies
 from miss_server.edge.admission import Admission, Limits
 from miss_server.edge.certificate import Certificate
 from miss_server.edge.open_files import connections_possible, raise_limit
-from miss_server.http.counting import Counts, NodeCounts
+from miss_server.http.counting import Counts, CountsWatch, NodeCounts
 from miss_server.http.problems import (
     on_fault,
     on_gone,
@@ -74,6 +74,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     connections = admission.limits.connections
     if connections < settings.max_connections:
         log.warning("fewer connections than by default: open files", connections=connections)
+    counts = counts_of(settings, clock)
     health = Health(
         clock,
         [
@@ -83,12 +84,11 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
             DiskWatch(opened.disk),
             DirectoryWatch(figures, clock),
             RoomWatch(admission),
+            *([CountsWatch(counts)] if settings.redis is not None else []),
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
         ],
     )
-    throttle = Throttle(
-        counts_of(settings, clock), enrolment_tries_per_hour=settings.enrolment_tries_per_hour
-    )
+    throttle = Throttle(counts, enrolment_tries_per_hour=settings.enrolment_tries_per_hour)
     services = Services(
         settings=settings,
         charter=load_charter(settings),

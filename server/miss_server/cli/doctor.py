@@ -26,10 +26,10 @@ from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.words import Both, tr
 
 HELP = tr(
-    "Look at this installation: disk, clock, database, certificate, limits; and say what to do.\n\n"
+    "Look at this installation: disk, clock, database, Redis, certificate, limits; and say what to do.\n\n"
     "It changes nothing, and works beside a running server. It ends with 1 if something is bad.\n\n"
     "Example: miss-server doctor",
-    "Examiner cette installation : disque, horloge, base, certificat, limites ; et dire que faire.\n\n"
+    "Examiner cette installation : disque, horloge, base, Redis, certificat, limites ; et dire que faire.\n\n"
     "Rien n'est modifié, et le serveur peut fonctionner. Le statut est 1 si quelque chose est"
     " mauvais.\n\n"
     "Exemple : miss-server doctor",
@@ -82,6 +82,12 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
             now_ms=now_ms,
         )
 
+    async def redis() -> Sequence[Finding]:
+        assert chosen.redis is not None  # noqa: S101  # asked only then
+        from miss_server.doorbell import redis_checks
+
+        return await redis_checks.examine(chosen.redis.get_secret_value(), domain=chosen.domain)
+
     async def directory() -> Sequence[Finding]:
         return await _directory(chosen, now_ms)
 
@@ -120,6 +126,8 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
             ("fsync", disk.fsync),
             ("directory", directory),
         ]
+    if chosen.redis is not None:
+        mine.append(("Redis", redis))
     mine += [("clock", machine.clock), ("open files", files), ("certificate", chain)]
     if folder.exists():
         mine.append(("permissions", private))

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from limits import RateLimitItem
 
+from miss_server.conditions import Condition, State
+from miss_server.words import Both
+
 
 @dataclass(frozen=True, slots=True)
 class CountsState:
@@ -102,3 +105,28 @@ class NodeCounts:
 
     def state(self) -> CountsState | None:
         return None
+
+
+class CountsWatch:
+    """Whether limits are counted together with the other nodes."""
+
+    part, vital = "limits", False
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        state = self._counts.state()
+        if state is None or state.shared:
+            return Condition(
+                State.OK,
+                Both("Limits hold for everybody.", "Les limites valent pour tous."),
+            )
+        return Condition(
+            State.DEGRADED,
+            Both(
+                "Limits are counted by each node alone: Redis does not answer in time.",
+                "Chaque nœud compte seul les limites : Redis ne répond pas à temps.",
+            ),
+        )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from miss_server.doorbell import redis_checks
+from miss_server.doorbell.redis_checks import judged
 from miss_server.findings import Verdict, bad, ok
 from miss_server.operating import machine
 from miss_server.operating.doctor import examine
 from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
 from tests.support.postgres import PASSWORD, PostgresProcess
+from tests.support.redis import redis_server
 from tests.support.server import DOMAIN, ServerProcess, environment
 from tests.support.stores import prepared
 from tests.support.wire import enrolled, now_ms, open_call
@@ -170,6 +174,44 @@ async def test_postgresql_is_asked_and_its_password_never_told(
     said = run(wrong, status=1, MISS_NODE_FOLDER=str(tmp_path)).stdout
     assert "PostgreSQL cannot be asked" in said
     assert "geheim" not in said
+
+
+async def test_redis_is_asked_and_its_password_never_told(database: Path) -> None:
+    async with redis_server(password="sesame") as redis:
+        told = found(database, MISS_REDIS=redis.url)["Redis"]
+        assert told["verdict"] == "ok"
+        assert re.match(r"version [78]\.\d+\.\d+, answers in \d", told["text"]["en"])
+        wrong = run(database, status=1, MISS_REDIS=redis.url.replace("sesame", "geheim")).stdout
+        assert "BAD   Redis: Redis refuses us" in wrong
+        assert "geheim" not in wrong
+    gone = run(database, MISS_REDIS=redis.url).stdout
+    assert "warn  Redis: is not reached" in gone
+    assert "sesame" not in gone
+
+
+@pytest.mark.parametrize(
+    ("version", "took", "verdict", "do"),
+    [
+        ("7.2.4", 0.001, Verdict.OK, ""),
+        (None, 0.001, Verdict.OK, ""),
+        ("6.2.1", 0.001, Verdict.WARN, "Valkey"),
+        ("7.0.15", 0.2, Verdict.WARN, "nearer"),
+    ],
+)
+def test_an_old_or_distant_redis_is_told(
+    version: str | None, took: float, verdict: Verdict, do: str
+) -> None:
+    finding = judged(version, took)
+    assert finding.verdict is verdict
+    assert do in (finding.do.en if finding.do else "")
+
+
+async def test_a_redis_that_does_not_tell_its_version_is_well() -> None:
+    async with redis_server() as redis:
+        await redis.allow("-info")
+        [told] = await redis_checks.examine(redis.url, domain=DOMAIN)
+        assert told.verdict is Verdict.OK
+        assert "version ?" in told.text.en
 
 
 def test_a_database_in_memory(database: Path) -> None:

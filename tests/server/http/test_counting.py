@@ -4,7 +4,8 @@ import asyncio
 
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
-from miss_server.http.counting import NodeCounts
+from miss_server.conditions import State
+from miss_server.http.counting import CountsWatch, NodeCounts
 from miss_server.http.shared_counting import SharedCounts
 from tests.support.doorbells import PATIENCE, now_ms
 from tests.support.redis import RedisProcess, redis_server
@@ -94,10 +95,12 @@ async def test_without_redis_each_node_counts_alone_and_then_together_again() ->
         assert state is not None
         assert not state.shared
         assert state.why
+        assert (await CountsWatch(a).condition()).state is State.DEGRADED
         assert [await b.hit(THREE, "x") for _ in range(4)] == [True] * 3 + [False]
         await server.start()
         for one in (a, b):
             await shared(one, is_so=True)
+        assert (await CountsWatch(a).condition()).state is State.OK
         assert [await one.hit(THREE, "y") for one in (a, b, a)] == [True] * 3
         assert not await b.hit(THREE, "y")
         await a.stop()
