@@ -27,27 +27,31 @@ _HEADS = (
     " FROM unnest($1::bytea[]) AS w(device) JOIN mailboxes m ON m.device = w.device"
     " JOIN devices d ON d.id = w.device WHERE d.revoked_ms IS NULL"
 )
+# One statement, since each is a way to PostgreSQL and back for which a message waits, and one look:
+# no row above a head that is told. Heads have no `kind` and no `message`, statuses no `kind`.
 # Only what fits leaves the database, and always the first row, which has none before it.
-_ROWS = (
-    'SELECT w.place, r.position, r.row_hash, r.digest, r.gap, r."count", r.sender_account,'
+_FETCH = (
+    "WITH wanted AS (SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[],"
+    " $5::integer[]) WITH ORDINALITY AS w(device, after, room, ticks_after, most, place))"
+    ' SELECT w.place, r.position, r.row_hash, r.digest, r.gap, r."count", r.sender_account,'
     " r.sender_device, r.message, r.body, r.wrap, r.kind, r.urgency, r.at_ms"
-    " FROM unnest($1::bytea[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
-    " AS w(device, after, room, place) CROSS JOIN LATERAL ("
+    " FROM wanted w CROSS JOIN LATERAL ("
     " SELECT e.*, sum(e.size) OVER (ORDER BY e.position"
     " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before"
-    " FROM (SELECT *, octet_length(body) + octet_length(wrap) + $4::integer AS size"
+    " FROM (SELECT *, octet_length(body) + octet_length(wrap) + $6::integer AS size"
     " FROM envelopes WHERE device = w.device AND position > w.after"
-    " ORDER BY position LIMIT $5::integer) AS e) AS r"
-    " WHERE r.before IS NULL OR r.before + r.size <= w.room"
-    " ORDER BY w.place, r.position"
-)
-_STATUSES = (
-    "SELECT w.place, s.tick, s.message, s.sn, s.states"
-    " FROM unnest($1::bytea[], $2::bigint[], $3::integer[]) WITH ORDINALITY"
-    " AS w(device, after, most, place) JOIN devices d ON d.id = w.device CROSS JOIN LATERAL ("
+    " ORDER BY position LIMIT $7::integer) AS e) AS r"
+    " WHERE w.room > 0 AND (r.before IS NULL OR r.before + r.size <= w.room)"
+    " UNION ALL"
+    " SELECT w.place, s.tick, NULL, NULL, NULL, NULL, NULL, NULL, s.message, s.states, NULL, NULL,"
+    " NULL, s.sn FROM wanted w JOIN devices d ON d.id = w.device CROSS JOIN LATERAL ("
     " SELECT tick, message, sn, states FROM sends WHERE device = w.device"
-    " AND tick > greatest(w.after, d.tick_acked) ORDER BY tick LIMIT w.most) AS s"
-    " ORDER BY w.place, s.tick"
+    " AND tick > greatest(w.ticks_after, d.tick_acked) ORDER BY tick LIMIT greatest(w.most, 0)) AS s"
+    " WHERE w.most > 0"
+    " UNION ALL"
+    " SELECT w.place, m.head, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+    " FROM wanted w JOIN mailboxes m ON m.device = w.device"
+    " ORDER BY 1, 2"
 )
 
 
@@ -70,41 +74,25 @@ async def heads(db: Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, H
 
 async def fetch(db: Connection, wanted: Sequence[Wanted]) -> list[Fetched]:
     """Read what each connection has room for."""
-    known = {
-        device: head
-        for device, head, *_ in await db.fetch(
-            "SELECT device, head FROM mailboxes WHERE device = ANY($1::bytea[])",
-            list({one.device for one in wanted}),
-        )
-    }
     rows: list[list[Row]] = [[] for _ in wanted]
-    behind = [
-        (place, one)
-        for place, one in enumerate(wanted)
-        if one.max_bytes > 0 and one.after < known.get(one.device, 0)
-    ]
-    if behind:
-        for place, *values in await db.fetch(
-            _ROWS,
-            [one.device for _, one in behind],
-            [one.after for _, one in behind],
-            [one.max_bytes for _, one in behind],
-            ROW_OVERHEAD,
-            ROWS_AT_ONCE,
-        ):
-            rows[behind[place - 1][0]].append(Row(*values))
     statuses: list[list[f.Status]] = [[] for _ in wanted]
-    curious = [(place, one) for place, one in enumerate(wanted) if one.max_statuses > 0]
-    if curious:
-        for place, tick, message, sn, states in await db.fetch(
-            _STATUSES,
-            [one.device for _, one in curious],
-            [one.ticks_after for _, one in curious],
-            [one.max_statuses for _, one in curious],
-        ):
-            status = f.Status(tick, message, sn, for_wire(decode_states(states)))
-            statuses[curious[place - 1][0]].append(status)
-    return [
-        Fetched(rows[place], statuses[place], known.get(one.device, 0))
-        for place, one in enumerate(wanted)
-    ]
+    heads = [0] * len(wanted)
+    for place, position, *values in await db.fetch(
+        _FETCH,
+        [one.device for one in wanted],
+        [one.after for one in wanted],
+        [one.max_bytes for one in wanted],
+        [one.ticks_after for one in wanted],
+        [one.max_statuses for one in wanted],
+        ROW_OVERHEAD,
+        ROWS_AT_ONCE,
+    ):
+        message, states, kind, last = values[6], values[7], values[9], values[11]
+        if kind is not None:
+            rows[place - 1].append(Row(position, *values))
+        elif message is not None:
+            told = for_wire(decode_states(states))
+            statuses[place - 1].append(f.Status(position, message, last, told))
+        else:
+            heads[place - 1] = position
+    return [Fetched(*found) for found in zip(rows, statuses, heads, strict=True)]
