@@ -36,6 +36,7 @@ from miss_server.storage.messages import (
 from miss_server.storage.postgres.lives import Life
 from miss_server.storage.postgres.moving import move
 from miss_server.storage.postgres.pool import Connection, Options
+from miss_server.storage.postgres.preparing import prepare
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Job, Writer, _place
@@ -340,6 +341,8 @@ class PostgresDatabase:
         )
         moving.start()
         moving.join()
+        options = Options(dsn, unsafe_fsync=True)
+        self.far.run(prepare(options, domain=DOMAIN, now_ms=NOW))  # as before a node serves
         self.eyes = Eyes(self.far, dsn)
         self._first = self.copy()
 
