@@ -507,7 +507,12 @@ ALL = (
         "Timeout",
         within=6.0,
     ),
-    NodeFault(requests_wait_for_redis, test_counting.test_frozen_it_holds_up_no_request, "Timeout"),
+    NodeFault(
+        requests_wait_for_redis,
+        test_counting.test_frozen_it_holds_up_no_request,
+        "Timeout",
+        within=12.0,
+    ),
     NodeFault(
         nobody_served_without_redis,
         test_counting.test_without_redis_each_node_counts_alone_and_then_together_again,

@@ -72,11 +72,15 @@ async def namespace(number: int = 0) -> AsyncIterator[Namespace]:
     await command("ip", "netns", "add", name)
     try:
         await command("ip", "link", "add", here, "type", "veth", "peer", "name", there)
-        await command("ip", "link", "set", there, "netns", name)
-        await command("ip", "addr", "add", f"{inside.gateway}/30", "dev", here)
-        await command("ip", "link", "set", here, "up")
-        await command("ip", "-n", name, "addr", "add", f"{inside.address}/30", "dev", there)
-        await command("ip", "-n", name, "link", "set", there, "up")
-        yield inside
+        try:
+            await command("ip", "link", "set", there, "netns", name)
+            await command("ip", "addr", "add", f"{inside.gateway}/30", "dev", here)
+            await command("ip", "link", "set", here, "up")
+            await command("ip", "-n", name, "addr", "add", f"{inside.address}/30", "dev", there)
+            await command("ip", "-n", name, "link", "set", there, "up")
+            yield inside
+        finally:
+            # The namespace takes the cable with it, but later: the next of this name would find it.
+            await command("ip", "link", "del", here)
     finally:
         await command("ip", "netns", "del", name)
