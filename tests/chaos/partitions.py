@@ -27,6 +27,9 @@ def cut_off_from(other: str) -> Callable[[Stage], Awaitable[None]]:
             "redis": ("output", stage.service.redis.port if stage.service.redis else 0),
         }[other]
         for way in ("output", "input"):
+            for phone in stage.crowd.online:
+                phone.move(hastily=False)  # to either node: none was left at one that was cut off
+            await stage.all_back()
             await stage.pause(0.5, 1.0)
             # Requests go to the port of whoever serves, answers come from it.
             await network.drop(way, f"tcp {'dport' if way == here else 'sport'} {there}")
