@@ -35,6 +35,9 @@ from miss_server.storage.messages import Acknowledged, NotDurable, SessionStart,
 JOBS_MAX = 256
 """Frames of one connection that the store has not settled yet; until some are, nothing more is
 read, so that a device that floods acknowledgements fills its own socket and not our memory."""
+RECEIPTS_MAX = 512
+"""The same for receipts, of which one frame brings hundreds: an acknowledgement makes room for rows
+when it comes, so a device that takes them faster than they are deleted would pile them up here."""
 
 _CODECS = {f.MSGPACK: server_codec(f.MSGPACK), f.JSON: server_codec(f.JSON)}
 
@@ -65,7 +68,7 @@ class Socket:
     """One WebSocket with a subprotocol of ours. Call `open`, then `take` and at last `lost`."""
 
     __slots__ = (
-        "_gone", "_held", "_login", "_nonce", "_paused", "_services", "_subprotocol", "_unsettled", "_wire",
+        "_gone", "_held", "_login", "_nonce", "_paused", "_receipts", "_services", "_subprotocol", "_unsettled", "_wire",
         "connection", "session",
     )  # fmt: skip
 
@@ -81,6 +84,8 @@ class Socket:
         self._gone = False
         """The peer ended it, not we."""
         self._unsettled = 0
+        self._receipts = 0
+        """Of the acknowledgements among the unsettled frames."""
         self._paused = False
         self._held: deque[tuple[f.Ack | None, list[f.Nack]]] | None = None
         """Acknowledgements that wait until one with nacks is stored; None when there is none."""
@@ -139,18 +144,24 @@ class Socket:
         if self.session.has_data or self.session.close_code is not None:
             self.connection.flush()
 
-    def _begun(self) -> None:
+    def _begun(self, ack: f.Ack | None = None) -> None:
         self._unsettled += 1
-        if self._unsettled >= JOBS_MAX and not self._paused:
+        self._receipts += _receipts_of(ack)
+        if self._full and not self._paused:
             self._paused = True
             self._wire.pause_reading()
 
-    def _done(self) -> None:
+    def _done(self, ack: f.Ack | None = None) -> None:
         self._unsettled -= 1
-        if self._paused and self._unsettled < JOBS_MAX:
+        self._receipts -= _receipts_of(ack)
+        if self._paused and not self._full:
             self._paused = False
             # Not from within: what it hands on must not overtake acknowledgements that are held.
             asyncio.get_running_loop().call_soon(self._read_on)
+
+    @property
+    def _full(self) -> bool:
+        return self._unsettled >= JOBS_MAX or self._receipts >= RECEIPTS_MAX
 
     def _read_on(self) -> None:
         if not self._paused:
@@ -258,12 +269,12 @@ class Socket:
     def _acknowledge_in_order(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
         # An ack that is stored although the nack before it was not deletes the row all the same.
         if self._held is not None:
-            self._begun()
+            self._begun(ack)
             self._held.append((ack, nacks))
             return
         if nacks:
             self._held = deque()
-        self._begun()
+        self._begun(ack)
         self._acknowledge(ack, nacks)
 
     def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
@@ -274,12 +285,13 @@ class Socket:
         except Refused as refused:
             self._answer_ack(ack, (refused.code,))
             if nacks:
+                self._receipts -= _receipts_of(ack)  # it goes on without them
                 self._acknowledge(None, nacks)
             else:
-                self._acknowledged(nacks)
+                self._acknowledged(ack, nacks)
         except NotDurable:
             self.connection.end(CloseCode.TRY_LATER)
-            self._acknowledged(nacks)
+            self._acknowledged(ack, nacks)
         else:
             storing.add_done_callback(partial(self._stored, ack, nacks))
 
@@ -299,7 +311,7 @@ class Socket:
         else:
             log.error("ack failed", device=short(self.connection.device or b""), exc_info=error)
             self._give_up()
-        self._acknowledged(nacks)
+        self._acknowledged(ack, nacks)
 
     def _answer_ack(self, ack: f.Ack | None, problems: Sequence[Code]) -> None:
         connection = self.connection
@@ -313,23 +325,27 @@ class Socket:
         self._services.hub.acknowledged(connection)
         connection.flush()
 
-    def _acknowledged(self, nacks: list[f.Nack]) -> None:
+    def _acknowledged(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
         """An acknowledgement is out of the way; go on with those that waited for its nacks."""
-        self._done()
+        self._done(ack)
         if not nacks or self._held is None:
             return
         held, self._held = self._held, None
-        for ack, more in held:
+        for waited, more in held:
             if self.connection.live:
-                self._acknowledge_in_order(ack, more)
-        for _ in held:
-            self._done()
+                self._acknowledge_in_order(waited, more)
+        for waited, _ in held:
+            self._done(waited)
 
     def _end_as_old(self) -> None:
         """A newer session of this device has begun. Only if it lives on a connection does this
         client stop: else (the newer one broke off at once) it must come back."""
         replaced = self._services.hub.replaced(self.connection)
         self.connection.end(CloseCode.REPLACED if replaced else CloseCode.TRY_LATER)
+
+
+def _receipts_of(ack: f.Ack | None) -> int:
+    return 0 if ack is None else len(ack.receipts)
 
 
 def _noted(noting: asyncio.Future[None]) -> None:

@@ -257,6 +257,46 @@ async def test_a_flood_of_acks_waits_in_its_own_socket(
         assert 8 <= server.store.most <= 8 + 5
 
 
+async def test_receipts_that_are_not_stored_yet_wait_in_their_own_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One frame brings hundreds: counted by frames alone, a full mailbox would pile all of its up."""
+    monkeypatch.setattr(socket, "RECEIPTS_MAX", 8)
+    async with hosted(tmp_path, Counting) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        await sent(gp, gp.send(nurse.person))
+        async with nurse.online() as line:
+            [row] = await line.deliveries(1)
+            await line.caught_up()
+            word = nurse.receipt(row)
+            for n in range(100):
+                acks = (f.Ack(receipts=(word,) * 4, ref=n * 5 + k) for k in range(5))
+                await line.put(*acks)
+            for n in range(500):
+                assert (await line.next(events.AckStored)).ref == n
+            await line.ping()
+        assert isinstance(server.store, Counting)
+        assert 2 <= server.store.most <= 2 + 5
+
+
+async def test_receipts_of_another_device_hold_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are refused and their nack goes on without them: counted still, nothing would be read."""
+    monkeypatch.setattr(socket, "RECEIPTS_MAX", 1)
+    async with hosted(tmp_path) as server:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        await sent(gp, gp.send(nurse.person))
+        async with nurse.online() as line:
+            [row] = await line.deliveries(1)
+            await line.caught_up()
+            foreign = gp.receipt(row)
+            await line.put(f.Nack(row.position, "undecryptable"), f.Ack(receipts=(foreign,), ref=1))
+            assert (await line.next(events.ErrorTold)).error.ref == 1
+            await line.ping()
+            await line.ack()
+
+
 class Late(SqliteStore):
     """Stores an acknowledgement with nacks only when it is let, as a slow commit would."""
 
