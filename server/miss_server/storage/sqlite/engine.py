@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 BUSY_TIMEOUT_MS = 5_000
 """How long a transaction waits for another process's: admin commands hold the lock for < 50 ms."""
 
-CACHE_KIB = 16_384
+CACHE_KIB = 8_192
 READER_CACHE_KIB = 4_096
 """Of each connection: what is in use fits, and what is read once (a mailbox that is caught up) does
 not stay in memory twice, for the kernel keeps the file's pages as well."""
