@@ -18,7 +18,7 @@ from miss_server.findings import Check, Finding, Verdict, ok, warn
 from miss_server.operating import doctor as examining
 from miss_server.operating import machine, running
 from miss_server.operating.certificates import certificate
-from miss_server.operating.watching import DIRECTORY_OLD_DAYS
+from miss_server.operating.watching import DIRECTORY_OLD_DAYS, ages
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.postgres import checks as postgres_checks
 from miss_server.storage.sqlite import checks
@@ -157,9 +157,7 @@ async def _directory(chosen: Settings, now_ms: int) -> Sequence[Finding]:
     if figures is None or figures.directory_ms is None:
         return [warn("directory", Both("none is imported", "aucun n'est importé"), do)]
     days = (now_ms - figures.directory_ms) // _DAY_MS
-    each = ", ".join(
-        f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
-    )
+    each = ages(figures, now_ms)
     text = Both(
         f"{figures.directory_entries} entries, {days} days old ({each})",
         f"{figures.directory_entries} entrées, {days} jours ({each})",

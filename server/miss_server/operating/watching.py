@@ -10,7 +10,7 @@ from miss_server.operating.figures import FiguresKept
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.overview import Writing
+from miss_server.storage.overview import Figures, Writing
 from miss_server.words import Both
 
 DISK_LOW_SHARE = 0.10
@@ -162,11 +162,16 @@ class DirectoryWatch:
             )
         now_ms = self._clock.now_ms()
         days = (now_ms - figures.directory_ms) // _DAY_MS
-        each = ", ".join(
-            f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
-        )
+        each = ages(figures, now_ms)
         text = Both(
             f"The directory's data is {days} days old ({each}).",
             f"L'annuaire date de {days} jours ({each}).",
         )
         return Condition(State.DEGRADED if days > DIRECTORY_OLD_DAYS else State.OK, text)
+
+
+def ages(figures: Figures, now_ms: int) -> str:
+    """Each source of the directory with the days of its data."""
+    return ", ".join(
+        f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
+    )

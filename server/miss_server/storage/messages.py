@@ -249,8 +249,8 @@ class Messages(Protocol):
 
         `protected` has the position up to which rows were written to a live connection of this
         node: those wait until it ends (rule C5). Rows of a device whose session is at another node
-        are left to that one, unless it was not heard of for a minute. At most a few hundred rows a call; call again while it
-        returns any.
+        are left to that one, unless it was not heard of for a minute. At most a few hundred rows
+        a call; call again while it returns any.
         """
         ...
 
