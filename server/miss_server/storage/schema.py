@@ -19,7 +19,7 @@ from sqlalchemy import (
     true,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of a table; a server refuses a database of a newer one."""
 
 metadata = MetaData()
