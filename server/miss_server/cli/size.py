@@ -102,7 +102,18 @@ def _summary(figures: Figures, sizes: Sizes, free: int | None) -> Iterator[str]:
     )
 
 
-LASTING = frozenset({"accounts", "devices", "mailboxes", "rosters", "prekeys", "charters"})
+LASTING = frozenset(
+    {
+        "accounts",
+        "devices",
+        "mailboxes",
+        "rosters",
+        "prekeys",
+        "charters",
+        "relations",
+        "reach_rules",
+    }
+)
 """Tables that grow with people. Messages come and go: their tables stay as large as a week is."""
 
 

@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from miss_server.storage import directory_tables, migrating
+from miss_server.storage import migrating
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.schema import SCHEMA_VERSION, envelopes, metadata
@@ -63,7 +63,7 @@ async def in_database(engine: AsyncEngine, work: Callable[[Connection], T]) -> T
 
 def differences(connection: Connection) -> list[Any]:
     """What Alembic would still change to make the tables those of the MetaData."""
-    assert set(directory_tables.tables) <= set(metadata.tables.values())
+    assert set(migrating.BY_SUBJECT) <= set(metadata.tables.values())
     context = MigrationContext.configure(
         connection,
         opts={
@@ -124,6 +124,7 @@ def indexes(connection: Connection) -> list[str]:
 
 def test_a_files_indexes_are_those_of_the_metadata(tmp_path: Path) -> None:
     path = first_file(tmp_path)
+    in_file(path, migrating.upgrade)
     in_file(tmp_path / "new.sqlite", lambda connection: metadata.create_all(connection))
     assert in_file(path, indexes) == in_file(tmp_path / "new.sqlite", indexes)
 
@@ -164,7 +165,7 @@ async def test_a_later_step_keeps_what_waits_in_a_file(tmp_path: Path) -> None:
     path, steps = first_file(tmp_path), later_steps(tmp_path)
     done = upgrading.upgrade(path, domain=DOMAIN, now_ms=LATER, steps=steps)
     assert done is not None
-    assert (done.before, done.now) == (SCHEMA_VERSION, SCHEMA_VERSION + 1)
+    assert (done.before, done.now) == (1, SCHEMA_VERSION + 1)
     assert "nickname" in in_file(path, columns)
     assert done.kept is not None
     assert "nickname" not in in_file(done.kept, columns)
@@ -184,7 +185,7 @@ async def test_a_later_step_keeps_what_waits_in_postgresql(
     device = await in_database(engine, waiting)
     store = PostgresStore(Options(postgres.dsn(name)))
     await waits_and_goes_on(store, device)  # a node of this version, amid which the step is taken
-    assert await in_database(engine, lambda c: migrating.upgrade(c, steps=steps)) == 1
+    assert await in_database(engine, lambda c: migrating.upgrade(c, steps=steps)) == SCHEMA_VERSION
     assert "nickname" in await in_database(engine, columns)
     await waits_and_goes_on(store, device)
     await store.close()
@@ -199,7 +200,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="NOT NULL"):
         upgrading.upgrade(path, domain=DOMAIN, now_ms=LATER, steps=steps)
     assert "nickname" not in in_file(path, columns)
-    assert in_file(path, migrating.version) == SCHEMA_VERSION
+    assert in_file(path, migrating.version) == 1
 
 
 async def test_a_step_that_fails_leaves_postgresql_as_it_was(
@@ -210,7 +211,7 @@ async def test_a_step_that_fails_leaves_postgresql_as_it_was(
     with pytest.raises(Exception, match="not-null"):
         await in_database(engine, lambda c: migrating.upgrade(c, steps=steps))
     assert "nickname" not in await in_database(engine, columns)
-    assert await in_database(engine, migrating.version) == SCHEMA_VERSION
+    assert await in_database(engine, migrating.version) == 1
     await engine.dispose()
 
 
@@ -246,6 +247,8 @@ def test_the_commands_say_what_there_is_to_do(tmp_path: Path) -> None:
     assert "is empty" in said("db", "check")
     assert "there is no" in said("db", "upgrade", status=1)
     first_file(tmp_path)
+    assert "`miss-server db upgrade`" in said("db", "check", status=3)
+    assert f"Schema 1 is {SCHEMA_VERSION} now" in said("db", "upgrade")
     assert f"Schema {SCHEMA_VERSION}: it is this version's." in said("db", "check")
     assert "Nothing to do" in said("db", "upgrade")
     path.write_text("not a database, and longer than a header of SQLite would be: " * 4)
