@@ -6,6 +6,7 @@
         ├── Malformed         bytes or fields that are not what the wire defines
         ├── Refused           understood and refused: the code says why and what to do next
         ├── Untrusted         a signature, a certificate, a roster or a key does not hold
+        ├── Unproven          an identity provider's token does not show who somebody is
         └── Undecryptable     a ciphertext that this device cannot open (one text for all causes)
 
 Each `Code` has a text for people in English and French and a `Retry` rule: what the receiver of
@@ -315,6 +316,62 @@ class Code(Enum):
         "These prekeys are out of date: new ones must be made.",
         "Ces préclés ne valent plus : il faut en faire de nouvelles.",
     )
+    SIGN_IN_UNKNOWN = _Rule(
+        "sign_in_unknown",
+        Retry.NEVER,
+        404,
+        "This sign-in is not known. Begin again in the application.",
+        "Cette connexion est inconnue. Recommencez dans l'application.",
+    )
+    SIGN_IN_OVER = _Rule(
+        "sign_in_over",
+        Retry.NEVER,
+        410,
+        "This sign-in is over or was already used. Begin again in the application.",
+        "Cette connexion est terminée ou a déjà servi. Recommencez dans l'application.",
+    )
+    SIGN_IN_REFUSED = _Rule(
+        "sign_in_refused",
+        Retry.NEVER,
+        403,
+        "The identity provider did not confirm the sign-in. Begin again in the application.",
+        "Le fournisseur d'identité n'a pas confirmé la connexion. Recommencez dans l'application.",
+    )
+    CONFIRMATION_WRONG = _Rule(
+        "confirmation_wrong",
+        Retry.NEVER,
+        403,
+        "This is not the code that the page showed after the sign-in.",
+        "Ce n'est pas le code que la page a montré après la connexion.",
+    )
+    PROVIDER_UNREACHABLE = _Rule(
+        "provider_unreachable",
+        Retry.SAME,
+        503,
+        "The identity provider does not answer. Try again in a few minutes.",
+        "Le fournisseur d'identité ne répond pas. Réessayez dans quelques minutes.",
+    )
+    IDENTITY_UNPROVEN = _Rule(
+        "identity_unproven",
+        Retry.NEVER,
+        403,
+        "What the identity provider sent does not prove who you are. Tell your operator.",
+        "La réponse du fournisseur d'identité ne prouve pas qui vous êtes. Prévenez votre opérateur.",
+    )
+    NOT_IN_DIRECTORY = _Rule(
+        "not_in_directory",
+        Retry.NEVER,
+        404,
+        "The directory does not have you. Ask your operator.",
+        "L'annuaire ne vous connaît pas. Contactez votre opérateur.",
+    )
+    ANOTHER_PERSON = _Rule(
+        "another_person",
+        Retry.NEVER,
+        409,
+        "Somebody else signed in than the person of this account.",
+        "Une autre personne que celle de ce compte s'est connectée.",
+    )
 
     @property
     def wire(self) -> str:
@@ -408,6 +465,21 @@ class Untrusted(RemoteError):
     """A signature, certificate, roster or key does not hold."""
 
     code = Code.UNTRUSTED
+
+
+class Unproven(RemoteError):
+    """A token of an identity provider that does not show who somebody is.
+
+    Args:
+        reason: which check failed, one word of spec 10 §3.1: shown to the user, who reads it to the
+            operator's help desk.
+    """
+
+    code = Code.IDENTITY_UNPROVEN
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Undecryptable(RemoteError):

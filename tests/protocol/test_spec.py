@@ -19,7 +19,7 @@ from miss_protocol.states import (
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "protocol" / "spec"
-PAGES = {path.name.split("-")[0]: path for path in SPEC.glob("0*.md")}
+PAGES = {path.name.split("-")[0]: path for path in SPEC.glob("[01]*.md")}
 SOURCES = [
     path
     for folder in ("protocol", "server", "clients")
@@ -40,7 +40,7 @@ def citations() -> Iterator[tuple[str, str, str]]:
     for path in SOURCES:
         text = path.read_text("utf-8")
         for page, cited in re.findall(
-            r"\b(0[1-7])(?:-[a-z]+(?:\.md)?)?\s+((?:§\d+(?:\.\d+)?(?:, |-| and )?)+)", text
+            r"\b(0[1-9]|1\d)(?:-[a-z-]+(?:\.md)?)?\s+((?:§\d+(?:\.\d+)?(?:, |-| and )?)+)", text
         ):
             for section in re.findall(r"§(\d+(?:\.\d+)?)", cited):
                 yield str(path.relative_to(ROOT)), page, section
@@ -48,9 +48,9 @@ def citations() -> Iterator[tuple[str, str, str]]:
 
 def test_every_page_is_in_the_index_and_the_index_has_no_other() -> None:
     index = (SPEC / "README.md").read_text("utf-8")
-    linked = set(re.findall(r"\]\((0\d-[a-z]+\.md)\)", index))
+    linked = set(re.findall(r"\]\(([01]\d-[a-z-]+\.md)\)", index))
     assert linked == {path.name for path in PAGES.values()}
-    assert sorted(PAGES) == ["01", "02", "03", "04", "05", "06", "07"]
+    assert sorted(PAGES) == ["01", "02", "03", "04", "05", "06", "07", "10"]
 
 
 def test_every_section_that_is_cited_exists() -> None:

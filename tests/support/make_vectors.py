@@ -31,6 +31,7 @@ from miss_protocol.identity.roster import Roster, RosterEntry
 from miss_protocol.identity.safety import safety_number
 from miss_protocol.identity.signing import Role, sign
 from miss_protocol.ids import DeviceId, MessageId, new_address
+from tests.support.proof_vectors import proof_vectors
 from tests.support.record_sessions import handshake_vectors, wrap_vectors
 
 NOW = 1_790_000_000_000
@@ -297,6 +298,7 @@ DETERMINED = {
     "bundles": bundle_vectors,
     "receipts": receipt_vectors,
     "safety": safety_vectors,
+    "proofs": proof_vectors,
     "bodies": body_vectors,
 }
 RECORDED = {"handshakes": handshake_vectors, "wraps": wrap_vectors}
