@@ -2,7 +2,7 @@
 
 A row of `relations` belongs to its owner: nobody else's send or call ever writes it. So whether a
 pair knows each other is read from two rows, the one each way, and no two transactions write one row
-for different reasons. A peer has answered if *its* row about me has `first_ms` or `accepted`.
+for different reasons. A peer has answered if *its* row about me has `first_ms` or `accepted_ms`.
 Spec: 08-meeting; rules F1, C1.
 """
 
@@ -41,16 +41,13 @@ relations = Table(
         server_default="0",
         comment="messages that the owner sent before the peer first answered; no longer counted then",
     ),
+    # Three times and not one state: what was before a block goes on underneath, so that the blocked
+    # one sees nothing change, and comes back with its end.
     Column(
-        "stance",
-        String,
-        nullable=False,
-        server_default="",
-        comment="the owner about the peer: '' or 'accepted', 'declined', 'blocked'",
+        "accepted_ms", BigInteger, nullable=True, comment="the owner accepted the peer; null: no"
     ),
-    Column(
-        "stance_ms", BigInteger, nullable=True, comment="when the stance was taken; null: never"
-    ),
+    Column("declined_ms", BigInteger, nullable=True, comment="the owner declined it; null: no"),
+    Column("blocked_ms", BigInteger, nullable=True, comment="the owner blocked it; null: no"),
     # The budget counts the newest first contacts of an owner.
     Index(
         "relations_first",

@@ -23,8 +23,9 @@ def _meeting() -> None:
         sa.Column("peer", sa.String, primary_key=True),
         sa.Column("first_ms", _MS, nullable=True),
         sa.Column("unanswered", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("stance", sa.String, nullable=False, server_default=""),
-        sa.Column("stance_ms", _MS, nullable=True),
+        sa.Column("accepted_ms", _MS, nullable=True),
+        sa.Column("declined_ms", _MS, nullable=True),
+        sa.Column("blocked_ms", _MS, nullable=True),
     )
     written = sa.text("first_ms IS NOT NULL")
     op.create_index(
