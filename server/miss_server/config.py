@@ -9,6 +9,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miss_protocol import limits
+from miss_protocol.errors import Malformed
+from miss_protocol.identity.enrolment_link import origin
 from miss_protocol.ids import is_domain
 from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
@@ -60,6 +62,9 @@ class Settings(BaseSettings):
         None, description="the certificate with its chain, PEM; with it the server speaks TLS"
     )
     tls_key: Path | None = Field(None, description="the certificate's private key, PEM")
+    public_url: str | None = Field(
+        None, description="where clients reach the service, for letters; by default https://DOMAIN"
+    )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="addresses or networks, by commas, whose word on their clients is taken"
     )
@@ -116,6 +121,19 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: Any) -> Any:
         return Dsn(value) if isinstance(value, str) and looks_like_one(value) else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else origin(value)
+        except Malformed:
+            raise ValueError("must be an address as https://miss.example.org") from None
+
+    @property
+    def address(self) -> str:
+        """Where clients reach the service."""
+        return self.public_url or f"https://{self.domain}"
 
     @property
     def metrics_ports(self) -> range:

@@ -35,6 +35,7 @@ from miss_client.events import (
     Unopened,
     WasDormant,
 )
+from miss_protocol.identity.enrolment_link import EnrolmentLink, write_link
 from miss_protocol.ids import MessageId
 from tests.clients.conftest import World, until
 from tests.support.server import environment
@@ -111,6 +112,24 @@ async def test_from_enrolment_to_an_answer(world: World, miss: Miss) -> None:
     assert "not on MiSS" in said
     exit_code, said = await miss("gp", "send", "lille", "x", "--until", "soon")
     assert exit_code == 2
+
+
+async def test_the_link_of_a_letter_enrols_and_leads_nowhere_else(world: World, miss: Miss) -> None:
+    code = world.server.code_for(world.person("gp"))
+    link = write_link(EnrolmentLink(world.server.url, code))
+    words = ("--name", "phone", "--accept-charter")
+    for wrong, expected in [
+        (("enrol", code), "Which server"),
+        (("enrol", link, "--server", "https://other.example"), "another server"),
+        (("enrol", link.replace("enrol?", "recover?")), "not one of such a letter"),
+        (("enrol", link + "&code=ABCD"), "not one of such a letter"),
+    ]:
+        exit_code, said = await miss("gp", *wrong, *words)
+        assert exit_code in (1, 2)
+        assert expected in said
+    exit_code, said = await miss("gp", "enrol", link.replace("miss:", "MISS:"), *words)
+    assert exit_code == 0, said
+    assert world.server.url in said
 
 
 async def test_several_candidates_are_listed(world: World, miss: Miss) -> None:

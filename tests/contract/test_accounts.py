@@ -14,7 +14,7 @@ from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster, RosterEntry
 from miss_protocol.ids import DeviceId
-from miss_server.storage.accounts import Enrolment, Link
+from miss_server.storage.accounts import CodeOrder, Enrolment, Link
 from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.mailing import Store, enrol, pair, phone, revoke
 
@@ -93,6 +93,41 @@ async def test_codes_that_do_not_work(store: Store) -> None:
     await store.add_code(person.account, "THIRD", expires_ms=NOW + 1000, now_ms=NOW)
     again = enrolment(Person(person.account), "THIRD")
     assert await code_of(store.enrol(again, now_ms=NOW)) is Code.ALREADY_ENROLLED
+
+
+def order(person: str, code: str, name: str = "Dr Fictif") -> CodeOrder:
+    return CodeOrder(person, name, address(), code, NOW + 1000)
+
+
+async def test_codes_for_many_are_made_together_and_end_earlier_ones(store: Store) -> None:
+    enrolled = Person()
+    opened = await store.create("810000000017", "Dr Fictif", address(), now_ms=NOW)
+    await store.add_code(opened, "EARLIER", expires_ms=NOW + 1000, now_ms=NOW)
+    await store.create("810000000025", "Dr Fictif", enrolled.account, now_ms=NOW)
+    await store.add_code(enrolled.account, "FIRST", expires_ms=NOW + 1000, now_ms=NOW)
+    await store.enrol(enrolment(enrolled, "FIRST"), now_ms=NOW)
+    many = [order(f"local.x.{number}", f"CODE{number}") for number in range(1200)]
+    ordered = [order("810000000025", "NEVER"), order("810000000017", "LATER"), *many]
+    found = await store.issue_codes(ordered, now_ms=NOW)
+    assert found[:2] == [None, opened]
+    assert found[2:] == [one.address for one in many]
+    assert await code_of(store.account_of_code("NEVER", now_ms=NOW)) is Code.CODE_UNKNOWN
+    assert await code_of(store.account_of_code("EARLIER", now_ms=NOW)) is Code.CODE_EXPIRED
+    assert (await store.account_of_code("LATER", now_ms=NOW)).address == opened
+    last = await store.account_of_code("CODE1199", now_ms=NOW)
+    assert (last.address, last.person) == (many[-1].address, "local.x.1199")
+    again = await store.issue_codes([order("local.x.7", "ANEW")], now_ms=NOW)
+    assert again == [many[7].address]
+    assert await code_of(store.account_of_code("CODE7", now_ms=NOW)) is Code.CODE_EXPIRED
+    assert await store.issue_codes([], now_ms=NOW) == []
+
+
+async def test_of_many_codes_all_are_made_or_none(store: Store) -> None:
+    twice = [order("local.x.1", "SAME"), order("local.x.2", "SAME")]
+    with pytest.raises(Exception, match=r"(?i)unique"):
+        await store.issue_codes(twice, now_ms=NOW)
+    assert await code_of(store.account_of_code("SAME", now_ms=NOW)) is Code.CODE_UNKNOWN
+    assert await store.listing() == []
 
 
 async def test_a_device_id_in_use_enrols_nobody(store: Store) -> None:

@@ -1,12 +1,14 @@
 """Handing out enrolment codes to people of the directory."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from miss_protocol import limits
+from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.relay.clock import Clock
-from miss_server.storage.accounts import Accounts
+from miss_server.storage.accounts import Accounts, CodeOrder
 from miss_server.storage.directory import DirectoryReader
 
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -30,6 +32,37 @@ class IssuedCode:
     expires_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What would be made for a list of people; nothing is made yet."""
+
+    codes: Sequence[CodeOrder]
+    unknown: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What was made: codes, and those who have a device already and got none."""
+
+    codes: Sequence[IssuedCode]
+    enrolled: Sequence[str]
+
+
+def new_code() -> str:
+    """A random code, as it is kept."""
+    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+
+
+def shown_code(code: str) -> str:
+    """A code as it is written on paper."""
+    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
+
+
+def name_of(entry: Entry) -> str:
+    """How an entry is called on screens and letters."""
+    return " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+
+
 async def issue_code(
     accounts: Accounts, directory: DirectoryReader, person: str, *, domain: str, clock: Clock
 ) -> IssuedCode:
@@ -41,12 +74,41 @@ async def issue_code(
     entry = await directory.entry(person, now_ms=now_ms)
     if entry is None:
         raise UnknownPerson(person)
-    name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+    name = name_of(entry)
     address = await accounts.create(
         person, name, new_address(secrets.token_bytes(16), domain), now_ms=now_ms
     )
-    code = "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+    code = new_code()
     expires = now_ms + limits.ENROLMENT_CODE_TTL * 1000
     await accounts.add_code(address, code, expires_ms=expires, now_ms=now_ms)
-    shown = "-".join(code[i : i + 4] for i in range(0, CODE_LENGTH, 4))
-    return IssuedCode(person, name, address, shown, expires)
+    return IssuedCode(person, name, address, shown_code(code), expires)
+
+
+async def order_codes(
+    directory: DirectoryReader, people: Sequence[str], *, domain: str, clock: Clock
+) -> Orders:
+    """Look everybody up and think out codes; `issue_codes` keeps them."""
+    now_ms = clock.now_ms()
+    expires = now_ms + limits.ENROLMENT_CODE_TTL * 1000
+    codes: list[CodeOrder] = []
+    unknown: list[str] = []
+    for person in dict.fromkeys(people):
+        entry = await directory.entry(person, now_ms=now_ms)
+        if entry is None:
+            unknown.append(person)
+            continue
+        address = new_address(secrets.token_bytes(16), domain)
+        codes.append(CodeOrder(person, name_of(entry), address, new_code(), expires))
+    return Orders(codes, unknown)
+
+
+async def issue_codes(accounts: Accounts, orders: Sequence[CodeOrder], *, clock: Clock) -> Issued:
+    """Keep the codes, all of them or none; earlier ones of the same people end."""
+    addresses = await accounts.issue_codes(orders, now_ms=clock.now_ms())
+    made = [
+        IssuedCode(order.person, order.name, address, shown_code(order.code), order.expires_ms)
+        for order, address in zip(orders, addresses, strict=True)
+        if address is not None
+    ]
+    enrolled = [o.person for o, address in zip(orders, addresses, strict=True) if address is None]
+    return Issued(made, enrolled)

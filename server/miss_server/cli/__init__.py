@@ -19,6 +19,7 @@ COMMANDS = {
     "db": "db:app",
     "serve": "serve:serve:HELP",
     "enrol-code": "codes:enrol_code:HELP",
+    "codes": "bulk_codes:app",
     "accounts": "accounts:accounts:HELP",
     "doctor": "doctor:doctor:HELP",
     "why": "why:why:HELP",

@@ -62,6 +62,17 @@ class RosterChange:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeOrder:
+    """A code to keep for a person of the directory; `address` is for a new account, if there is none."""
+
+    person: str
+    name: str
+    address: AccountAddress
+    code: str
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Link:
     """A new device that waits for approval."""
 
@@ -91,6 +102,15 @@ class Accounts(Protocol):
         self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
     ) -> None:
         """Keep a hash of an enrolment code; earlier unused codes of the account end."""
+        ...
+
+    async def issue_codes(
+        self, orders: Sequence[CodeOrder], *, now_ms: int
+    ) -> list[AccountAddress | None]:
+        """`create` and `add_code` for many people, each named once, in one transaction.
+
+        Returns each one's account; None, and no code, for who has a device already.
+        """
         ...
 
     async def account_of_code(self, code: str, *, now_ms: int) -> Account:

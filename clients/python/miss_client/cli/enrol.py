@@ -25,34 +25,45 @@ from miss_client.store import Store, key_file_of
 from miss_client.words import LANGUAGE, tr
 from miss_protocol.api import EnrolmentPreview
 from miss_protocol.errors import Malformed
+from miss_protocol.identity.enrolment_link import Action, looks_like_link, read_link
 
 HELP = tr(
     "Enrol this device with the code from your operator, or join your account from another "
     "device of yours.\n\n"
     "Examples:\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
+    "miss enrol 'miss://enrol?server=...&code=...'   (the letter's link, or its QR code's text)\n\n"
     "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
     "Inscrire cet appareil avec le code de votre opérateur, ou l'ajouter à votre compte depuis un "
     "autre de vos appareils.\n\n"
     "Exemples :\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
+    "miss enrol 'miss://enrol?server=...&code=...'   (le lien de la lettre, ou le texte de son QR)\n\n"
     "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
 )
 
 
 def enrol(
-    server: Annotated[
-        str, typer.Option(envvar="MISS_SERVER", help=tr("The server's URL.", "L'URL du serveur."))
-    ],
     given: Annotated[
         str | None,
         typer.Argument(
             metavar="[CODE]",
             help=tr(
-                "The code. Left out, it is asked for: other users of this machine see what is "
+                "The code, or the link of your letter. Left out, it is asked for: other users of this machine see what is "
                 "typed here while the command runs.",
-                "Le code. Sans lui, il est demandé : les autres utilisateurs de cette machine voient "
+                "Le code, ou le lien de votre lettre. Sans lui, il est demandé : les autres utilisateurs de cette machine voient "
                 "ce qui est tapé ici tant que la commande tourne.",
+            ),
+            show_default=False,
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MISS_SERVER",
+            help=tr(
+                "The server's URL; a link names it itself.",
+                "L'URL du serveur ; un lien la contient.",
             ),
             show_default=False,
         ),
@@ -90,7 +101,9 @@ def enrol(
     store: StoreOption = None,
 ) -> None:
     """Enrol this device."""
-    code = given or str(typer.prompt(tr("Code", "Code"), err=True))
+    server, code = server_and_code(
+        given or str(typer.prompt(tr("Code", "Code"), err=True)), server, "enrol"
+    )
     path = store_path(store)
     device = name or platform.node()[:60] or "miss"
 
@@ -110,6 +123,41 @@ def enrol(
             opened.close()
 
     run(work)
+
+
+def server_and_code(given: str, server: str | None, action: Action) -> tuple[str, str]:
+    """What was typed, scanned or pasted: a link, or a code whose server was named beside it."""
+    if not looks_like_link(given):
+        if server is None:
+            stop(
+                tr(
+                    "Which server? Give it with --server https://…, or the whole link of your letter.",
+                    "Quel serveur ? Indiquez --server https://…, ou tout le lien de votre lettre.",
+                ),
+                code=2,
+            )
+        return server, given
+    try:
+        link = read_link(given)
+    except Malformed:
+        link = None
+    if link is None or link.action != action:
+        stop(
+            tr(
+                "This link is not one of such a letter. Type the code and the server instead.",
+                "Ce lien n'est pas celui d'une telle lettre. Saisissez le code et le serveur.",
+            )
+        )
+    if server is not None and server.rstrip("/") != link.server:
+        # A link from elsewhere must not lead away from the server that the user means.
+        stop(
+            tr(
+                f"The link names another server: {link.server}. Ask your operator which one it is.",
+                f"Le lien nomme un autre serveur : {link.server}. Demandez le bon à votre opérateur.",
+            )
+        )
+    out.print(tr("Server: ", "Serveur : ") + link.server)
+    return link.server, link.code
 
 
 def _store(path: Path, use_passphrase: bool) -> Store:

@@ -11,9 +11,25 @@ from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
 from miss_protocol.ids import AccountAddress, DeviceId
-from miss_server.storage.accounts import Account, Enrolment, Link, RosterChain, RosterChange
+from miss_server.storage.accounts import (
+    Account,
+    CodeOrder,
+    Enrolment,
+    Link,
+    RosterChain,
+    RosterChange,
+)
 from miss_server.storage.messages import DeviceRecord
-from miss_server.storage.sql import accounts, devices, endings, epochs, prekeys, rosters, settings
+from miss_server.storage.sql import (
+    accounts,
+    codes,
+    devices,
+    endings,
+    epochs,
+    prekeys,
+    rosters,
+    settings,
+)
 from miss_server.storage.sql.directory import SqlDirectory
 
 T = TypeVar("T")
@@ -76,6 +92,11 @@ class QuietCalls(ABC):
         self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
     ) -> None:
         await self._write(accounts.add_code, account, code, expires_ms, now_ms)
+
+    async def issue_codes(
+        self, orders: Sequence[CodeOrder], *, now_ms: int
+    ) -> list[AccountAddress | None]:
+        return await self._write_long(codes.issue, orders, now_ms)
 
     async def account_of_code(self, code: str, *, now_ms: int) -> Account:
         return await self.read_with(

@@ -28,8 +28,13 @@ _MAILBOXES = (
 
 def account(connection: Connection, address: str) -> None:
     """Lock an account. Sends to it, which hold it FOR SHARE, are over or have not begun."""
+    accounts_of(connection, [address])
+
+
+def accounts_of(connection: Connection, addresses: Iterable[str]) -> None:
+    """Lock accounts, whichever of these there are."""
     if is_postgres(connection):
-        connection.execute(_ACCOUNTS, {"keys": [address]}).all()
+        connection.execute(_ACCOUNTS, {"keys": sorted(addresses)}).all()
 
 
 def devices_of(connection: Connection, ids: Iterable[bytes]) -> None:
