@@ -1,0 +1,448 @@
+"""The codes by which the wire tells what went wrong, and the close codes of the WebSocket.
+
+Each `Code` has a text for people in English and French and a `Retry` rule: what the receiver of
+the code does next. Close codes follow their range: 4000-4499 reconnect, 4500-4999 stop and tell
+the user. Spec: 06-codes.
+"""
+
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+
+class Retry(Enum):
+    """What the receiver of a code does next."""
+
+    NEVER = "never"
+    """Nothing will change: show it, or fix the program."""
+    SAME = "same"
+    """Repeat the very same bytes (for a send: the same `sn`) after `retry_after`."""
+    REFRESH = "refresh"
+    """Fetch what changed (rosters, prekeys), encrypt anew, send under a new `sn`."""
+    RECONNECT = "reconnect"
+    """Connect again with jittered back-off."""
+    ENROL = "enrol"
+    """This device's identity is over: the user enrols it again."""
+    ANSWER = "answer"
+    """Show it: a new send may go once an account that the refusal names wrote or accepted."""
+
+
+class _Rule(NamedTuple):
+    wire: str
+    retry: Retry
+    status: int
+    en: str
+    fr: str
+
+
+class Code(Enum):
+    """A refusal's code, as written in frames and problem documents."""
+
+    value: _Rule
+
+    # frames and requests
+    MALFORMED = _Rule(
+        "malformed",
+        Retry.NEVER,
+        400,
+        "This is not a valid request.",
+        "Cette demande n'est pas valide.",
+    )
+    UNSUPPORTED = _Rule(
+        "unsupported",
+        Retry.NEVER,
+        400,
+        "This server does not know this operation.",
+        "Ce serveur ne connaît pas cette opération.",
+    )
+    TOO_LARGE = _Rule(
+        "too_large", Retry.NEVER, 413, "This is too large.", "Ce contenu est trop volumineux."
+    )
+    OUT_OF_PLACE = _Rule(
+        "out_of_place",
+        Retry.NEVER,
+        409,
+        "This operation is not possible at this point.",
+        "Cette opération n'est pas possible à ce moment.",
+    )
+    NOT_FOUND = _Rule(
+        "not_found", Retry.NEVER, 404, "There is no such thing here.", "Introuvable ici."
+    )
+    RATE_LIMITED = _Rule(
+        "rate_limited",
+        Retry.SAME,
+        429,
+        "Too many requests. Wait a little.",
+        "Trop de demandes. Patientez un peu.",
+    )
+    BUSY = _Rule(
+        "busy",
+        Retry.SAME,
+        503,
+        "The server is busy. It will be tried again.",
+        "Le serveur est occupé. Un nouvel essai suivra.",
+    )
+    INTERNAL = _Rule(
+        "internal",
+        Retry.SAME,
+        500,
+        "The server made a mistake. It has been recorded.",
+        "Le serveur a commis une erreur. Elle a été enregistrée.",
+    )
+    # login
+    AUTH_FAILED = _Rule(
+        "auth_failed",
+        Retry.NEVER,
+        401,
+        "This device could not prove who it is.",
+        "Cet appareil n'a pas pu prouver son identité.",
+    )
+    CLOCK_SKEW = _Rule(
+        "clock_skew",
+        Retry.NEVER,
+        401,
+        "This device's clock is wrong. Set its date and time.",
+        "L'horloge de cet appareil est fausse. Réglez la date et l'heure.",
+    )
+    REPLAYED = _Rule(
+        "replayed",
+        Retry.NEVER,
+        401,
+        "This signed request was already used.",
+        "Cette demande signée a déjà servi.",
+    )
+    REVOKED = _Rule(
+        "revoked",
+        Retry.ENROL,
+        403,
+        "This device was removed from its account.",
+        "Cet appareil a été retiré de son compte.",
+    )
+    UPGRADE_REQUIRED = _Rule(
+        "upgrade_required",
+        Retry.NEVER,
+        426,
+        "This application is too old. Update it.",
+        "Cette application est trop ancienne. Mettez-la à jour.",
+    )
+    CHARTER_REQUIRED = _Rule(
+        "charter_required",
+        Retry.REFRESH,
+        403,
+        "The charter must be read and signed first.",
+        "Il faut d'abord lire et signer la charte.",
+    )
+    SUSPENDED = _Rule(
+        "suspended",
+        Retry.NEVER,
+        403,
+        "This account is suspended. Ask your operator.",
+        "Ce compte est suspendu. Contactez votre opérateur.",
+    )
+    # sending
+    OUT_OF_ORDER = _Rule(
+        "out_of_order",
+        Retry.SAME,
+        409,
+        "An earlier message must come first. It will be tried again.",
+        "Un message antérieur doit passer d'abord. Un nouvel essai suivra.",
+    )
+    SN_REUSED = _Rule(
+        "sn_reused",
+        Retry.ENROL,
+        409,
+        "This message number was used for another message.",
+        "Ce numéro d'envoi a servi à un autre message.",
+    )
+    SN_FORGOTTEN = _Rule(
+        "sn_forgotten",
+        Retry.NEVER,
+        409,
+        "This send is too old: its result is no longer kept.",
+        "Cet envoi est trop ancien : son résultat n'est plus conservé.",
+    )
+    NO_RECIPIENTS = _Rule(
+        "no_recipients",
+        Retry.NEVER,
+        400,
+        "The message has no recipient.",
+        "Le message n'a pas de destinataire.",
+    )
+    TOO_MANY_RECIPIENTS = _Rule(
+        "too_many_recipients",
+        Retry.NEVER,
+        400,
+        "The message has too many recipients.",
+        "Le message a trop de destinataires.",
+    )
+    UNKNOWN_ACCOUNT = _Rule(
+        "unknown_account",
+        Retry.NEVER,
+        404,
+        "This recipient is not on MiSS.",
+        "Ce destinataire n'est pas sur MiSS.",
+    )
+    STALE_ROSTER = _Rule(
+        "stale_roster",
+        Retry.REFRESH,
+        409,
+        "A recipient's devices have changed. The message is encrypted anew.",
+        "Les appareils d'un destinataire ont changé. Le message est rechiffré.",
+    )
+    NOT_ENCRYPTED = _Rule(
+        "not_encrypted",
+        Retry.NEVER,
+        400,
+        "Only encrypted messages are accepted.",
+        "Seuls les messages chiffrés sont acceptés.",
+    )
+    EXPIRED = _Rule(
+        "expired",
+        Retry.NEVER,
+        410,
+        "The time to deliver this message is over.",
+        "Le délai de remise de ce message est dépassé.",
+    )
+    DORMANT = _Rule(
+        "dormant",
+        Retry.NEVER,
+        410,
+        "The recipient has not been seen for 30 days.",
+        "Le destinataire n'a pas été vu depuis 30 jours.",
+    )
+    MAILBOX_FULL = _Rule(
+        "mailbox_full",
+        Retry.NEVER,
+        507,
+        "The recipient's mailbox is full.",
+        "La boîte du destinataire est pleine.",
+    )
+    # meeting people
+    UNANSWERED = _Rule(
+        "unanswered",
+        Retry.ANSWER,
+        403,
+        "This person has not answered yet. Wait for an answer before you write again.",
+        "Cette personne n'a pas encore répondu. Attendez sa réponse avant de lui récrire.",
+    )
+    DECLINED = _Rule(
+        "declined",
+        Retry.ANSWER,
+        403,
+        "This person does not wish to be written to. You can write once it writes to you.",
+        "Cette personne ne souhaite pas être contactée. Vous pourrez écrire si elle vous écrit.",
+    )
+    NOT_REACHABLE = _Rule(
+        "not_reachable",
+        Retry.ANSWER,
+        403,
+        "This person takes first messages only from people that it has chosen.",
+        "Cette personne ne reçoit de premiers messages que des personnes qu'elle a choisies.",
+    )
+    BUDGET_SPENT = _Rule(
+        "budget_spent",
+        Retry.REFRESH,
+        403,
+        "You have written to many new people in a short time. This message will leave later.",
+        "Vous avez écrit à beaucoup de nouvelles personnes. Ce message partira plus tard.",
+    )
+    NOT_DURABLE = _Rule(
+        "not_durable",
+        Retry.SAME,
+        503,
+        "It is not known whether this was stored. It will be tried again.",
+        "L'enregistrement n'est pas certain. Un nouvel essai suivra.",
+    )
+    UNCONFIRMED = _Rule(
+        "unconfirmed",
+        Retry.REFRESH,
+        409,
+        "The recipient's devices must be confirmed after a restore of the server.",
+        "Les appareils du destinataire doivent être confirmés après une restauration du serveur.",
+    )
+    # acknowledging
+    ACK_BEYOND = _Rule(
+        "ack_beyond",
+        Retry.NEVER,
+        409,
+        "A message was acknowledged that had not been delivered.",
+        "Un message non remis a été acquitté.",
+    )
+    ACK_BACKWARDS = _Rule(
+        "ack_backwards",
+        Retry.NEVER,
+        409,
+        "Acknowledgements only go forward.",
+        "Les acquittements ne vont que vers l'avant.",
+    )
+    NACK_UNKNOWN = _Rule(
+        "nack_unknown",
+        Retry.NEVER,
+        404,
+        "The message that could not be opened is not in this mailbox.",
+        "Le message illisible n'est pas dans cette boîte.",
+    )
+    RECEIPT_UNKNOWN = _Rule(
+        "receipt_unknown",
+        Retry.NEVER,
+        404,
+        "The receipt is for a message that this device was not sent.",
+        "L'accusé porte sur un message que cet appareil n'a pas reçu.",
+    )
+    # identity
+    CODE_UNKNOWN = _Rule(
+        "code_unknown",
+        Retry.NEVER,
+        404,
+        "This code is not known. Check it, or ask your operator for another.",
+        "Ce code est inconnu. Vérifiez-le ou demandez-en un autre à votre opérateur.",
+    )
+    CODE_USED = _Rule(
+        "code_used",
+        Retry.NEVER,
+        410,
+        "This code was already used. Ask your operator for another.",
+        "Ce code a déjà servi. Demandez-en un autre à votre opérateur.",
+    )
+    CODE_EXPIRED = _Rule(
+        "code_expired",
+        Retry.NEVER,
+        410,
+        "This code has expired. Ask your operator for another.",
+        "Ce code a expiré. Demandez-en un autre à votre opérateur.",
+    )
+    ALREADY_ENROLLED = _Rule(
+        "already_enrolled",
+        Retry.NEVER,
+        409,
+        "This account already has devices: approve this one from one of them.",
+        "Ce compte a déjà des appareils : approuvez celui-ci depuis l'un d'eux.",
+    )
+    ROSTER_CONFLICT = _Rule(
+        "roster_conflict",
+        Retry.REFRESH,
+        409,
+        "The list of devices changed meanwhile.",
+        "La liste des appareils a changé entre-temps.",
+    )
+    UNTRUSTED = _Rule(
+        "untrusted",
+        Retry.NEVER,
+        400,
+        "A signature or a key does not hold.",
+        "Une signature ou une clé n'est pas valable.",
+    )
+    PREKEYS_STALE = _Rule(
+        "prekeys_stale",
+        Retry.REFRESH,
+        409,
+        "These prekeys are out of date: new ones must be made.",
+        "Ces préclés ne valent plus : il faut en faire de nouvelles.",
+    )
+    SIGN_IN_UNKNOWN = _Rule(
+        "sign_in_unknown",
+        Retry.NEVER,
+        404,
+        "This sign-in is not known. Begin again in the application.",
+        "Cette connexion est inconnue. Recommencez dans l'application.",
+    )
+    SIGN_IN_OVER = _Rule(
+        "sign_in_over",
+        Retry.NEVER,
+        410,
+        "This sign-in is over or was already used. Begin again in the application.",
+        "Cette connexion est terminée ou a déjà servi. Recommencez dans l'application.",
+    )
+    SIGN_IN_REFUSED = _Rule(
+        "sign_in_refused",
+        Retry.NEVER,
+        403,
+        "The identity provider did not confirm the sign-in. Begin again in the application.",
+        "Le fournisseur d'identité n'a pas confirmé la connexion. Recommencez dans l'application.",
+    )
+    CONFIRMATION_WRONG = _Rule(
+        "confirmation_wrong",
+        Retry.NEVER,
+        403,
+        "This is not the code that the page showed after the sign-in.",
+        "Ce n'est pas le code que la page a montré après la connexion.",
+    )
+    PROVIDER_UNREACHABLE = _Rule(
+        "provider_unreachable",
+        Retry.SAME,
+        503,
+        "The identity provider does not answer. Try again in a few minutes.",
+        "Le fournisseur d'identité ne répond pas. Réessayez dans quelques minutes.",
+    )
+    IDENTITY_UNPROVEN = _Rule(
+        "identity_unproven",
+        Retry.NEVER,
+        403,
+        "What the identity provider sent does not prove who you are. Tell your operator.",
+        "La réponse du fournisseur d'identité ne prouve pas qui vous êtes. Prévenez votre opérateur.",
+    )
+    NOT_IN_DIRECTORY = _Rule(
+        "not_in_directory",
+        Retry.NEVER,
+        404,
+        "The directory does not have you. Ask your operator.",
+        "L'annuaire ne vous connaît pas. Contactez votre opérateur.",
+    )
+    ANOTHER_PERSON = _Rule(
+        "another_person",
+        Retry.NEVER,
+        409,
+        "Somebody else signed in than the person of this account.",
+        "Une autre personne que celle de ce compte s'est connectée.",
+    )
+
+    @property
+    def wire(self) -> str:
+        """The code as frames and problem documents write it."""
+        return self.value.wire
+
+    @property
+    def retry(self) -> Retry:
+        """What the receiver does next."""
+        return self.value.retry
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of a problem document with this code."""
+        return self.value.status
+
+    def text(self, language: str) -> str:
+        """A sentence for people, in `fr` or (any other value) English."""
+        return self.value.fr if language == "fr" else self.value.en
+
+
+_BY_WIRE = {code.wire: code for code in Code}
+
+
+def code_of(wire: str) -> Code | None:
+    """Find a code by its written form; `None` for one that a newer peer may know."""
+    return _BY_WIRE.get(wire)
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes. Below 4500: reconnect with back-off. From 4500: stop, tell the user."""
+
+    ACK_TIMEOUT = 4008
+    """Nothing was acknowledged and no pong came: the link is taken for dead."""
+    RATE = 4029
+    DRAINING = 4030
+    """The server goes down in order; `bye` told when to come back."""
+    TRY_LATER = 4032
+    """The server cannot serve now (storage trouble)."""
+    AUTH = 4501
+    REVOKED = 4503
+    REPLACED = 4509
+    """The same device connected again; the newer connection wins."""
+    ROLLED_BACK = 4510
+    """The device's state is older than what it sent or acknowledged: it must be enrolled anew."""
+    PROTOCOL = 4526
+    """Not this protocol, or a version that is no longer served."""
+
+    @property
+    def reconnect(self) -> bool:
+        """Whether the client connects again by itself."""
+        return self < 4500
