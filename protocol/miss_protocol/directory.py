@@ -174,7 +174,8 @@ def query_words(query: str) -> tuple[str, ...]:
 
 class Place(Struct, frozen=True, omit_defaults=True):
     """Where a person practises or an organisation is, as the source writes it; an unknown part is
-    empty. `commune` is the INSEE code."""
+    empty. `commune` is the INSEE code; `latitude` and `longitude` (degrees, WGS 84) are of the place
+    itself, where its source says them: the centre of a commune is none."""
 
     organisation: str = ""
     address: str = ""
@@ -183,6 +184,8 @@ class Place(Struct, frozen=True, omit_defaults=True):
     department: str = ""
     phone: str = ""
     commune: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 class Source(Struct, frozen=True, omit_defaults=True):

@@ -182,9 +182,9 @@ def figures(
         found.append(Figure("import: lines of all files", float(written.lines), "lines"))
         found.append(Figure("import: files generated", time.perf_counter() - begun, "s"))
         if "sqlite" in engines:
-            found += uvloop.run(_sqlite(folder, written[:3], alone))
+            found += uvloop.run(_sqlite(folder, written[:4], alone))
         if "postgres" in engines:
-            found += uvloop.run(_postgres(written[:3]))
+            found += uvloop.run(_postgres(written[:4]))
     return found
 
 

@@ -57,12 +57,31 @@ def write_mailboxes(path: Path, *lines: str) -> Path:
     return path
 
 
-def establishment(number: str, name: str, category: str = "Centre Hospitalier (C.H.)") -> str:
-    """A line of an establishment in Lille."""
-    return ";".join(
-        (number, finess(9), name[:10], name, "2", "AV", "OSCAR LAMBRET", "", "350", "59", "NORD",
-         "59037 LILLE CEDEX", "0320999999", "355", category, "703210.5", "7060110.2")
-    )  # fmt: skip
+def establishment(
+    number: str, name: str, category: str = "Centre Hospitalier (C.H.)", /, **named: str
+) -> str:
+    """A line of an establishment in Lille, other columns by their names."""
+    values = {
+        "nofinesset": number,
+        "nofinessej": finess(9),
+        "rs": name[:10],
+        "rslongue": name,
+        "numvoie": "2",
+        "typvoie": "AV",
+        "voie": "OSCAR LAMBRET",
+        "departement": "59",
+        "libdepartement": "NORD",
+        "cog": "59350",
+        "codepostal": "59037",
+        "libelle_routage": "LILLE",
+        "ligneacheminement": "59037 LILLE CEDEX",
+        "telephone": "0320999999",
+        "categetab": "355",
+        "liblongcategetab": category,
+        "coordx": "703210.5",
+        "coordy": "7060110.2",
+    } | named
+    return ";".join(values.get(column, "") for column in ESTABLISHMENT_COLUMNS)
 
 
 def write_establishments(path: Path, *lines: str, encoding: str = "latin-1") -> Path:

@@ -24,6 +24,7 @@ from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
+from miss_server.storage.geography import Commune
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.directory_filling import import_into
 from miss_server.storage.postgres.pool import Options
@@ -46,9 +47,9 @@ app = typer.Typer(
     "generate",
     help=tr(
         "Write a file of fictive people in the national register's layout; into a folder, a whole"
-        " edition: activities, secure mailboxes, establishments.",
+        " edition: activities, secure mailboxes, establishments, communes.",
         "Écrire un fichier de personnes fictives au format du répertoire national ; dans un dossier,"
-        " une édition entière : activités, messageries sécurisées, établissements.",
+        " une édition entière : activités, messageries sécurisées, établissements, communes.",
     ),
     epilog=tr("Example:", "Exemple :")
     + " miss-server directory generate PS_LibreAcces_Personne_activite_20260105060000.txt"
@@ -123,7 +124,7 @@ def _generate_all(folder: Path, people: int, seed: int) -> None:
         written = generate_all(folder, people=people, seed=seed, stamp=f"{now:%Y%m%d%H%M}")
     except OSError as error:
         _fail_os(folder, error)
-    files = " ".join(str(path) for path in written[:3])
+    files = " ".join(str(path) for path in written[:4])
     typer.echo(
         tr(
             f"{written.lines} fictive lines. Next:\n  miss-server directory import {files}",
@@ -294,6 +295,12 @@ class _NoDirectory:
 
     def renew(self, files: Sequence[ImportedFile]) -> None:
         raise AssertionError("a dry run notes nothing")
+
+    def communes(self) -> list[Commune]:
+        return []
+
+    def settle(self, communes: Sequence[Commune]) -> None:
+        raise AssertionError("a dry run settles nothing")
 
 
 def _over(

@@ -40,6 +40,9 @@ _REASONS = {
     ),
     "neither a national nor a local identifier": "ni identifiant national, ni identifiant local",
     "a quote that is not closed": "un guillemet qui n'est pas fermé",
+    "no code of a commune": "pas de code de commune",
+    "no coordinates": "pas de coordonnées",
+    "coordinates that are not in France": "des coordonnées hors de France",
 }
 
 
@@ -57,6 +60,13 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
             f" {report.gone} parties.",
         )
     )
+    if report.communes:
+        typer.echo(
+            tr(
+                f"{report.communes} communes, the centre of {report.placed} is known.",
+                f"{report.communes} communes, le centre de {report.placed} est connu.",
+            )
+        )
     for file in report.files:
         _tell_file(file, now_ms)
     for name in report.without_specialities:
@@ -81,7 +91,7 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         *listed(report.rejected),
         *_counted(
             report.warnings,
-            tr("lines kept in spite of their identifier", "lignes gardées malgré leur identifiant"),
+            tr("lines kept in spite of a fault", "lignes gardées malgré un défaut"),
         ),
         *listed(report.warnings),
     )

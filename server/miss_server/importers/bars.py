@@ -11,6 +11,7 @@ from miss_server.importers.columns import places
 from miss_server.importers.lines import FIELDS, SEPARATOR
 from miss_server.importers.readers import Reader, Unusable
 from miss_server.importers.refusal import ImportRefused
+from miss_server.importers.settling import COMMUNE_AT
 from miss_server.words import tr
 
 BAR = "|"
@@ -52,6 +53,8 @@ class BarReader(Reader):
         """The key and the packed line of stripped columns. Raises `Unusable`."""
         self.check(columns, number)
         fields = self._pick(columns)
+        if not fields[COMMUNE_AT]:
+            fields = self.settling.settled(fields)
         return fields[0], SEPARATOR.join(fields[1:])
 
     def check(self, columns: list[str], number: int) -> None:

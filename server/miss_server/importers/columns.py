@@ -18,8 +18,12 @@ def column_key(column: str) -> str:
     return " ".join(word for word in normalise(column) if word not in _UNTOLD)
 
 
+Names = str | tuple[str, ...]
+"""The name of a column, or those that it has had, the best first."""
+
+
 def places(
-    columns: Sequence[str], needed: Mapping[str, str], optional: Mapping[str, str]
+    columns: Sequence[str], needed: Mapping[str, Names], optional: Mapping[str, Names]
 ) -> dict[str, int]:
     """The index of each field's column; fields of `optional` that have none are missing.
 
@@ -28,7 +32,8 @@ def places(
     """
     keys = [column_key(column) for column in columns]
     found = {}
-    for field, column in (*needed.items(), *optional.items()):
+    for field, names in (*needed.items(), *optional.items()):
+        column = _first(keys, names)
         count = keys.count(column_key(column))
         if count > 1:
             raise ImportRefused(
@@ -48,6 +53,13 @@ def places(
                 _ADVICE,
             )
     return found
+
+
+def _first(keys: Sequence[str], names: Names) -> str:
+    """The first of a column's names that is there; the best one if none is."""
+    if isinstance(names, str):
+        return names
+    return next((name for name in names if column_key(name) in keys), names[0])
 
 
 _ADVICE = tr(

@@ -13,11 +13,15 @@ from miss_server.importers.fictive_places import (
     Town,
 )
 from miss_server.importers.identifiers import luhn_key
+from miss_server.importers.projections import projection
 
 ESTABLISHMENT_COLUMNS = (
-    "nofinesset", "nofinessej", "rs", "rslongue", "numvoie", "typvoie", "voie", "compvoie",
-    "commune", "departement", "libdepartement", "ligneacheminement", "telephone", "categetab",
-    "libcategetab", "coordx", "coordy",
+    "nofinesset", "nofinessej", "rs", "rslongue", "complrs", "compldistrib", "numvoie", "typvoie",
+    "voie", "compvoie", "lieuditbp", "region", "libregion", "departement", "libdepartement", "cog",
+    "codepostal", "libelle_routage", "ligneacheminement", "telephone", "telecopie", "categetab",
+    "libcategetab", "liblongcategetab", "categretab", "libcategretab", "siret", "codeape",
+    "libcodeape", "mft", "libmft", "liblongmft", "sph", "libsph", "numen", "coordx", "coordy",
+    "sourcegeocod", "dategeocod", "dateautor", "dateouvert", "datemaj",
 )  # fmt: skip
 CATEGORIES = (
     ("101", "Centre Hospitalier Régional (C.H.R.)", "CHR", 1),
@@ -61,16 +65,38 @@ def fictive_site(number: int, seed: int) -> Site:
 
 
 def establishment_line(site: Site) -> list[str]:
-    """Its line: the name cut to 38 characters beside the whole one, no postcode of its own."""
+    """Its line: the name cut to 38 characters beside the whole one; one of ten has no coordinates."""
     dice, town = site.dice, site.town
     kind, _ = dice.choice(STREET_KINDS)
-    street = plain(dice.choice(STREETS)).upper()
-    commune = town.commune[2:] if len(town.department_code) == 2 else ""
-    place = f"{town.postcode} {plain(town.name).upper()}"
-    phone = f"{dice.choice(PHONES)}{dice.randrange(1000):03d}"
-    return [
-        site.finess, site.finess, site.name[:38], site.name, str(dice.randint(1, 240)), kind,
-        street, "", commune, town.department_code, plain(town.department).upper(),
-        place + (" CEDEX" if dice.random() < 0.2 else ""), phone, site.category_code, site.category,
-        "", "",
-    ]  # fmt: skip
+    city = plain(town.name).upper()
+    values = {
+        "nofinesset": site.finess,
+        "nofinessej": site.finess,
+        "rs": site.name[:38],
+        "rslongue": site.name,
+        "numvoie": str(dice.randint(1, 240)),
+        "typvoie": kind,
+        "voie": plain(dice.choice(STREETS)).upper(),
+        "departement": town.department_code,
+        "libdepartement": plain(town.department).upper(),
+        "cog": town.commune,
+        "codepostal": town.postcode,
+        "libelle_routage": city,
+        "ligneacheminement": f"{town.postcode} {city}" + (" CEDEX" if dice.random() < 0.2 else ""),
+        "telephone": f"{dice.choice(PHONES)}{dice.randrange(1000):03d}",
+        "categetab": site.category_code,
+        "libcategetab": site.category[:20],
+        "liblongcategetab": site.category,
+    }
+    if dice.random() < 0.9:
+        # A couple of kilometres around the centre.
+        east, north = projection(town.commune).metres(
+            town.latitude + dice.gauss(0, 0.012), town.longitude + dice.gauss(0, 0.018)
+        )
+        values |= {
+            "coordx": f"{east:.1f}",
+            "coordy": f"{north:.1f}",
+            "sourcegeocod": "1,ATLASANTE,100,IGN,BD_ADRESSE,V2.2,LAMBERT_93",
+            "dategeocod": "2026-01-04",
+        }
+    return [values.get(column, "") for column in ESTABLISHMENT_COLUMNS]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.bars import BAR
 from miss_server.importers.establishments import SEMICOLON
+from miss_server.importers.fictive_communes import write_communes
 from miss_server.importers.fictive_establishments import (
     ESTABLISHMENT_COLUMNS,
     establishment_line,
@@ -119,11 +120,13 @@ class Written(NamedTuple):
     activities: Path
     mailboxes: Path
     establishments: Path
+    communes: Path
     lines: int
 
 
 def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written:
-    """Write the activities, the secure mailboxes and the establishments of one day into a folder.
+    """Write the activities, the secure mailboxes, the establishments and the communes of one day into a
+    folder.
 
     `stamp` is the time in their names, `YYYYMMDDhhmm`. About a third of the people and a twelfth as many
     organisations and services have a mailbox; a few mailboxes bear another name than the register's.
@@ -134,14 +137,16 @@ def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written
         folder / f"PS_LibreAcces_Personne_activite_{stamp}.txt",
         folder / f"Extraction_Correspondance_MSSante_{stamp}.txt",
         folder / f"etalab_finess_{stamp[:8]}.csv",
+        folder / f"communes_{stamp[:8]}.csv",
         0,
     )
-    parts = [path.with_name(path.name + ".part") for path in written[:3]]
+    parts = [path.with_name(path.name + ".part") for path in written[:4]]
     lines = 0
     with (
         parts[0].open("w", encoding="utf-8", newline="\n") as activities,
         parts[1].open("w", encoding="utf-8", newline="\n") as mailboxes,
         parts[2].open("w", encoding="latin-1", newline="\n") as establishments,
+        parts[3].open("w", encoding="utf-8", newline="\n") as communes,
     ):
         activities.write(BAR.join(COLUMNS_56) + BAR + "\n")
         mailboxes.write(BAR.join(MAILBOX_COLUMNS) + "\n")
@@ -155,6 +160,7 @@ def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written
                 for mailbox in letters.of_person(person.national, line):
                     mailboxes.write(BAR.join(mailbox) + "\n")
                     lines += 1
+        lines += write_communes(communes)
         establishments.write(SEMICOLON.join(ESTABLISHMENT_COLUMNS) + "\n")
         for number in range(sites):
             site = fictive_site(number, seed)
@@ -163,7 +169,7 @@ def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written
             for mailbox in letters.of_site(site):
                 mailboxes.write(BAR.join(mailbox) + "\n")
                 lines += 1
-    for part, path in zip(parts, written[:3], strict=True):
+    for part, path in zip(parts, written[:4], strict=True):
         part.replace(path)
     return written._replace(lines=lines)
 

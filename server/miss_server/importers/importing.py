@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from miss_server.importers.activities import REGISTER
-from miss_server.importers.establishments import ESTABLISHMENTS
+from miss_server.importers.communes import CommuneReader
+from miss_server.importers.establishments import ESTABLISHMENTS, EstablishmentReader
 from miss_server.importers.faults import Faults
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.merging import Conflict, conflict, merge, order
 from miss_server.importers.readers import Reader
 from miss_server.importers.refusal import ImportRefused
+from miss_server.importers.settling import Settling
 from miss_server.importers.staging import Group, Staging
+from miss_server.importers.surveying import together
 from miss_server.storage.directory import (
     DirectoryFilling,
     ImportedFile,
@@ -20,6 +23,7 @@ from miss_server.storage.directory import (
     Record,
     day,
 )
+from miss_server.storage.geography import Commune, Geography
 from miss_server.words import tr
 
 T = TypeVar("T")
@@ -45,6 +49,9 @@ class Report:
     files: list[ImportedFile] = field(default_factory=list)
     people: int = 0
     organisations: int = 0
+    communes: int = 0
+    placed: int = 0
+    """Communes whose centre is known."""
     lines: int = 0
     added: int = 0
     changed: int = 0
@@ -87,18 +94,26 @@ def run_import(
     report = Report()
     before = filling.files()
     _check_sources(texts, before, allowed)
-    with Staging() as staging:
-        for text in sorted(texts, key=_trust):
-            staging.add(text.source, _watched(text, progress))
-            _check_rejected(text, allowed.rejected)
-            report.lines += text.lines - text.rejected.count
-            report.rejected.append(text.rejected)
-            report.warnings.append(text.warnings)
-            if not text.specialities and not any(
-                other.source == text.source and other.specialities for other in texts
-            ):
-                report.without_specialities.append(text.name)
-            report.files.append(_imported(text, before, now_ms))
+    with Staging([text.source for text in sorted(texts, key=_trust)]) as staging:
+        # What says where communes are is read first: addresses are completed by it.
+        locating = [text for text in texts if isinstance(text, _LOCATING)]
+        for one in locating:
+            _stage(one, staging, report, allowed, progress)
+        communes = _communes(locating)
+        settling = Settling(Geography(communes))
+        ordered = sorted(texts, key=_trust)
+        for text in ordered:
+            if not isinstance(text, _LOCATING):
+                text.settling = settling
+                _stage(text, staging, report, allowed, progress)
+        report.files = [_imported(text, before, now_ms) for text in ordered]
+        report.communes = len(communes)
+        report.placed = sum(commune.position is not None for commune in communes)
+        report.without_specialities = [
+            text.name
+            for text in ordered
+            if not any(other.specialities for other in texts if other.source == text.source)
+        ]
         _check_older(report.files, before, allowed)
         _check_shrunk(report.files, before, allowed.gone)
         progress(tr("comparing", "comparaison"), 0)
@@ -111,8 +126,41 @@ def run_import(
             )
         _check_gone(report, allowed.gone)
         if not dry_run:
+            filling.settle(communes)
             _write(staging, filling, report, progress)
     return report
+
+
+_LOCATING = (CommuneReader, EstablishmentReader)
+
+
+def _stage(
+    text: Reader, staging: Staging, report: Report, allowed: Allowed, progress: Progress
+) -> None:
+    """Read a text to its end and put its lines aside."""
+    rows = _watched(text, progress)
+    if isinstance(text, CommuneReader):
+        for _ in rows:
+            pass  # it keeps them itself
+    else:
+        staging.add(text.source, rows)
+    _check_rejected(text, allowed.rejected)
+    report.lines += text.lines - text.rejected.count
+    report.rejected.append(text.rejected)
+    report.warnings.append(text.warnings)
+
+
+def _communes(texts: Sequence[Reader]) -> list[Commune]:
+    """What tables and establishments say together of communes."""
+    return together(
+        (one for text in texts if isinstance(text, CommuneReader) for one in text.communes),
+        (
+            one
+            for text in texts
+            if isinstance(text, EstablishmentReader)
+            for one in text.survey.communes()
+        ),
+    )
 
 
 def _write(staging: Staging, filling: DirectoryFilling, report: Report, progress: Progress) -> None:

@@ -11,7 +11,7 @@ class Line(NamedTuple):
 
     `key` is the identifier of the entry in the directory, `kind` empty for a person and `o` for an
     organisation or a service; `parent` is the key of the organisation that a service belongs to.
-    `street` is a whole address where the source has one.
+    `street` is a whole address where the source has one; `position` has latitude and longitude.
     """
 
     key: str
@@ -41,6 +41,7 @@ class Line(NamedTuple):
     department_code: str = ""
     department: str = ""
     mailbox: str = ""
+    position: str = ""
 
     def packed(self) -> str:
         """The fields behind the key, as they are put aside."""

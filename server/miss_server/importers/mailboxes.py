@@ -102,6 +102,7 @@ class MailboxReader(BarReader):
             line = line._replace(key=structure or _own_key(address), name=name, given="")
         if kind != _OF_A_PERSON:
             line = line._replace(kind=ORGANISATION, title="", profession="", profession_code="")
+        line = Line(*self.settling.settled(line))
         return line.key, line._replace(mailbox=address).packed()
 
     def _person(self, line: Line, address: str, structure: str, number: int) -> Line:

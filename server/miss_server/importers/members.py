@@ -110,6 +110,8 @@ class MemberReader(Reader):
         organisation = kind in _ORGANISATIONS
         key = self._key(national.replace(" ", ""), local, line, number, organisation=organisation)
         line = line._replace(mailbox=address, kind=ORGANISATION if organisation else "")
+        if not line.commune:
+            line = Line(*self.settling.settled(line))
         return key, line.packed()
 
     def _key(

@@ -4,7 +4,6 @@ The first source that names it decides what is shown; the others add to it. A na
 common with the first one's is a conflict: it is kept beside, searched, and reported.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,23 +13,21 @@ from hashlib import blake2b
 import msgspec
 
 from miss_protocol.directory import Entry, Place, everyday_words, normalise, place_words
+from miss_server.importers.establishments import ESTABLISHMENTS
 from miss_server.importers.lines import ORGANISATION, Line
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
+from miss_server.importers.settling import FRANCE, REMEMBERED
 from miss_server.storage.directory import Record, name_key, sort_key
 
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
 MAILBOXES_MAX = 10
-EDITION = blake2b(f"1 {edition()}".encode(), digest_size=16).digest()
+EDITION = blake2b(f"2 {edition()}".encode(), digest_size=16).digest()
 """Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
 made anew."""
 
-_CEDEX = re.compile(r"(?P<postcode>[0-9]{5})\s+(?P<city>.+)")
-_CEDEX_MARK = re.compile(r"\s+cedex(\s+[0-9]+)?$", re.IGNORECASE)
 _NOWHERE = Place()
-_FRANCE = frozenset({"", "france", "France", "FRANCE"})
-_REMEMBERED = 20_000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -127,7 +124,7 @@ def _named(own: Sequence[Line]) -> tuple[str, str]:
     return _best([line.name for line in own]), _best([line.given for line in own])
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _family(name: str) -> frozenset[str]:
     words = normalise(name)
     # A particle that two names share makes them no more alike.
@@ -177,36 +174,39 @@ def _best(texts: Sequence[str]) -> str:
 def _places(told: Sequence[tuple[str, Line]], *, organisation: bool) -> list[Place]:
     """The places of all lines. Those of a person's mailboxes are left out beside any other: they are the
     same ones, spelt otherwise."""
+    position = ""
+    if organisation:  # one file of establishments says in lines of their own where they are
+        position = next((line.position for _, line in told if line.position), "")
+        told = [(source, line) for source, line in told if line.name or not line.position]
     places = [
-        _place(line, organisation=organisation) for source, line in told if source != MAILBOXES
+        _place(line, position if source == ESTABLISHMENTS else "", organisation=organisation)
+        for source, line in told
+        if source != MAILBOXES
     ]
     places = [place for place in places if place != _NOWHERE]
     if places:
         return places
     places = [
-        _place(line, organisation=organisation) for source, line in told if source == MAILBOXES
+        _place(line, "", organisation=organisation) for source, line in told if source == MAILBOXES
     ]
     return [place for place in places if place != _NOWHERE]
 
 
-def _place(line: Line, *, organisation: bool) -> Place:
-    postcode, city = line.postcode, line.city
-    if line.cedex and not city:
-        cedex = _CEDEX.fullmatch(line.cedex)
-        if cedex:
-            postcode = postcode or cedex["postcode"]
-            city = _CEDEX_MARK.sub("", cedex["city"])
-    abroad = line.country not in _FRANCE
+def _place(line: Line, position: str, *, organisation: bool) -> Place:
+    abroad = line.country not in FRANCE
+    latitude, _, longitude = position.partition(" ")
     return Place(
         organisation="" if organisation and not line.parent else line.organisation or line.sign,
         address=" ".join(
             f"{line.street_number}{line.street_index} {line.street_kind} {line.street}".split()
         ),
-        postcode=postcode,
-        city=city,
-        department=line.country if abroad else line.department or _department(line, postcode),
+        postcode=line.postcode,
+        city=line.city,
+        department=line.country if abroad else line.department or _department(line, line.postcode),
         phone=line.phone,
         commune=line.commune,
+        latitude=float(latitude) if latitude else None,
+        longitude=float(longitude) if longitude else None,
     )
 
 
@@ -234,7 +234,7 @@ def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict
         where.update((line.organisation, line.sign))
         labels.update((line.profession, line.speciality, line.category))
         words |= _name_words(line.given)
-        if line.country in _FRANCE:
+        if line.country in FRANCE:
             plain.add(_department(line, line.postcode))
     labels.update((entry.profession, *entry.specialities))
     for place in places:
@@ -255,23 +255,23 @@ def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict
 # Labels, towns and given names repeat themselves a million times in a national file.
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _name_words(name: str) -> dict[str, None]:
     own = normalise(name)
     # "dhaene" and "jeanpierre" are typed as often as "d'haene" and "jean-pierre".
     return dict.fromkeys((*own, "".join(own)) if own else ())
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _label_words(label_: str) -> dict[str, None]:
     return dict.fromkeys(normalise(label_) + everyday_words(label_))
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _place_words(name: str) -> dict[str, None]:
     return dict.fromkeys(place_words(name))
 
 
-@lru_cache(_REMEMBERED)
+@lru_cache(REMEMBERED)
 def _plain_words(text: str) -> dict[str, None]:
     return dict.fromkeys(normalise(text))

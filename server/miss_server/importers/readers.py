@@ -9,6 +9,8 @@ from typing import BinaryIO, ClassVar
 from miss_server.importers.archives import Text
 from miss_server.importers.faults import Faults
 from miss_server.importers.refusal import ImportRefused
+from miss_server.importers.settling import Settling
+from miss_server.storage.geography import Geography
 from miss_server.words import tr
 
 LINE_MAX = 16 * 1024
@@ -31,13 +33,16 @@ class Reader(ABC):
         text: what to read.
         test_identifiers: keep entries whose identifier fails its check, with a warning.
 
+    Set `settling` before `rows`, which completes addresses by it.
+
     `rows` raises `ImportRefused` when the text as a whole cannot be used. Afterwards `lines`,
     `rejected`, `warnings` and `digest` are complete; `read` (bytes) tells how far it is.
     """
 
     source: str = ""
     """The name under which the source asks to be cited."""
-    has_header: ClassVar[bool] = True
+    latin_1: ClassVar[bool] = False
+    """Lines that are no UTF-8 are Latin-1: so its publisher has always written them."""
 
     def __init__(self, text: Text, *, test_identifiers: bool = False) -> None:
         self.text = text
@@ -48,6 +53,7 @@ class Reader(ABC):
         self.warnings = Faults()
         self.digest = b""
         self.specialities = True
+        self.settling = Settling(Geography())
         self.test_identifiers = test_identifiers
 
     @abstractmethod
@@ -64,6 +70,8 @@ class Reader(ABC):
         try:
             return raw.decode()
         except UnicodeDecodeError:
+            if self.latin_1:
+                return raw.decode("latin-1")
             raise Unusable("not UTF-8") from None
 
     def rows(self) -> Iterator[tuple[str, str]]:
@@ -110,7 +118,7 @@ class Reader(ABC):
     def _header(self, file: BinaryIO) -> None:
         raw = file.readline(LINE_MAX + 1)
         self.read = len(raw)
-        header = header_text(self.name, raw)
+        header = header_text(self.name, raw, latin_1=self.latin_1)
         if not header.endswith("\n"):
             if len(raw) > LINE_MAX:
                 self._refuse_long_line(1)
@@ -148,8 +156,8 @@ class Reader(ABC):
         )
 
 
-def header_text(name: str, raw: bytes) -> str:
-    """The first line's text, with its end, without a byte order mark.
+def header_text(name: str, raw: bytes, *, latin_1: bool = False) -> str:
+    """The first line's text, with its end, without a byte order mark; `latin_1`: it may be.
 
     Raises:
         ImportRefused: `not_utf8`, `empty`.
@@ -157,6 +165,8 @@ def header_text(name: str, raw: bytes) -> str:
     try:
         header = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
+        if latin_1:
+            return raw.decode("latin-1")
         raise ImportRefused(
             "not_utf8",
             tr(

@@ -7,6 +7,7 @@ from miss_server.importers.activities import ActivityReader
 from miss_server.importers.archives import Text, texts
 from miss_server.importers.bars import BAR, not_separated
 from miss_server.importers.columns import column_key
+from miss_server.importers.communes import CODES, COMMUNE_SEPARATORS, POSTCODES, CommuneReader
 from miss_server.importers.establishments import SEMICOLON, STOCK, EstablishmentReader
 from miss_server.importers.mailboxes import MailboxReader
 from miss_server.importers.members import SEPARATORS, MemberReader, in_english
@@ -22,6 +23,7 @@ _DIPLOMAS = (column_key("Code type diplôme obtenu"), column_key("Code type auto
 _PLACE = column_key("Raison sociale site")
 _ESTABLISHMENT = "nofinesset"
 _MEMBER = "name"
+_COMMUNES = tuple({column_key(name) for name in names} for names in (CODES, POSTCODES))
 
 
 def readers(path: Path, *, test_identifiers: bool = False) -> list[Reader]:
@@ -54,9 +56,13 @@ def _kind(text: Text) -> type[Reader] | None:
         raw = file.readline(LINE_MAX + 1)
     if text.packed and not raw.strip():
         return None
-    header = header_text(text.name, raw)
+    header = header_text(text.name, raw, latin_1=True)
     if header.startswith(STOCK):
         return EstablishmentReader
+    for separator in COMMUNE_SEPARATORS:
+        if all(names & set(_keys(header, separator)) for names in _COMMUNES):
+            return CommuneReader
+    header = header_text(text.name, raw)
     if header.count(BAR) >= 2:
         return _between_bars(_keys(header, BAR))
     for separator in SEPARATORS:

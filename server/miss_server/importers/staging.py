@@ -33,13 +33,13 @@ class Group(NamedTuple):
 class Staging:
     """A temporary file for one import: `add` every source's rows, read `groups`, `keep` what differs.
 
-    SQLite makes the file in SQLITE_TMPDIR, TMPDIR or /var/tmp and it vanishes on `__exit__`; it
+    `sources` come in the order in which they are believed. SQLite makes the file in SQLITE_TMPDIR, TMPDIR or /var/tmp and it vanishes on `__exit__`; it
     takes about as much room as the input.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sources: Sequence[str]) -> None:
         self.kept = 0
-        self._sources: list[str] = []
+        self._sources = list(dict.fromkeys(sources))
         self._db = sqlite3.connect("", isolation_level=None)
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
@@ -60,10 +60,7 @@ class Staging:
         self._db.close()
 
     def add(self, source: str, rows: Iterable[tuple[str, str]]) -> None:
-        """Put (key, packed line) of one text aside. Sources are believed in the order in which they
-        are first added."""
-        if source not in self._sources:
-            self._sources.append(source)
+        """Put (key, packed line) of one text aside."""
         number = self._sources.index(source)
         self._db.execute("BEGIN")
         self._db.executemany(

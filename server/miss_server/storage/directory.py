@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from miss_protocol.directory import Entry, SearchPage, Source, normalise
 from miss_protocol.ids import AccountAddress
 from miss_protocol.limits import PAGE_DEFAULT
+from miss_server.storage.geography import Commune, Geography
 
 
 class DirectoryBusy(Exception):
@@ -121,6 +122,10 @@ class Directory(Protocol):
         """What the directory in force was made from; empty before the first import."""
         ...
 
+    def geography(self, connection: Connection) -> Geography:
+        """Where communes are; kept in memory until an import changes it."""
+        ...
+
 
 class DirectoryReader(Protocol):
     """A `Directory` as the event loop reads it: each call runs on a reader's thread."""
@@ -175,4 +180,12 @@ class DirectoryFilling(Protocol):
 
     def renew(self, files: Sequence[ImportedFile]) -> None:
         """Note that the directory in force is what these files say, too."""
+        ...
+
+    def communes(self) -> list[Commune]:
+        """The table of communes, by code."""
+        ...
+
+    def settle(self, communes: Sequence[Commune]) -> None:
+        """Make this the table of communes, in transactions of a few ten milliseconds."""
         ...

@@ -11,7 +11,7 @@ The words by which entries are found are each engine's own: `sqlite/directory_fi
 `postgres/directory_filling.py`.
 """
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, String, Table
 
 from miss_server.storage.schema import metadata
 
@@ -36,6 +36,17 @@ sources = Table(
     Column("date_ms", BigInteger, nullable=False, comment="of the data, not of the import"),
     Column("imported_ms", BigInteger, nullable=False),
     Column("activities", BigInteger, nullable=False, comment="lines"),
+)
+
+
+communes = Table(
+    "communes",
+    metadata,
+    Column("code", String, primary_key=True, comment="of INSEE"),
+    Column("name", String, nullable=False),
+    Column("latitude", Float(53), nullable=True, comment="of the centre, degrees, WGS 84"),
+    Column("longitude", Float(53), nullable=True),
+    Column("postcodes", String, nullable=False, comment="separated by spaces"),
 )
 
 
@@ -64,4 +75,4 @@ def _slot(number: int) -> Table:
 
 
 entries = (_slot(0), _slot(1))
-tables = (state, sources, *entries)
+tables = (state, sources, communes, *entries)

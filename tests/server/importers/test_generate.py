@@ -51,7 +51,7 @@ def test_it_has_the_oddities_of_real_files(activities: list[Line]) -> None:
     for line in activities:
         by_person.setdefault(line.key, set()).add(line.name)
     assert any(len(spellings) > 1 for spellings in by_person.values())
-    assert any(not line.city and "CEDEX" in line.cedex for line in activities)
+    assert any(not line.commune and "CEDEX" in line.cedex for line in activities)
     assert any(line.postcode and not line.postcode.isdecimal() for line in activities)
     assert any(line.country for line in activities)
     assert any(not line.organisation for line in activities)
@@ -120,9 +120,11 @@ def test_a_whole_edition_is_of_one_nation(tmp_path: Path) -> None:
     written = generate_all(tmp_path, people=3000, seed=3, stamp="202601050630")
     texts = [register.reader(path) for path in written[:3]]
     read = [register.lines(text) for text in texts]
-    assert [text.source for text in texts] == ["RPPS", "MSSANTE", "FINESS"]
-    assert [text.rejected.count for text in texts] == [0, 0, 0]
-    assert sum(len(lines) for lines in read) == written.lines
+    communes = register.reader(written.communes)
+    known = len(list(communes.rows()))
+    assert [text.source for text in (*texts, communes)] == ["RPPS", "MSSANTE", "FINESS", "COMMUNES"]
+    assert [text.rejected.count for text in (*texts, communes)] == [0, 0, 0, 0]
+    assert sum(len(lines) for lines in read) + known == written.lines
     activities, mailboxes, establishments = read
     people = {line.key for line in activities}
     sites = {line.key for line in establishments}

@@ -9,6 +9,7 @@ from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.storage.directory import ImportedFile, Record
+from miss_server.storage.geography import Commune
 from tests.support import register
 from tests.support.register import activity, row
 
@@ -22,6 +23,7 @@ class Kept:
         self.in_force: dict[str, Record] = {}
         self.made_from: list[ImportedFile] = []
         self.written: list[str] = []
+        self.settled: list[Commune] = []
         self._aside: dict[str, Record] = {}
 
     def files(self) -> list[ImportedFile]:
@@ -52,6 +54,12 @@ class Kept:
 
     def renew(self, files: Sequence[ImportedFile]) -> None:
         self.made_from = list(files)
+
+    def communes(self) -> list[Commune]:
+        return self.settled
+
+    def settle(self, communes: Sequence[Commune]) -> None:
+        self.settled = list(communes)
 
 
 @pytest.fixture

@@ -103,7 +103,10 @@ def test_a_person_without_structure_has_no_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("named", "place"),
     [
-        ({"cedex": "75015 PARIS"}, Place(postcode="75015", city="PARIS", department="75")),
+        (
+            {"cedex": "75015 PARIS"},
+            Place(postcode="75015", city="PARIS", department="75", commune="75115"),
+        ),
         (
             {"cedex": "59037 LILLE CEDEX", "postcode": "59000"},
             Place(postcode="59000", city="LILLE", department="59"),

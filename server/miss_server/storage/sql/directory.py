@@ -21,8 +21,11 @@ from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries, sources, state
+from miss_server.storage.geography import SOURCE as COMMUNES
+from miss_server.storage.geography import Geography
 from miss_server.storage.schema import accounts, devices
 from miss_server.storage.sql import settings
+from miss_server.storage.sql.geography import KeptGeography
 
 HOLDER_RANKS = 4
 """Ranks of those with an account: 2 if dormant, plus 1 if the name was not typed in full."""
@@ -140,10 +143,11 @@ _read_entry = msgspec.json.Decoder(Entry)
 
 
 class SqlDirectory:
-    """The implementation of `Directory`; it keeps nothing between calls and may be shared."""
+    """The implementation of `Directory`; between calls it keeps the geography only, and may be shared."""
 
     def __init__(self, words: Words) -> None:
         self._words = words
+        self._geography = KeptGeography()
 
     def search(
         self,
@@ -172,7 +176,8 @@ class SqlDirectory:
         if len(ranked) > limit:
             last_id, last_rank = ranked[limit - 1]
             following = _write_cursor(_Cursor(now_in_force, last_rank, last_id, entries[-1].person))
-        oldest = min((source.date for source in made_from), default="")
+        dated = [source.date for source in made_from if source.name != COMMUNES]
+        oldest = min(dated, default="")
         return SearchPage(entries, following, oldest, made_from)
 
     def entry(self, connection: Connection, person: str, *, now_ms: int) -> Entry | None:
@@ -201,6 +206,11 @@ class SqlDirectory:
         """See `Directory`."""
         with self._words.reading(connection):
             return files(connection)
+
+    def geography(self, connection: Connection) -> Geography:
+        """See `Directory`."""
+        with self._words.reading(connection):
+            return self._geography.of(connection)
 
     def _ranked(
         self, connection: Connection, asked: Asked, start: _Cursor, slot: int, count: int

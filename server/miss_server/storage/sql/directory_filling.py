@@ -26,7 +26,8 @@ from sqlalchemy import (
 from miss_protocol.directory import Entry
 from miss_server.storage.directory import ImportedFile, NoRoom, Record, sort_key
 from miss_server.storage.directory_tables import entries, sources, state
-from miss_server.storage.sql import settings
+from miss_server.storage.geography import Commune
+from miss_server.storage.sql import geography, settings
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, files, generation
 
 PAGE = 5_000
@@ -135,6 +136,17 @@ class SqlFilling(ABC):
         """See `DirectoryFilling`."""
         with self.slice():
             self._note(files)
+
+    def communes(self) -> list[Commune]:
+        """See `DirectoryFilling`."""
+        found: list[Commune] = self.read(geography.read)
+        return found
+
+    def settle(self, communes: Sequence[Commune]) -> None:
+        """See `DirectoryFilling`."""
+        geography.write(
+            self.connection, communes, self.communes(), part=self.slice, size=self.size()
+        )
 
     def _note(self, files: Sequence[ImportedFile]) -> None:
         self.connection.execute(delete(sources))

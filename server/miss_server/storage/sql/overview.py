@@ -13,6 +13,7 @@ from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.directory_tables import entries, sources, state
+from miss_server.storage.geography import SOURCE as COMMUNES
 from miss_server.storage.overview import LOW_PREKEYS, Figures, Place, Trace
 from miss_server.storage.schema import (
     accounts,
@@ -98,7 +99,7 @@ def figures(connection: Connection, *, now_ms: int, bytes_: int) -> Figures:
         full=depth[4],
         oldest_ms=oldest,
         epoch=int.from_bytes((epoch or b"")[:4], "big"),
-        directory_ms=min((date_ms for _, date_ms in made_from), default=None),
+        directory_ms=min((ms for name, ms in made_from if name != COMMUNES), default=None),
         directory_sources=made_from,
         directory_entries=connection.execute(select(func.count()).select_from(slot)).scalar() or 0,
         bytes=bytes_,

@@ -14,6 +14,7 @@ _AUTO = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upgrade() -> None:
     """Only adds, so that a server of the version before goes on beside it."""
     _meeting()
+    _geography()
 
 
 def _meeting() -> None:
@@ -63,3 +64,16 @@ def _meeting() -> None:
     )
     op.create_index("silenced_device", "silenced", ["device"])
     op.create_index("silenced_expiry", "silenced", ["expires_ms"])
+
+
+def _geography() -> None:
+    # Whoever opens a database makes the directory's tables, on the schema before, too.
+    op.create_table(
+        "communes",
+        sa.Column("code", sa.String, primary_key=True),
+        sa.Column("name", sa.String, nullable=False),
+        sa.Column("latitude", sa.Float(53), nullable=True),
+        sa.Column("longitude", sa.Float(53), nullable=True),
+        sa.Column("postcodes", sa.String, nullable=False),
+        if_not_exists=True,
+    )
