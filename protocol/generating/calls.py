@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generating.schemas import DIALECT, Json, schemas
-from miss_protocol import api, directory, limits
+from miss_protocol import account, api, directory, limits
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 
@@ -108,6 +108,12 @@ OPERATIONS = (
         query=(
             ("after", {"type": "integer", "minimum": 0, "default": 0}, "the version known already"),
         ),
+    ),
+    Operation(
+        "get",
+        "/v1/account/notices",
+        "What will become of this account unless something is done",
+        account.AccountNotices,
     ),
     Operation(
         "post",

@@ -50,6 +50,7 @@ from miss_server.operating.watching import (
 )
 from miss_server.relay.clock import Clock, SystemClock
 from miss_server.relay.delivery import Delivery
+from miss_server.relay.departing import Departing
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
@@ -68,7 +69,16 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     hub, doorbell = Hub(store), doorbell_of(settings, clock)
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
-    keeper = Keeper(store, hub, doorbell, sweep, clock, sweep_every=settings.sweep_every)
+    departing = Departing(store, hub, doorbell, clock, grace_days=settings.leaving_days)
+    keeper = Keeper(
+        store,
+        hub,
+        doorbell,
+        sweep,
+        clock,
+        sweep_every=settings.sweep_every,
+        rounds=[(settings.leaving_every, departing.depart)],
+    )
     figures = FiguresKept(opened.overview, clock)
     admission, certificate = admission_of(settings), certificate_of(settings, clock)
     connections = admission.limits.connections
@@ -95,6 +105,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         messages=store,
         accounts=store,
         directory=store,
+        departures=store,
         doorbell=doorbell,
         hub=hub,
         sweep=sweep,

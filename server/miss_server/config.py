@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     enrolment_tries_per_hour: int = Field(
         limits.ENROLMENT_TRIES_PER_HOUR, ge=1, description="wrong codes from one address"
     )
+    leaving_days: float = Field(
+        30.0,
+        ge=0,
+        description="days between leaving the directory, or losing an attestation, and suspension",
+    )
+    leaving_every: float = Field(
+        600.0, gt=0, description="seconds between looks for who has left the directory"
+    )
     metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",

@@ -20,7 +20,7 @@ COMMANDS = {
     "serve": "serve:serve:HELP",
     "enrol-code": "codes:enrol_code:HELP",
     "codes": "bulk_codes:app",
-    "accounts": "accounts:accounts:HELP",
+    "accounts": "accounts:app",
     "doctor": "doctor:doctor:HELP",
     "why": "why:why:HELP",
     "size": "size:size:HELP",

@@ -112,6 +112,8 @@ LASTING = frozenset(
         "charters",
         "relations",
         "reach_rules",
+        "attestations",
+        "former_rosters",
     }
 )
 """Tables that grow with people. Messages come and go: their tables stay as large as a week is."""

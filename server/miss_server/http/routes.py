@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute, Route
 
-from miss_server.http import devices, directory, enrolment, mailbox, operating, prekeys
+from miss_server.http import account, devices, directory, enrolment, mailbox, operating, prekeys
 
 
 def routes() -> list[BaseRoute]:
@@ -21,6 +21,7 @@ def routes() -> list[BaseRoute]:
         Route("/v1/links", devices.pending, methods=["GET"]),
         Route("/v1/rosters", devices.change_roster, methods=["POST"]),
         Route("/v1/accounts/{address}/rosters", devices.rosters),
+        Route("/v1/account/notices", account.notices),
         Route("/v1/charter", devices.sign_charter, methods=["POST"]),
         Route("/v1/prekeys", prekeys.upload, methods=["POST"]),
         Route("/v1/prekeys", prekeys.count, methods=["GET"]),

@@ -17,6 +17,7 @@ from miss_server.relay.hub import Hub
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
+from miss_server.storage.departures import Departures
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.messages import Messages
 from miss_server.tallies import DoorTally
@@ -31,6 +32,7 @@ class Services:
     messages: Messages
     accounts: Accounts
     directory: DirectoryReader
+    departures: Departures
     doorbell: Doorbell
     hub: Hub
     sweep: Sweep

@@ -1,7 +1,7 @@
 """What happens by the clock: deadlines, the sweep for lost rings, expiry, cleaning."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import structlog
@@ -30,7 +30,11 @@ class Work(Protocol):
 
 
 class Keeper:
-    """Runs until cancelled; trouble of one round is logged and the next one tries again."""
+    """Runs until cancelled; trouble of one round is logged and the next one tries again.
+
+    Args:
+        rounds: further ones, each with the seconds between two.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class Keeper:
         clock: Clock,
         *,
         sweep_every: float,
+        rounds: Sequence[tuple[float, Work]] = (),
     ) -> None:
         self._messages = messages
         self._hub = hub
@@ -48,6 +53,7 @@ class Keeper:
         self._sweep = sweep
         self._clock = clock
         self._sweep_every = sweep_every
+        self._rounds = rounds
 
     async def run(self) -> None:
         """Run all rounds."""
@@ -57,6 +63,8 @@ class Keeper:
             group.create_task(self._every(EXPIRE_EVERY, self.expire))
             group.create_task(self._every(CLEAN_EVERY, self.clean))
             group.create_task(self._every(SEEN_EVERY, self.note_seen))
+            for seconds, work in self._rounds:
+                group.create_task(self._every(seconds, work))
 
     async def _every(self, seconds: float, work: Work) -> None:
         while True:

@@ -1,12 +1,15 @@
 """`miss status`: who this device is, and whether all is well."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from miss_client import own_account
 from miss_client.cli.common import WAITING, StoreOption, clean, out, with_client
 from miss_client.client import Client
+from miss_client.errors import RefusedByServer, Unreachable, explain
 from miss_client.words import LANGUAGE, tr
 from miss_protocol.api import ServerInfo
 
@@ -42,6 +45,7 @@ def status(
             + clean(entry.name if entry else info.device_name)
             + tr(f" (one of {len(own.entries)})", f" (parmi {len(own.entries)})")
         )
+        await _notices(client)
         connected = True
         async with client:
             try:
@@ -64,6 +68,39 @@ def status(
             raise typer.Exit(WAITING)
 
     with_client(store, work)
+
+
+KINDS = {
+    "left": tr(
+        "You are no longer in the directory.",
+        "Vous n'êtes plus dans l'annuaire.",
+    ),
+    "unattested": tr(
+        "Nobody vouches for you any more: ask a practitioner or your establishment.",
+        "Plus personne ne vous atteste : adressez-vous à un praticien ou à votre établissement.",
+    ),
+}
+
+
+async def _notices(client: Client) -> None:
+    """What the account's user should do something about; an unreachable server is told below."""
+    try:
+        found = await own_account.notices(client.calls)
+    except Unreachable:
+        return
+    except RefusedByServer as refused:
+        out.print(f"! {explain(refused, LANGUAGE)}")
+        return
+    for one in found:
+        day = datetime.fromtimestamp(one.due / 1000, UTC).strftime("%Y-%m-%d")
+        out.print(
+            "! "
+            + KINDS.get(one.kind, clean(one.kind))
+            + tr(
+                f" Your account will be suspended on {day}. Ask your operator if that is wrong.",
+                f" Votre compte sera suspendu le {day}. Si c'est une erreur, prévenez votre opérateur.",
+            )
+        )
 
 
 async def _sign(client: Client) -> None:

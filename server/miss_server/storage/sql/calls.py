@@ -1,6 +1,6 @@
 """The quiet calls of a store, once for every engine: each is one transaction or one look."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -31,12 +31,13 @@ from miss_server.storage.sql import (
     settings,
 )
 from miss_server.storage.sql.directory import SqlDirectory
+from miss_server.storage.sql.tenure_calls import TenureCalls
 
 T = TypeVar("T")
 
 
-class QuietCalls(ABC):
-    """`Accounts`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
+class QuietCalls(TenureCalls):
+    """`Accounts`, `Departures`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
     comes to run, and bring their words for searches."""
 
     _directory: SqlDirectory

@@ -15,6 +15,7 @@ def upgrade() -> None:
     """Only adds, so that a server of the version before goes on beside it."""
     _meeting()
     _geography()
+    _accounts()
 
 
 def _meeting() -> None:
@@ -77,3 +78,70 @@ def _geography() -> None:
         sa.Column("postcodes", sa.String, nullable=False),
         if_not_exists=True,
     )
+
+
+def _accounts() -> None:
+    op.create_table(
+        "departures",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("cause", sa.String, primary_key=True),
+        sa.Column("since_ms", _MS, nullable=False),
+        sa.Column("due_ms", _MS, nullable=False),
+        sa.Column("suspended_ms", _MS, nullable=True),
+        sa.Column("had_been", sa.Boolean, nullable=False, server_default=sa.false()),
+    )
+    op.create_table(
+        "attestations",
+        sa.Column("person", sa.String, primary_key=True),
+        sa.Column("attester", sa.String, primary_key=True),
+        sa.Column("at_ms", _MS, nullable=False),
+        sa.Column("withdrawn_ms", _MS, nullable=True),
+    )
+    op.create_index("attestations_attester", "attestations", ["attester"])
+    op.create_table(
+        "recovery_codes",
+        sa.Column("code_hash", sa.LargeBinary(32), primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("created_ms", _MS, nullable=False),
+        sa.Column("expires_ms", _MS, nullable=False),
+        sa.Column("used_ms", _MS, nullable=True),
+    )
+    op.create_index("recovery_codes_account", "recovery_codes", ["account"])
+    op.create_table(
+        "recoveries",
+        sa.Column("device", _ID, primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("proof", sa.LargeBinary, nullable=False),
+        sa.Column("roster", sa.LargeBinary, nullable=False),
+        sa.Column("prekeys", sa.LargeBinary, nullable=False),
+        sa.Column("acceptance", sa.LargeBinary, nullable=False),
+        sa.Column("app", sa.String, nullable=False, server_default=""),
+        sa.Column("begun_ms", _MS, nullable=False),
+        sa.Column("due_ms", _MS, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("ended_ms", _MS, nullable=True),
+        sa.Column("ended_by", _ID, nullable=True),
+    )
+    waiting = sa.text("state = 'waiting'")
+    op.create_index(
+        "recoveries_waiting",
+        "recoveries",
+        ["account"],
+        unique=True,
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
+    op.create_table(
+        "former_rosters",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("replaced_ms", _MS, primary_key=True),
+        sa.Column("version", _MS, primary_key=True),
+        sa.Column("roster", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "administrators",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("organisation", sa.String, primary_key=True),
+        sa.Column("given_ms", _MS, nullable=False),
+    )
+    op.create_index("administrators_organisation", "administrators", ["organisation"])

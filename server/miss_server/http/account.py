@@ -1,0 +1,22 @@
+"""What an account is told about itself."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from miss_protocol.account import AccountNotice, AccountNotices
+from miss_server.http.bodies import reply
+from miss_server.http.services import services
+from miss_server.http.signatures import signed
+
+
+async def notices(request: Request) -> Response:
+    """`GET /v1/account/notices`."""
+    it = services(request)
+    caller = await signed(request)
+    leaving = await it.departures.departures(caller.device.account)
+    return reply(
+        AccountNotices(
+            caller.device.account,
+            tuple(AccountNotice(one.cause.value, one.since_ms, one.due_ms) for one in leaving),
+        )
+    )

@@ -1,0 +1,274 @@
+"""Who has left the directory or lost what vouched for them: found by a look, noted in small steps."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+
+from miss_protocol.directory import Entry
+from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.importers.identifiers import slug
+from miss_server.storage.account_tables import attestations, departures
+from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
+from miss_server.storage.directory import ImportedFile
+from miss_server.storage.directory_tables import entries
+from miss_server.storage.schema import accounts, devices
+from miss_server.storage.sql import locks, schemas
+from miss_server.storage.sql.directory import files, generation
+
+SINCE = 2
+"""The first schema that has departures."""
+AT_ONCE = 200
+"""Accounts of one transaction: a few milliseconds, so that sends are not held up."""
+
+_NATIONAL = {"0": "RPPS", "8": "RPPS", "1": "FINESS", "bal": "MSSANTE"}
+"""By which source an identifier comes and goes (spec 05 §1.1)."""
+
+_Pair = tuple[AccountAddress, Cause]
+
+_GONE = tuple(
+    select(accounts.c.address, accounts.c.person)
+    .outerjoin(slot, slot.c.person == accounts.c.person)
+    .where(accounts.c.person.is_not(None), accounts.c.genesis.is_not(None), slot.c.person.is_(None))
+    for slot in entries
+)
+_LOCAL = tuple(
+    select(accounts.c.address, accounts.c.person, slot.c.entry)
+    .join(slot, slot.c.person == accounts.c.person)
+    .where(accounts.c.genesis.is_not(None), accounts.c.person.like("local.%"))
+    for slot in entries
+)
+_IN_FORCE = tuple(
+    select(slot.c.person).where(slot.c.person.in_(bindparam("persons", expanding=True)))
+    for slot in entries
+)
+# An attestation holds while it is not withdrawn and its attester has an account in good standing.
+_ATTESTED = select(
+    attestations.c.person,
+    attestations.c.withdrawn_ms.is_(None)
+    & accounts.c.genesis.is_not(None)
+    & ~accounts.c.suspended
+    & ~select(departures.c.account).where(departures.c.account == attestations.c.attester).exists(),
+).outerjoin(accounts, accounts.c.address == attestations.c.attester)
+_NOTED = select(
+    departures.c.account,
+    departures.c.cause,
+    departures.c.due_ms,
+    departures.c.suspended_ms,
+    accounts.c.person,
+).join(accounts, accounts.c.address == departures.c.account)
+_ALL = (
+    select(
+        departures.c.account,
+        accounts.c.person,
+        accounts.c.name,
+        departures.c.cause,
+        departures.c.since_ms,
+        departures.c.due_ms,
+        departures.c.suspended_ms,
+    )
+    .join(accounts, accounts.c.address == departures.c.account)
+    .order_by(departures.c.due_ms, departures.c.account, departures.c.cause)
+)
+_OF_ACCOUNT = _ALL.where(departures.c.account == bindparam("account_"))
+_ROW = select(departures.c.suspended_ms, departures.c.had_been, departures.c.due_ms).where(
+    departures.c.account == bindparam("account_"), departures.c.cause == bindparam("cause_")
+)
+_SUSPENDED = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
+_DEVICES = select(devices.c.id).where(
+    devices.c.account == bindparam("account_"), devices.c.revoked_ms.is_(None)
+)
+
+_read_entry = msgspec.json.Decoder(Entry)
+
+
+def find(connection: Connection, now_ms: int) -> Found:
+    """What differs from what is noted; `connection` reads one moment."""
+    if not schemas.has(connection, SINCE):
+        return Found(0)
+    in_force = generation(connection)
+    made_from = files(connection)
+    if not made_from:
+        return Found(in_force)  # no directory is no reason
+    sound = _Sources(made_from, now_ms)
+    slot = in_force % 2
+    gone: dict[_Pair, str] = {
+        (AccountAddress(address), Cause.LEFT): person
+        for address, person in connection.execute(_GONE[slot])
+    }
+    gone |= {(address, Cause.UNATTESTED): person for address, person in _lost(connection, slot)}
+    begin = [pair for pair, person in gone.items() if sound.speaks_for(person)]
+    cancel: list[_Pair] = []
+    suspend: list[_Pair] = []
+    noted: set[_Pair] = set()
+    for address, cause, due_ms, suspended_ms, person in connection.execute(_NOTED):
+        pair = (AccountAddress(address), Cause(cause))
+        noted.add(pair)
+        if pair not in gone:
+            cancel.append(pair)
+        elif suspended_ms is None and due_ms <= now_ms and sound.speaks_for(person):
+            suspend.append(pair)
+    fresh = [pair for pair in begin if pair not in noted]
+    return Found(in_force, _sorted(fresh), _sorted(cancel), _sorted(suspend))
+
+
+def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Swept:
+    """Write a part of what was found; at most `AT_ONCE` accounts a transaction."""
+    schemas.require(connection, SINCE)
+    if generation(connection) != found.generation:
+        return Swept()  # looked at again in a moment
+    pairs = (*found.begin, *found.cancel, *found.suspend)
+    locks.accounts_of(connection, {address for address, _ in pairs})
+    # Read after the locks: another node may have written the same.
+    begun = [pair for pair in found.begin if _row(connection, pair) is None]
+    if begun:
+        connection.execute(
+            insert(departures),
+            [
+                {
+                    "account": address,
+                    "cause": cause.value,
+                    "since_ms": now_ms,
+                    "due_ms": now_ms + grace_ms,
+                }
+                for address, cause in begun
+            ],
+        )
+    cancelled = [pair for pair in found.cancel if _cancel(connection, pair)]
+    ended: set[DeviceId] = set()
+    suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
+    return Swept(
+        _addresses(begun), _addresses(cancelled), _addresses(suspended), tuple(sorted(ended))
+    )
+
+
+def slices(found: Found) -> Iterable[Found]:
+    """What was found, in parts of a transaction each."""
+    for name in ("begin", "cancel", "suspend"):
+        pairs: Sequence[_Pair] = getattr(found, name)
+        for at in range(0, len(pairs), AT_ONCE):
+            yield Found(found.generation, **{name: pairs[at : at + AT_ONCE]})
+
+
+def listing(connection: Connection, account: AccountAddress | None) -> list[Departure]:
+    """Those of an account, or all."""
+    if not schemas.has(connection, SINCE):
+        return []
+    statement: Select[Any] = _ALL if account is None else _OF_ACCOUNT
+    values = {} if account is None else {"account_": account}
+    return [
+        Departure(AccountAddress(address), person or "", name, Cause(cause), *times)
+        for address, person, name, cause, *times in connection.execute(statement, values)
+    ]
+
+
+def _lost(connection: Connection, slot: int) -> Iterable[tuple[AccountAddress, str]]:
+    """Accounts of people without a national number for whom nothing vouches any more.
+
+    What vouches is the organisation that their entry is part of, or an attestation. Who never had
+    either is vouched for by the list that names them.
+    """
+    attested: dict[str, bool] = {}
+    for person, holds in connection.execute(_ATTESTED):
+        attested[person] = attested.get(person, False) or bool(holds)
+    people = [
+        (AccountAddress(address), person, _read_entry.decode(entry).part_of)
+        for address, person, entry in connection.execute(_LOCAL[slot])
+    ]
+    wanted = sorted({part_of for _, _, part_of in people if part_of})
+    there: set[str] = set()
+    for at in range(0, len(wanted), AT_ONCE):
+        values = {"persons": wanted[at : at + AT_ONCE]}
+        there.update(connection.execute(_IN_FORCE[slot], values).scalars())
+    for address, person, part_of in people:
+        if part_of in there or attested.get(person, False):
+            continue
+        if part_of or person in attested:
+            yield address, person
+
+
+class _Sources:
+    """Which of the files in force may end somebody's access."""
+
+    def __init__(self, made_from: Sequence[ImportedFile], now_ms: int) -> None:
+        self._names = {file.name for file in made_from}
+        self._local = {slug(file.name) for file in made_from}
+        # A file that stands still, or an old one, is likelier wrong than everybody who is not in it.
+        self._old = {f.name for f in made_from if now_ms - f.since_ms > STALE_AFTER_MS}
+
+    def speaks_for(self, person: str) -> bool:
+        """Whether the source of an identifier is there, and recent if it is a national one."""
+        kind, _, rest = person.partition(".")
+        if kind == "local":
+            return rest.partition(".")[0] in self._local
+        source = _NATIONAL.get("bal" if kind == "bal" else person[:1])
+        return source is None or (source in self._names and source not in self._old)
+
+
+def _row(connection: Connection, pair: _Pair) -> Any:
+    return connection.execute(_ROW, {"account_": pair[0], "cause_": pair[1].value}).one_or_none()
+
+
+def _cancel(connection: Connection, pair: _Pair) -> bool:
+    row = _row(connection, pair)
+    if row is None:
+        return False
+    address, cause = pair
+    connection.execute(
+        delete(departures).where(departures.c.account == address, departures.c.cause == cause.value)
+    )
+    if row.suspended_ms is not None and not row.had_been:
+        others = connection.execute(_OF_ACCOUNT, {"account_": address}).all()
+        if not any(other.suspended_ms is not None for other in others):
+            _set_suspended(connection, address, suspended=False)
+    return True
+
+
+def _suspend(connection: Connection, pair: _Pair, ended: set[DeviceId], now_ms: int) -> bool:
+    row = _row(connection, pair)
+    if row is None or row.suspended_ms is not None or row.due_ms > now_ms:
+        return False
+    address, cause = pair
+    already = bool(connection.execute(_SUSPENDED, {"account_": address}).scalar_one())
+    ours = connection.execute(
+        select(departures.c.account).where(
+            departures.c.account == address,
+            departures.c.suspended_ms.is_not(None),
+            ~departures.c.had_been,
+        )
+    ).first()
+    connection.execute(
+        update(departures)
+        .where(departures.c.account == address, departures.c.cause == cause.value)
+        .values(suspended_ms=now_ms, had_been=already and ours is None)
+    )
+    if not already:
+        _set_suspended(connection, address, suspended=True)
+        some = [
+            DeviceId(device)
+            for device in connection.execute(_DEVICES, {"account_": address}).scalars()
+        ]
+        locks.devices_of(connection, some)
+        # Sessions on any node end by that, and the next login hears why.
+        connection.execute(
+            update(devices)
+            .where(devices.c.id.in_(some))
+            .values(generation=devices.c.generation + 1)
+        )
+        ended.update(some)
+    return True
+
+
+def _set_suspended(connection: Connection, address: AccountAddress, *, suspended: bool) -> None:
+    connection.execute(
+        update(accounts).where(accounts.c.address == address).values(suspended=suspended)
+    )
+
+
+def _addresses(pairs: Sequence[_Pair]) -> tuple[AccountAddress, ...]:
+    return tuple(address for address, _ in pairs)
+
+
+def _sorted(pairs: Iterable[_Pair]) -> list[_Pair]:
+    return sorted(pairs, key=lambda pair: (pair[0], pair[1].value))

@@ -1,0 +1,46 @@
+"""The calls of a store about how accounts end and begin anew, once for every engine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+
+from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.departures import Departure, Found, Swept
+from miss_server.storage.sql import departures
+
+T = TypeVar("T")
+
+
+class TenureCalls(ABC):
+    """`Departures`, over what an engine brings."""
+
+    @abstractmethod
+    async def read_with(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which only reads."""
+
+    @abstractmethod
+    async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(connection, *args)` in a transaction that takes milliseconds."""
+
+    # --- Departures -------------------------------------------------------------------------------
+
+    async def find_departures(self, *, now_ms: int) -> Found:
+        return await self.read_with(lambda connection: departures.find(connection, now_ms))
+
+    async def note_departures(self, found: Found, *, grace_ms: int, now_ms: int) -> Swept:
+        begun: list[AccountAddress] = []
+        cancelled: list[AccountAddress] = []
+        suspended: list[AccountAddress] = []
+        devices: list[DeviceId] = []
+        for part in departures.slices(found):
+            swept = await self._write_long(departures.note, part, grace_ms, now_ms)
+            begun += swept.begun
+            cancelled += swept.cancelled
+            suspended += swept.suspended
+            devices += swept.devices
+        return Swept(tuple(begun), tuple(cancelled), tuple(suspended), tuple(devices))
+
+    async def departures(self, account: AccountAddress | None = None) -> list[Departure]:
+        return await self.read_with(lambda connection: departures.listing(connection, account))
