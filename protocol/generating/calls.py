@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generating.schemas import DIALECT, Json, schemas
-from miss_protocol import account, api, directory, limits
+from miss_protocol import account, api, directory, invitations, limits
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 
@@ -170,6 +170,57 @@ OPERATIONS = (
     ),
     Operation(
         "post",
+        "/v1/invitations",
+        "Invite somebody who is not on MiSS",
+        invitations.InvitationPage,
+        invitations.PersonNamed,
+        (
+            Code.NOT_FOUND,
+            Code.ON_MISS,
+            Code.NOT_TO_BE_INVITED,
+            Code.RATE_LIMITED,
+            Code.BUSY,
+        ),
+    ),
+    Operation(
+        "get",
+        "/v1/invitations",
+        "Whom this account invited",
+        invitations.InvitationPage,
+        codes=(Code.BUSY,),
+        query=(("cursor", WORD, "`next` of the page before"),),
+    ),
+    Operation(
+        "post",
+        "/v1/wishes",
+        "Ask to be told when somebody joins",
+        invitations.Wishes,
+        invitations.PersonNamed,
+        (
+            Code.NOT_FOUND,
+            Code.ON_MISS,
+            Code.TOO_MANY_WISHES,
+            Code.RATE_LIMITED,
+            Code.BUSY,
+        ),
+    ),
+    Operation(
+        "get",
+        "/v1/wishes",
+        "Whom this account waits for, and who has joined",
+        invitations.Wishes,
+        codes=(Code.BUSY,),
+    ),
+    Operation(
+        "post",
+        "/v1/wishes/withdraw",
+        "Wait for somebody no longer",
+        invitations.Wishes,
+        invitations.PersonNamed,
+        (Code.BUSY,),
+    ),
+    Operation(
+        "post",
         "/v1/messages",
         "Send a message: the twin of the frame",
         f.Sent | f.Refused | f.RetrySend,
@@ -192,6 +243,7 @@ SIGNED = (
     Code.REPLAYED,
     Code.REVOKED,
     Code.SUSPENDED,
+    Code.RATE_LIMITED,
 )
 
 

@@ -288,6 +288,28 @@ class Code(Enum):
         "The receipt is for a message that this device was not sent.",
         "L'accusé porte sur un message que cet appareil n'a pas reçu.",
     )
+    # inviting
+    ON_MISS = _Rule(
+        "on_miss",
+        Retry.NEVER,
+        409,
+        "This person is on MiSS already: write to them.",
+        "Cette personne est déjà sur MiSS : écrivez-lui.",
+    )
+    NOT_TO_BE_INVITED = _Rule(
+        "not_to_be_invited",
+        Retry.NEVER,
+        409,
+        "This person is not invited any more.",
+        "Cette personne n'est plus invitée.",
+    )
+    TOO_MANY_WISHES = _Rule(
+        "too_many_wishes",
+        Retry.NEVER,
+        409,
+        "You wait for too many people. Withdraw a wish first.",
+        "Vous attendez trop de personnes. Retirez d'abord un souhait.",
+    )
     # identity
     CODE_UNKNOWN = _Rule(
         "code_unknown",

@@ -115,3 +115,16 @@ QUERY_MAX = 200
 QUERY_WORDS_MAX = 8
 PAGE_DEFAULT = 20
 PAGE_MAX = 50
+
+# --- Inviting (spec 12-invitations) ---------------------------------------------------------------------
+
+INVITATIONS_PER_DAY = 10
+"""People whom one account invites within 24 hours: a ward's round of colleagues, no mailing."""
+INVITATIONS_PER_PERSON = 5
+"""Invitations that one person ever gets, whoever sends them: after that they have heard of it."""
+INVITATION_KEPT = 2 * 365 * 24 * 3600
+"""An invitation is kept this long, so that its sender does not repeat it."""
+WISHES_MAX = 200
+"""People of whom one account wants to know when they join."""
+WISH_TTL = 365 * 24 * 3600
+"""A wish ends by itself: who wants to know after a year asks again."""

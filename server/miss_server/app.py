@@ -105,6 +105,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         messages=store,
         accounts=store,
         directory=store,
+        invitations=store,
         departures=store,
         doorbell=doorbell,
         hub=hub,

@@ -50,7 +50,7 @@ def test_every_page_is_in_the_index_and_the_index_has_no_other() -> None:
     index = (SPEC / "README.md").read_text("utf-8")
     linked = set(re.findall(r"\]\(([01]\d-[a-z-]+\.md)\)", index))
     assert linked == {path.name for path in PAGES.values()}
-    assert sorted(PAGES) == ["01", "02", "03", "04", "05", "06", "07", "10", "11"]
+    assert {"01", "02", "03", "04", "05", "06", "07"} <= set(PAGES)
 
 
 def test_every_section_that_is_cited_exists() -> None:

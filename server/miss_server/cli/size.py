@@ -114,6 +114,9 @@ LASTING = frozenset(
         "reach_rules",
         "attestations",
         "former_rosters",
+        "invitations",
+        "invited_people",
+        "wishes",
     }
 )
 """Tables that grow with people. Messages come and go: their tables stay as large as a week is."""

@@ -2,7 +2,16 @@
 
 from starlette.routing import BaseRoute, Route
 
-from miss_server.http import account, devices, directory, enrolment, mailbox, operating, prekeys
+from miss_server.http import (
+    account,
+    devices,
+    directory,
+    enrolment,
+    invitations,
+    mailbox,
+    operating,
+    prekeys,
+)
 
 
 def routes() -> list[BaseRoute]:
@@ -28,6 +37,11 @@ def routes() -> list[BaseRoute]:
         Route("/v1/prekeys/claim", prekeys.claim, methods=["POST"]),
         Route("/v1/directory", directory.search),
         Route("/v1/directory/{person}", directory.entry),
+        Route("/v1/invitations", invitations.invite, methods=["POST"]),
+        Route("/v1/invitations", invitations.made, methods=["GET"]),
+        Route("/v1/wishes", invitations.wish, methods=["POST"]),
+        Route("/v1/wishes", invitations.wishes, methods=["GET"]),
+        Route("/v1/wishes/withdraw", invitations.withdraw, methods=["POST"]),
         Route("/v1/messages", mailbox.send, methods=["POST"]),
         Route("/v1/mailbox", mailbox.fetch, methods=["POST"]),
     ]

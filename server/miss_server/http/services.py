@@ -19,6 +19,7 @@ from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.departures import Departures
 from miss_server.storage.directory import DirectoryReader
+from miss_server.storage.invitations import Invitations
 from miss_server.storage.messages import Messages
 from miss_server.tallies import DoorTally
 
@@ -32,6 +33,7 @@ class Services:
     messages: Messages
     accounts: Accounts
     directory: DirectoryReader
+    invitations: Invitations
     departures: Departures
     doorbell: Doorbell
     hub: Hub

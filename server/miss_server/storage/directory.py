@@ -112,6 +112,12 @@ class Directory(Protocol):
         """One entry by its national identifier."""
         ...
 
+    def entries(
+        self, connection: Connection, persons: Sequence[str], *, now_ms: int
+    ) -> dict[str, Entry]:
+        """Entries by their identifiers, without `dated`; who is not in the directory is missing."""
+        ...
+
     def by_account(
         self, connection: Connection, addresses: Sequence[AccountAddress], *, now_ms: int
     ) -> dict[AccountAddress, Entry]:
@@ -138,6 +144,10 @@ class DirectoryReader(Protocol):
 
     async def entry(self, person: str, *, now_ms: int) -> Entry | None:
         """See `Directory.entry`."""
+        ...
+
+    async def entries(self, persons: Sequence[str], *, now_ms: int) -> dict[str, Entry]:
+        """See `Directory.entries`."""
         ...
 
 

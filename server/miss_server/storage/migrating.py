@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect
 
-from miss_server.storage import account_tables, directory_tables, meeting_tables
+from miss_server.storage import account_tables, directory_tables, invitation_tables, meeting_tables
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
 
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 OLDEST_SERVED = SCHEMA_VERSION - 1
 """A version runs on the schema before its own, too, until every node has it."""
 
-BY_SUBJECT = (*directory_tables.tables, *meeting_tables.tables, *account_tables.tables)
+BY_SUBJECT = (
+    *directory_tables.tables,
+    *meeting_tables.tables,
+    *account_tables.tables,
+    *invitation_tables.tables,
+)
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""
 

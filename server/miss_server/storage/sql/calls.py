@@ -31,13 +31,14 @@ from miss_server.storage.sql import (
     settings,
 )
 from miss_server.storage.sql.directory import SqlDirectory
+from miss_server.storage.sql.invitation_calls import InvitationCalls
 from miss_server.storage.sql.tenure_calls import TenureCalls
 
 T = TypeVar("T")
 
 
-class QuietCalls(TenureCalls):
-    """`Accounts`, `Departures`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
+class QuietCalls(TenureCalls, InvitationCalls):
+    """`Accounts`, `Invitations`, `Departures`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
     comes to run, and bring their words for searches."""
 
     _directory: SqlDirectory
@@ -171,4 +172,9 @@ class QuietCalls(TenureCalls):
     async def entry(self, person: str, *, now_ms: int) -> Entry | None:
         return await self.read_with(
             lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
+        )
+
+    async def entries(self, persons: Sequence[str], *, now_ms: int) -> dict[str, Entry]:
+        return await self.read_with(
+            lambda connection: self._directory.entries(connection, persons, now_ms=now_ms)
         )

@@ -190,6 +190,14 @@ class SqlDirectory:
             return msgspec.structs.replace(entry, dated=dated)
         return None
 
+    def entries(
+        self, connection: Connection, persons: Sequence[str], *, now_ms: int
+    ) -> dict[str, Entry]:
+        """See `Directory`."""
+        with self._words.reading(connection):
+            shown = _shown(connection, list(persons), generation(connection), now_ms)
+        return {entry.person: entry for entry in shown.values()}
+
     def by_account(
         self, connection: Connection, addresses: Sequence[AccountAddress], *, now_ms: int
     ) -> dict[AccountAddress, Entry]:

@@ -18,7 +18,7 @@ from miss_server.storage.schema import (
     sends,
 )
 from miss_server.storage.settlement.news import News
-from miss_server.storage.sql import epochs, locks
+from miss_server.storage.sql import epochs, invitations, locks
 from miss_server.storage.sql.dialects import is_postgres
 from miss_server.storage.sql.news import tell
 
@@ -134,7 +134,8 @@ def expire(
 
 
 def clean(connection: Connection, now_ms: int) -> int:
-    """Forget results, nonces, codes and links past their time."""
+    """Forget results, nonces, codes, links, invitations and wishes past their time."""
     if not _is_alone(connection):
         return 0
-    return sum(connection.execute(statement, {"now": now_ms}).rowcount for statement in _CLEANED)
+    count = sum(connection.execute(statement, {"now": now_ms}).rowcount for statement in _CLEANED)
+    return count + invitations.forget(connection, now_ms)

@@ -16,6 +16,7 @@ def upgrade() -> None:
     _meeting()
     _geography()
     _accounts()
+    _invitations()
 
 
 def _meeting() -> None:
@@ -145,3 +146,36 @@ def _accounts() -> None:
         sa.Column("given_ms", _MS, nullable=False),
     )
     op.create_index("administrators_organisation", "administrators", ["organisation"])
+
+
+def _invitations() -> None:
+    op.create_table(
+        "invitations",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("person", sa.String, primary_key=True),
+        sa.Column("at_ms", _MS, nullable=False),
+        sa.Column("handed_ms", _MS, nullable=True),
+    )
+    op.create_index("invitations_account", "invitations", ["account", "at_ms"])
+    op.create_index("invitations_at", "invitations", ["at_ms"])
+    waiting = sa.text("handed_ms IS NULL")
+    op.create_index(
+        "invitations_waiting",
+        "invitations",
+        ["person"],
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
+    op.create_table(
+        "invited_people",
+        sa.Column("person_hash", sa.LargeBinary(32), primary_key=True),
+        sa.Column("invitations", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("refused_ms", _MS, nullable=True),
+    )
+    op.create_table(
+        "wishes",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("person", sa.String, primary_key=True),
+        sa.Column("at_ms", _MS, nullable=False),
+    )
+    op.create_index("wishes_at", "wishes", ["at_ms"])
