@@ -117,6 +117,23 @@ OPERATIONS = (
     ),
     Operation(
         "post",
+        "/v1/attestations",
+        "Vouch for a person without a national number",
+        account.Attestations,
+        account.Attest,
+        (Code.NOT_ALLOWED, Code.NOT_FOUND, Code.LIMIT_REACHED, Code.RATE_LIMITED),
+    ),
+    Operation("get", "/v1/attestations", "For whom this account vouches", account.Attestations),
+    Operation(
+        "post",
+        "/v1/attestations/withdraw",
+        "Vouch no more for a person",
+        account.Attestations,
+        account.Attest,
+        (Code.NOT_FOUND,),
+    ),
+    Operation(
+        "post",
         "/v1/charter",
         "Accept a new version of the charter",
         api.CharterAccepted,

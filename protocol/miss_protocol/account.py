@@ -1,8 +1,13 @@
 """What an account is told about itself: the bodies of its HTTP calls. Spec: 11-accounts §3."""
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 from miss_protocol.frames import Address, Counter
+
+PersonId = Annotated[str, Meta(max_length=96)]
+"""The identifier of a directory entry (spec 05 §1.1)."""
 
 
 class AccountNotice(Struct, frozen=True, omit_defaults=True):
@@ -23,3 +28,25 @@ class AccountNotices(Struct, frozen=True):
 
     account: Address
     notices: tuple[AccountNotice, ...] = ()
+
+
+class Attest(Struct):
+    """`POST /v1/attestations`: vouch for a person without a national number;
+    `POST /v1/attestations/withdraw`: vouch no more."""
+
+    person: PersonId
+
+
+class Attestation(Struct, frozen=True):
+    """One that this account gave. `name` is the person's."""
+
+    person: str
+    name: str
+    at: Counter
+
+
+class Attestations(Struct, frozen=True):
+    """`GET /v1/attestations`: for whom this account vouches, and for how many it may."""
+
+    attestations: tuple[Attestation, ...]
+    most: int

@@ -172,7 +172,9 @@ class Rosters(Struct):
     """`GET /v1/accounts/{address}/rosters?after=VERSION`: the chain after that version.
 
     `dormant` names devices that senders leave out; `attested` who vouches for the genesis
-    (rule A4): `operator` or `provider`.
+    (rule A4): `operator` or `provider`; `attested_by` names who vouches for a person without a
+    national number (rule F2). With `recovering` another genesis will take this one's place at that
+    time, unless a device of the account objects (rule A3).
     """
 
     account: Address
@@ -182,6 +184,8 @@ class Rosters(Struct):
     attested: str
     rosters: tuple[bytes, ...]
     dormant: tuple[Id16, ...] = ()
+    attested_by: tuple[str, ...] = ()
+    recovering: Counter | UnsetType = UNSET
 
 
 class PrekeysUploaded(Struct):

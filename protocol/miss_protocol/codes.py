@@ -74,6 +74,13 @@ class Code(Enum):
         "Too many requests. Wait a little.",
         "Trop de demandes. Patientez un peu.",
     )
+    LIMIT_REACHED = _Rule(
+        "limit_reached",
+        Retry.NEVER,
+        409,
+        "This account has reached its limit for that. End something first.",
+        "Ce compte a atteint sa limite. Mettez d'abord fin à quelque chose.",
+    )
     BUSY = _Rule(
         "busy",
         Retry.SAME,
@@ -95,6 +102,13 @@ class Code(Enum):
         401,
         "This device could not prove who it is.",
         "Cet appareil n'a pas pu prouver son identité.",
+    )
+    NOT_ALLOWED = _Rule(
+        "not_allowed",
+        Retry.NEVER,
+        403,
+        "This account may not do that.",
+        "Ce compte ne peut pas faire cela.",
     )
     CLOCK_SKEW = _Rule(
         "clock_skew",
@@ -338,6 +352,14 @@ class Code(Enum):
         409,
         "This account already has devices: approve this one from one of them.",
         "Ce compte a déjà des appareils : approuvez celui-ci depuis l'un d'eux.",
+    )
+    RECOVERING = _Rule(
+        "recovering",
+        Retry.NEVER,
+        409,
+        "This account is being recovered already. Ask your operator if it is not you.",
+        "Une récupération de ce compte est déjà en cours. Si ce n'est pas vous, prévenez votre"
+        " opérateur.",
     )
     ROSTER_CONFLICT = _Rule(
         "roster_conflict",

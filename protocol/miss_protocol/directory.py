@@ -206,7 +206,8 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     `person` is the identifier, of whatever kind (spec 05 §1.1). `account` is given when messages can be
     addressed to it (`reach` is `miss` or `dormant`). `part_of` is the identifier of the organisation
     that a service belongs to, or that vouches for a person without a national number; `other_names` are
-    those by which other sources know the same number; `dated` is given by a look-up of one entry.
+    those by which other sources know the same number; `dated` is given by a look-up of one entry;
+    `attested_by` names who vouches at present for a person without a national number.
     """
 
     person: str
@@ -227,6 +228,7 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     mailboxes: tuple[str, ...] = ()
     other_names: tuple[str, ...] = ()
     dated: tuple[Source, ...] = ()
+    attested_by: tuple[str, ...] = ()
 
 
 class SearchPage(Struct, frozen=True):

@@ -107,6 +107,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         directory=store,
         invitations=store,
         departures=store,
+        attestations=store,
         doorbell=doorbell,
         hub=hub,
         sweep=sweep,

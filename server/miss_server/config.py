@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     leaving_every: float = Field(
         600.0, gt=0, description="seconds between looks for who has left the directory"
     )
+    attestations_max: int = Field(
+        20, ge=0, description="people without a national number for whom one account may vouch"
+    )
     metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",

@@ -206,6 +206,7 @@ class Node:
             directory=self.store,
             invitations=self.store,
             departures=self.store,
+            attestations=self.store,
             doorbell=self.doorbell,
             hub=self.hub,
             sweep=sweep,

@@ -9,6 +9,8 @@ accepts it.
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from msgspec import UNSET
+
 from miss_client.calls import Calls
 from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
 from miss_client.events import DeviceChanged, Distrusted, IdentityChanged
@@ -123,7 +125,8 @@ class Contacts:
             contact.verified = contact.verified and not renamed
             contact.name, contact.profession = about.name, about.profession
             contact.person, contact.attested = about.person, about.attested
-            contact.dormant = about.dormant
+            contact.dormant, contact.attested_by = about.dormant, about.attested_by
+            contact.recovering = 0 if about.recovering is UNSET else about.recovering
         contact.roster = newest.encode()
         gone = (
             [entry for entry in before.entries if not newest.find(entry.device)] if before else []

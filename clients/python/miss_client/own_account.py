@@ -2,7 +2,7 @@
 
 from miss_client.calls import Calls
 from miss_client.errors import RefusedByServer
-from miss_protocol.account import AccountNotice, AccountNotices
+from miss_protocol.account import AccountNotice, AccountNotices, Attest, Attestations
 from miss_protocol.errors import Code
 
 
@@ -14,3 +14,22 @@ async def notices(calls: Calls) -> tuple[AccountNotice, ...]:
         if refused.code is Code.NOT_FOUND:
             return ()  # an older server
         raise
+
+
+async def attest(calls: Calls, person: str) -> Attestations:
+    """Vouch for a person without a national number, who keeps access for as long as somebody does.
+
+    Raises:
+        RefusedByServer: not_allowed, not_found, limit_reached.
+    """
+    return await calls.post("/v1/attestations", Attest(person), Attestations)
+
+
+async def withdraw(calls: Calls, person: str) -> Attestations:
+    """Vouch no more; if nobody else does, the person is told and suspended after a grace."""
+    return await calls.post("/v1/attestations/withdraw", Attest(person), Attestations)
+
+
+async def attestations(calls: Calls) -> Attestations:
+    """For whom this account vouches, the latest first."""
+    return await calls.get("/v1/attestations", Attestations)

@@ -62,7 +62,9 @@ class Contact(Struct):
 
     `roster` is the newest verified one, encoded. `former` are certificates of devices that left,
     by device id: their receipts for messages that they were sent still count. `changed` is the
-    genesis roster of another identity that the server shows and that nobody confirmed.
+    genesis roster of another identity that the server shows and that nobody confirmed; `recovering`
+    when, by the server's word, another will take this one's place; `attested_by` who vouches for a
+    person without a national number.
     """
 
     address: str
@@ -76,6 +78,8 @@ class Contact(Struct):
     former: dict[bytes, bytes] = {}
     verified: bool = False
     changed: bytes = b""
+    attested_by: tuple[str, ...] = ()
+    recovering: int = 0
 
 
 class Draft(Struct):

@@ -12,6 +12,7 @@ from miss_protocol.errors import CloseCode, Code, Malformed, Refused
 from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity import roster
 from miss_protocol.ids import parse_address
+from miss_server.http.attestations import attesters
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
     WRONG_CODES,
@@ -152,6 +153,7 @@ async def rosters(request: Request) -> Response:
             "operator",
             tuple(chain.rosters),
             tuple(chain.dormant),
+            await attesters(it, entry) if entry else (),
         )
     )
 

@@ -1,10 +1,12 @@
 """The directory over HTTP."""
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from miss_protocol import limits
 from miss_protocol.errors import Code, Malformed, Refused
+from miss_server.http.attestations import attesters, shown_with_attesters
 from miss_server.http.bodies import reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
@@ -22,14 +24,13 @@ async def search(request: Request) -> Response:
         limit = int(request.query_params.get("limit", limits.PAGE_DEFAULT))
     except ValueError:
         raise Malformed("limit is not a number") from None
-    return reply(
-        await it.directory.search(
-            request.query_params.get("q", ""),
-            limit=limit,
-            cursor=request.query_params.get("cursor"),
-            now_ms=it.clock.now_ms(),
-        )
+    page = await it.directory.search(
+        request.query_params.get("q", ""),
+        limit=limit,
+        cursor=request.query_params.get("cursor"),
+        now_ms=it.clock.now_ms(),
     )
+    return reply(replace(page, entries=await shown_with_attesters(it, page.entries)))
 
 
 async def entry(request: Request) -> Response:
@@ -44,4 +45,4 @@ async def entry(request: Request) -> Response:
         found = await it.directory.entry(person, now_ms=it.clock.now_ms())
     if found is None:
         raise Refused(Code.NOT_FOUND)
-    return reply(found)
+    return reply(replace(found, attested_by=await attesters(it, found)))

@@ -4,6 +4,7 @@ from starlette.routing import BaseRoute, Route
 
 from miss_server.http import (
     account,
+    attestations,
     devices,
     directory,
     enrolment,
@@ -31,6 +32,9 @@ def routes() -> list[BaseRoute]:
         Route("/v1/rosters", devices.change_roster, methods=["POST"]),
         Route("/v1/accounts/{address}/rosters", devices.rosters),
         Route("/v1/account/notices", account.notices),
+        Route("/v1/attestations", attestations.attest, methods=["POST"]),
+        Route("/v1/attestations", attestations.given, methods=["GET"]),
+        Route("/v1/attestations/withdraw", attestations.withdraw, methods=["POST"]),
         Route("/v1/charter", devices.sign_charter, methods=["POST"]),
         Route("/v1/prekeys", prekeys.upload, methods=["POST"]),
         Route("/v1/prekeys", prekeys.count, methods=["GET"]),

@@ -17,6 +17,7 @@ from miss_server.relay.hub import Hub
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
+from miss_server.storage.attestations import Attestations
 from miss_server.storage.departures import Departures
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.invitations import Invitations
@@ -35,6 +36,7 @@ class Services:
     directory: DirectoryReader
     invitations: Invitations
     departures: Departures
+    attestations: Attestations
     doorbell: Doorbell
     hub: Hub
     sweep: Sweep

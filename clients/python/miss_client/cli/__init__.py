@@ -8,6 +8,7 @@ choice; 130 interrupted.
 import typer
 
 from miss_client.cli import (
+    attestations,
     chat,
     contacts,
     demo,
@@ -39,6 +40,8 @@ app.command("send", help=send.HELP)(send.send)
 app.command("listen", help=listen.HELP)(listen.listen)
 app.command("chat", help=chat.HELP)(chat.chat)
 app.command("status", help=status.HELP)(status.status)
+app.command("attest", help=attestations.ATTEST_HELP)(attestations.attest)
+app.command("attestations", help=attestations.LIST_HELP)(attestations.attestations)
 app.command("demo", help=demo.HELP)(demo.demo)
 app.command("sandbox", help=sandbox.HELP)(sandbox.sandbox)
 app.add_typer(devices.app, name="devices")

@@ -146,6 +146,9 @@ def described(entry: Entry) -> str:
     name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)
     told = (entry.profession, *entry.specialities, entry.category)
     what = ", ".join(part for part in told if part)
+    if entry.attested_by:
+        names = ", ".join(entry.attested_by)
+        what += tr(f" (attested by {names})", f" (attesté par {names})")
     where = entry.places[0].city if entry.places else ""
     return clean(" · ".join(part for part in (name, what, where) if part))
 

@@ -1,5 +1,6 @@
 """`miss contacts`: whom this device knows, and how surely."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -45,6 +46,15 @@ def listing(store: StoreOption = None) -> None:
                 )
             else:
                 state = tr("vouched for by the operator", "attesté par l'opérateur")
+            if one.attested_by:
+                names = ", ".join(one.attested_by)
+                state += clean(tr(f"; attested by {names}", f" ; attesté par {names}"))
+            if one.recovering:
+                day = datetime.fromtimestamp(one.recovering / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+                state += tr(
+                    f"; RECOVERING until {day}: call before you write",
+                    f" ; EN RÉCUPÉRATION jusqu'au {day} : appelez avant d'écrire",
+                )
             out.print(f"{clean(one.name)}  <{one.address}>  {state}")
 
     with_client(store, work)

@@ -15,6 +15,7 @@ from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.schema import accounts, devices
 from miss_server.storage.sql import locks, schemas
+from miss_server.storage.sql.attestations import HOLDS
 from miss_server.storage.sql.directory import files, generation
 
 SINCE = 2
@@ -43,14 +44,9 @@ _IN_FORCE = tuple(
     select(slot.c.person).where(slot.c.person.in_(bindparam("persons", expanding=True)))
     for slot in entries
 )
-# An attestation holds while it is not withdrawn and its attester has an account in good standing.
-_ATTESTED = select(
-    attestations.c.person,
-    attestations.c.withdrawn_ms.is_(None)
-    & accounts.c.genesis.is_not(None)
-    & ~accounts.c.suspended
-    & ~select(departures.c.account).where(departures.c.account == attestations.c.attester).exists(),
-).outerjoin(accounts, accounts.c.address == attestations.c.attester)
+_ATTESTED = select(attestations.c.person, HOLDS).outerjoin(
+    accounts, accounts.c.address == attestations.c.attester
+)
 _NOTED = select(
     departures.c.account,
     departures.c.cause,

@@ -1,24 +1,29 @@
 """The calls of a store about how accounts end and begin anew, once for every engine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.attestations import Attestation
 from miss_server.storage.departures import Departure, Found, Swept
-from miss_server.storage.sql import departures
+from miss_server.storage.sql import attestations, departures
 
 T = TypeVar("T")
 
 
 class TenureCalls(ABC):
-    """`Departures`, over what an engine brings."""
+    """`Departures` and `Attestations`, over what an engine brings."""
 
     @abstractmethod
     async def read_with(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, which only reads."""
+
+    @abstractmethod
+    async def _write(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(connection, *args)` in a transaction; what it raises undoes it."""
 
     @abstractmethod
     async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
@@ -44,3 +49,21 @@ class TenureCalls(ABC):
 
     async def departures(self, account: AccountAddress | None = None) -> list[Departure]:
         return await self.read_with(lambda connection: departures.listing(connection, account))
+
+    # --- Attestations -----------------------------------------------------------------------------
+
+    async def attest(
+        self, attester: AccountAddress, person: str, *, most: int, now_ms: int
+    ) -> None:
+        await self._write(attestations.attest, attester, person, most, now_ms)
+
+    async def withdraw_attestation(
+        self, attester: AccountAddress, person: str, *, now_ms: int
+    ) -> None:
+        await self._write(attestations.withdraw, attester, person, now_ms)
+
+    async def attestations_by(self, attester: AccountAddress) -> list[Attestation]:
+        return await self.read_with(lambda connection: attestations.given_by(connection, attester))
+
+    async def attestations_of(self, people: Sequence[str]) -> list[Attestation]:
+        return await self.read_with(lambda connection: attestations.of_people(connection, people))

@@ -1,0 +1,107 @@
+"""The contract of `storage.attestations`: who may vouch, for whom, for how many, and what ends with it."""
+
+import asyncio
+
+import pytest
+
+from miss_protocol.directory import Entry
+from miss_protocol.errors import Code, Refused
+from miss_server.storage.departures import Cause
+from tests.contract.test_accounts import code_of
+from tests.contract.test_departures import DR, GRACE, OTHER, enrolled, entry, suspended, sweep
+from tests.support.devices import NOW, Person, address
+from tests.support.in_force import Store, put_in_force, source
+
+AIDE, SECOND = "local.members.7", "local.members.8"
+FILES = [source("RPPS"), source("members")]
+HOME = Entry("local.members.ho", "organisation", "EHPAD FICTIF")
+PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), HOME]
+
+
+async def attest(store: Store, by: Person, person: str = AIDE, most: int = 20) -> None:
+    await store.attest(by.account, person, most=most, now_ms=NOW)
+
+
+async def test_an_attestation_is_given_shown_and_withdrawn(store: Store) -> None:
+    doctor = await enrolled(store, DR)
+    await put_in_force(store, PEOPLE, FILES)
+    await attest(store, doctor)
+    await attest(store, doctor)
+    [one] = await store.attestations_by(doctor.account)
+    assert (one.person, one.attester, one.name, one.at_ms, one.holds) == (
+        *(AIDE, doctor.account, "Dr Fictif", NOW, True),
+    )
+    assert await store.attestations_of([AIDE, SECOND]) == [one]
+    assert await store.attestations_of([]) == []
+    await store.withdraw_attestation(doctor.account, AIDE, now_ms=NOW)
+    assert await store.attestations_of([AIDE]) == []
+    assert await code_of(store.withdraw_attestation(doctor.account, AIDE, now_ms=NOW)) is (
+        Code.NOT_FOUND
+    )
+    await attest(store, doctor)
+    assert len(await store.attestations_by(doctor.account)) == 1
+
+
+async def test_who_may_not_vouch(store: Store) -> None:
+    aide, gone = await enrolled(store, AIDE), await enrolled(store, "810000000033")
+    await put_in_force(store, PEOPLE, FILES)
+    unknown = Person()
+    opened = Person(await store.create(OTHER, "Dr Fictif", address(), now_ms=NOW))
+    nameless = Person(await store.create(None, "Dr Fictif", address(), now_ms=NOW))
+    for by in (aide, gone, unknown, opened, nameless):
+        assert await code_of(attest(store, by, SECOND)) is Code.NOT_ALLOWED
+
+
+@pytest.mark.parametrize("person", [OTHER, HOME.person, "local.members.99", ""])
+async def test_who_cannot_be_vouched_for(store: Store, person: str) -> None:
+    doctor = await enrolled(store, DR)
+    await put_in_force(store, PEOPLE, FILES)
+    assert await code_of(attest(store, doctor, person)) is Code.NOT_FOUND
+
+
+async def test_the_number_is_limited_also_for_calls_at_once(store: Store) -> None:
+    doctor = await enrolled(store, DR)
+    many = [f"local.members.{number}" for number in range(8)]
+    await put_in_force(store, [entry(DR), *map(entry, many)], FILES)
+    done = await asyncio.gather(
+        *(attest(store, doctor, one, most=3) for one in many), return_exceptions=True
+    )
+    refused = [one for one in done if isinstance(one, Refused)]
+    assert [one.code for one in refused] == [Code.LIMIT_REACHED] * 5
+    given = await store.attestations_by(doctor.account)
+    assert len(given) == 3
+    await store.withdraw_attestation(doctor.account, given[0].person, now_ms=NOW)
+    await attest(store, doctor, given[0].person, most=3)
+
+
+async def test_access_ends_with_the_last_attestation(store: Store) -> None:
+    doctor, second, aide = [await enrolled(store, one) for one in (DR, OTHER, AIDE)]
+    await put_in_force(store, PEOPLE, FILES)
+    assert (await sweep(store, NOW)).begun == ()  # the list itself vouches until somebody else did
+    await attest(store, doctor)
+    await attest(store, second)
+    await store.withdraw_attestation(doctor.account, AIDE, now_ms=NOW)
+    assert (await sweep(store, NOW)).begun == ()
+    await store.withdraw_attestation(second.account, AIDE, now_ms=NOW)
+    assert (await sweep(store, NOW)).begun == (aide.account,)
+    [told] = await store.departures(aide.account)
+    assert told.cause is Cause.UNATTESTED
+    assert (await sweep(store, NOW + GRACE)).suspended == (aide.account,)
+    await attest(store, second)
+    assert (await sweep(store, NOW + GRACE)).cancelled == (aide.account,)
+    assert not await suspended(store, aide.account)
+
+
+async def test_an_attester_who_leaves_takes_the_attestation_along(store: Store) -> None:
+    doctor, aide = await enrolled(store, DR), await enrolled(store, AIDE)
+    await put_in_force(store, PEOPLE, FILES)
+    await attest(store, doctor)
+    await put_in_force(store, PEOPLE[1:], FILES)
+    assert (await sweep(store, NOW)).begun == (doctor.account,)
+    [one] = await store.attestations_of([AIDE])
+    assert not one.holds
+    assert (await sweep(store, NOW)).begun == (aide.account,)
+    assert await code_of(attest(store, doctor, SECOND)) is Code.NOT_ALLOWED
+    await put_in_force(store, PEOPLE, FILES)
+    assert (await sweep(store, NOW)).cancelled == (doctor.account,)
+    assert (await sweep(store, NOW)).cancelled == (aide.account,)
