@@ -15,6 +15,7 @@ from miss_protocol.ids import DeviceId, MessageId
 from miss_protocol.suites import BODY_BUCKETS, BODY_OVERHEAD, WRAP_MIN
 from miss_server.relay.delivery import fingerprint, verdict
 from miss_server.storage.accounts import Accounts, Enrolment
+from miss_server.storage.audit import AuditLog
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -30,7 +31,7 @@ from miss_server.storage.messages import (
 from tests.support.devices import NOW, Person
 
 
-class Store(Accounts, Messages):
+class Store(Accounts, Messages, AuditLog):
     """What the contract tests are given."""
 
 

@@ -1,6 +1,6 @@
 """Write the vectors of the wire: `python -m tests.support.make_wire_vectors`.
 
-`frames.json`, `sessions.json`, `digests.json` and `directory.json` in `protocol/vectors`. Everything in them follows
+`frames.json`, `sessions.json`, `digests.json`, `directory.json` and `audit.json` in `protocol/vectors`. Everything in them follows
 from fixed values, so running this again changes nothing unless the protocol changed; within v1 it
 may only add.
 """
@@ -17,6 +17,7 @@ from miss_protocol.codec import FrameError, client_codec, server_codec
 from miss_protocol.digest import EMPTY, envelope_hash, gap_hash, roll
 from miss_protocol.errors import CloseCode, Malformed
 from tests.support import wire_samples as w
+from tests.support.audit_vectors import audit_vectors
 from tests.support.wire_conversations import session_vectors
 from tests.support.wire_text import Json, plain, text_of
 
@@ -151,6 +152,7 @@ ALL: dict[str, Callable[[], Json]] = {
     "frames": frame_vectors,
     "sessions": session_vectors,
     "digests": digest_vectors,
+    "audit": audit_vectors,
 }
 
 

@@ -9,6 +9,7 @@ from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.relay.clock import Clock
 from miss_server.storage.accounts import Accounts, CodeOrder
+from miss_server.storage.audit import SERVER
 from miss_server.storage.directory import DirectoryReader
 
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -64,11 +65,17 @@ def name_of(entry: Entry) -> str:
 
 
 async def issue_code(
-    accounts: Accounts, directory: DirectoryReader, person: str, *, domain: str, clock: Clock
+    accounts: Accounts,
+    directory: DirectoryReader,
+    person: str,
+    *,
+    domain: str,
+    clock: Clock,
+    actor: str = SERVER,
 ) -> IssuedCode:
     """Open the person's account if there is none and make a code for it.
 
-    An earlier code that was not used ends. Raises `UnknownPerson`.
+    An earlier code that was not used ends. `actor` stands in the audit log. Raises `UnknownPerson`.
     """
     now_ms = clock.now_ms()
     entry = await directory.entry(person, now_ms=now_ms)
@@ -80,7 +87,7 @@ async def issue_code(
     )
     code = new_code()
     expires = now_ms + limits.ENROLMENT_CODE_TTL * 1000
-    await accounts.add_code(address, code, expires_ms=expires, now_ms=now_ms)
+    await accounts.add_code(address, code, expires_ms=expires, now_ms=now_ms, actor=actor)
     return IssuedCode(person, name, address, shown_code(code), expires)
 
 
@@ -102,9 +109,11 @@ async def order_codes(
     return Orders(codes, unknown)
 
 
-async def issue_codes(accounts: Accounts, orders: Sequence[CodeOrder], *, clock: Clock) -> Issued:
+async def issue_codes(
+    accounts: Accounts, orders: Sequence[CodeOrder], *, clock: Clock, actor: str = SERVER
+) -> Issued:
     """Keep the codes, all of them or none; earlier ones of the same people end."""
-    addresses = await accounts.issue_codes(orders, now_ms=clock.now_ms())
+    addresses = await accounts.issue_codes(orders, now_ms=clock.now_ms(), actor=actor)
     made = [
         IssuedCode(order.person, order.name, address, shown_code(order.code), order.expires_ms)
         for order, address in zip(orders, addresses, strict=True)

@@ -21,6 +21,7 @@ COMMANDS = {
     "enrol-code": "codes:enrol_code:HELP",
     "codes": "bulk_codes:app",
     "accounts": "accounts:app",
+    "audit": "audit:app",
     "doctor": "doctor:doctor:HELP",
     "why": "why:why:HELP",
     "size": "size:size:HELP",

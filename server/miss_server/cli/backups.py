@@ -14,6 +14,7 @@ from miss_server.cli.common import (
     bar,
     fail,
     must_exist,
+    operating_user,
     settings,
 )
 from miss_server.relay.clock import SystemClock
@@ -108,7 +109,12 @@ def restore(
     try:
         with bar(tr("copying", "copie")) as progress:
             done = backups.restore(
-                source, chosen.file, domain=chosen.domain, now_ms=now_ms, progress=progress
+                source,
+                chosen.file,
+                domain=chosen.domain,
+                now_ms=now_ms,
+                actor=operating_user(),
+                progress=progress,
             )
     except NotABackup as error:
         fail(str(error), hint=_UNCHANGED)

@@ -17,7 +17,13 @@ from miss_protocol.identity.enrolment_link import origin
 from miss_server.admin.codes import Issued, IssuedCode, Orders, issue_codes, order_codes
 from miss_server.admin.letters import Letter, letters_page, link_of
 from miss_server.admin.people_lists import LIST_MAX, ListError, PeopleList, read_people
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import (
+    DatabaseOption,
+    DomainOption,
+    fail,
+    operating_user,
+    settings,
+)
 from miss_server.cli.stores import with_store
 from miss_server.relay.clock import SystemClock
 from miss_server.stores import Store
@@ -119,7 +125,9 @@ def create(
             wrong = bool(orders.unknown or people.faults)
             if (wrong and not skip_wrong) or not orders.codes:
                 return orders, None
-            return orders, await issue_codes(store, orders.codes, clock=clock)
+            return orders, await issue_codes(
+                store, orders.codes, clock=clock, actor=operating_user()
+            )
 
         orders, issued = with_store(chosen, work)
         _report(people, orders)

@@ -7,7 +7,13 @@ from typing import Annotated
 import typer
 
 from miss_server.admin.codes import IssuedCode, UnknownPerson, issue_code
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import (
+    DatabaseOption,
+    DomainOption,
+    fail,
+    operating_user,
+    settings,
+)
 from miss_server.cli.stores import with_store
 from miss_server.relay.clock import SystemClock
 from miss_server.stores import Store
@@ -49,7 +55,9 @@ def enrol_code(
         for one in dict.fromkeys(person):
             try:
                 issued.append(
-                    await issue_code(store, store, one, domain=chosen.domain, clock=clock)
+                    await issue_code(
+                        store, store, one, domain=chosen.domain, clock=clock, actor=operating_user()
+                    )
                 )
             except UnknownPerson:
                 unknown.append(one)

@@ -1,5 +1,7 @@
 """What the commands share: options, settings, an open database, failures told in one line."""
 
+import os
+import pwd
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from miss_server.cli.sources import SourceError, sources, unknown
 from miss_server.config import Settings
+from miss_server.storage.audit import operator
 from miss_server.words import tr
 
 T = TypeVar("T")
@@ -103,6 +106,19 @@ def refuse_unknown_settings() -> None:
             ),
             status=EXIT_USAGE,
         )
+
+
+def operating_user() -> str:
+    """The actor that the audit log shall name: the user of this process, and who became it by sudo.
+
+    It is a word of the machine's: whoever is root there can claim another's name.
+    """
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user without a name
+        name = f"uid-{os.getuid()}"
+    came_from = os.environ.get("SUDO_USER")
+    return operator(f"{name} (sudo {came_from})" if came_from else name)
 
 
 @contextmanager

@@ -10,7 +10,15 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server import observe
-from miss_server.cli.common import DatabaseOption, DomainOption, bar, fail, must_exist, settings
+from miss_server.cli.common import (
+    DatabaseOption,
+    DomainOption,
+    bar,
+    fail,
+    must_exist,
+    operating_user,
+    settings,
+)
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.relay.clock import SystemClock
@@ -166,6 +174,7 @@ def copy(
             shown=str(chosen.database),
             domain=chosen.domain,
             now_ms=SystemClock().now_ms(),
+            actor=operating_user(),
             progress=progress,
         )
     rows = sum(copied.rows.values())
@@ -194,7 +203,7 @@ def go_back(source: FileArgument) -> None:
     observe.configure(json=False)
     must_exist(source, by_option=False)
     with _told(), locked(source):
-        unmove(source, now_ms=SystemClock().now_ms())
+        unmove(source, now_ms=SystemClock().now_ms(), actor=operating_user())
     typer.echo(
         tr(
             f"{source} serves again, in a new epoch: clients submit what it does not have.",

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
 from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
@@ -23,6 +23,7 @@ from miss_server.importers.importing import Progress as OnProgress
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.relay.clock import SystemClock
+from miss_server.storage.audit import SERVER
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
 from miss_server.storage.geography import Commune
 from miss_server.storage.messages import NotDurable
@@ -228,6 +229,7 @@ def import_command(
         allowed = Allowed(max_rejected / 100, max_gone / 100, tuple(without or ()), allow_older)
 
         def work(target: DirectoryFilling) -> Report:
+            target.actor = operating_user()
             with _bar() as progress:
                 return run_import(
                     texts,
@@ -274,6 +276,8 @@ _NOT_IMPORTED = tr(
 
 class _NoDirectory:
     """What a dry run compares with when there is no database yet: nothing. It writes nothing."""
+
+    actor = SERVER
 
     def files(self) -> list[ImportedFile]:
         return []

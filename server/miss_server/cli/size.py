@@ -117,6 +117,7 @@ LASTING = frozenset(
         "invitations",
         "invited_people",
         "wishes",
+        "audit",
     }
 )
 """Tables that grow with people. Messages come and go: their tables stay as large as a week is."""

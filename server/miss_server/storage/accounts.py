@@ -13,6 +13,7 @@ from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.audit import SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,20 @@ class Accounts(Protocol):
         ...
 
     async def add_code(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+        self,
+        account: AccountAddress,
+        code: str,
+        *,
+        expires_ms: int,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        """Keep a hash of an enrolment code; earlier unused codes of the account end."""
+        """Keep a hash of an enrolment code; earlier unused codes of the account end. `actor` stands
+        in the audit log."""
         ...
 
     async def issue_codes(
-        self, orders: Sequence[CodeOrder], *, now_ms: int
+        self, orders: Sequence[CodeOrder], *, now_ms: int, actor: str = SERVER
     ) -> list[AccountAddress | None]:
         """`create` and `add_code` for many people, each named once, in one transaction.
 

@@ -22,11 +22,12 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, literal_column, select, text, tuple_
 
 from miss_server.storage import copying_words, directory_tables, epoch_ids, migrating
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.database import MOVED, DatabaseError
 from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.schema import settings as settings_table
-from miss_server.storage.sql import epochs, settings
+from miss_server.storage.sql import audit, epochs, settings
 from miss_server.storage.sql.directory import generation
 
 COPYING = "copying"
@@ -82,7 +83,7 @@ def is_marked(source: Connection) -> bool:
     return migrating.version(source) is not None and settings.get(source, MOVED) is not None
 
 
-def go_back(source: Connection, now_ms: int) -> None:
+def go_back(source: Connection, now_ms: int, actor: str = SERVER) -> None:
     """Let the file serve again as the older copy that it is: a new epoch begins (rule C6).
 
     Raises:
@@ -93,10 +94,16 @@ def go_back(source: Connection, now_ms: int) -> None:
     source.execute(settings_table.delete().where(settings_table.c.name == MOVED))
     now, _ = epochs.current(source)
     epochs.change(source, now_ms, after=epoch_ids.number(now))
+    audit.note(source, Deed(actor, Action.DATABASE_UNMOVED), now_ms)
 
 
 def copy(
-    source: Connection, target: Connection, *, progress: Progress = lambda share: None
+    source: Connection,
+    target: Connection,
+    *,
+    now_ms: int,
+    actor: str = SERVER,
+    progress: Progress = lambda share: None,
 ) -> Copied:
     """Copy everything that is not there yet, compare all of it, and let the target serve; `begin` and
     `mark_moved` first.
@@ -128,7 +135,9 @@ def copy(
         progress(0.5 + sum(counts.values()) / total / 2)
     if not copying_words.are_same(source, target):
         raise DatabaseError(_differs("what finds people in the directory differs"))
-    _finish(target)
+    _finish(
+        target, Deed(actor, Action.DATABASE_COPIED, detail={"rows": sum(counts.values())}), now_ms
+    )
     return Copied(counts)
 
 
@@ -229,8 +238,9 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
-def _finish(target: Connection) -> None:
-    """New rows are numbered after the copied ones; the marks go, all in one transaction."""
+def _finish(target: Connection, deed: Deed, now_ms: int) -> None:
+    """New rows are numbered after the copied ones, the marks go, and the audit log tells where this
+    database comes from: all in one transaction."""
     with target.begin():
         for table in tables():
             for column in table.primary_key.columns:
@@ -246,5 +256,6 @@ def _finish(target: Connection) -> None:
                 (settings_table.c.name == COPYING) | settings_table.c.name.startswith(_COPIED)
             )
         )
+        audit.append(target, deed, now_ms)
     with target.begin():
         target.execute(text("ANALYZE"))

@@ -158,7 +158,11 @@ class DirectoryFilling(Protocol):
     one aside, then it is put in force; so an import writes two days' differences, and never what
     somebody reads. Until `publish` returned, searches see the old directory only; a process that dies
     on the way leaves it in force, and rows aside of which each is whole.
+
+    `actor` stands in the audit log as the importer.
     """
+
+    actor: str
 
     def files(self) -> list[ImportedFile]:
         """What the directory in force was made from."""

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect
 
-from miss_server.storage import account_tables, directory_tables, invitation_tables, meeting_tables
+from miss_server.storage import (
+    account_tables,
+    audit_tables,
+    directory_tables,
+    invitation_tables,
+    meeting_tables,
+)
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
 
@@ -26,6 +32,7 @@ BY_SUBJECT = (
     *meeting_tables.tables,
     *account_tables.tables,
     *invitation_tables.tables,
+    *audit_tables.tables,
 )
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""

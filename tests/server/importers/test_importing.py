@@ -8,6 +8,7 @@ from miss_server.importers.activities import COLUMNS_56
 from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
+from miss_server.storage.audit import SERVER
 from miss_server.storage.directory import ImportedFile, Record
 from miss_server.storage.geography import Commune
 from tests.support import register
@@ -18,6 +19,8 @@ NOW = 1_790_000_000_000
 
 class Kept:
     """A directory in memory: what an import decides, without an engine."""
+
+    actor = SERVER
 
     def __init__(self) -> None:
         self.in_force: dict[str, Record] = {}

@@ -207,6 +207,7 @@ def everything(connection: Connection) -> dict[str, list[tuple[object, ...]]]:
         for table in metadata.sorted_tables
     }
     found["settings"] = [row for row in found["settings"] if row[0] != MOVED]
+    found["audit"] = [row for row in found["audit"] if "database_copied" not in row]
     return found
 
 

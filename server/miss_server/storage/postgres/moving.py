@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from miss_server.storage.audit import SERVER
 from miss_server.storage.copying import Copied, Progress, begin, copy
 from miss_server.storage.postgres import preparing
 from miss_server.storage.postgres.pool import Options
@@ -20,6 +21,7 @@ def move(
     shown: str,
     domain: str,
     now_ms: int,
+    actor: str = SERVER,
     progress: Progress = lambda share: None,
 ) -> Copied:
     """Copy a file into an empty database; run again, it goes on. Hold the file's `ServeLock`.
@@ -40,7 +42,7 @@ def move(
             now_ms=now_ms,
             begin=lambda file: begin(file, target),
         ) as file:
-            return copy(file, target, progress=progress)
+            return copy(file, target, now_ms=now_ms, actor=actor, progress=progress)
 
     async def run() -> Copied:
         await preparing.schema_of(options)  # says in one line why it cannot be reached

@@ -8,10 +8,11 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Account, Enrolment
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.schema import accounts, charters, devices, enrolment_codes, nonces
 from miss_server.storage.schema import rosters as rosters_table
+from miss_server.storage.sql import audit, epochs, locks, prekeys, settings
 from miss_server.storage.sql import devices as devices_
-from miss_server.storage.sql import epochs, locks, prekeys, settings
 from miss_server.storage.sql.dialects import Upsert
 
 _ACTIVE = (devices.c.account == accounts.c.address) & devices.c.revoked_ms.is_(None)
@@ -81,7 +82,12 @@ def _account(row: Row[*tuple[object, ...]]) -> Account:
 
 
 def add_code(
-    connection: Connection, account: AccountAddress, code: str, expires_ms: int, now_ms: int
+    connection: Connection,
+    account: AccountAddress,
+    code: str,
+    expires_ms: int,
+    now_ms: int,
+    actor: str = SERVER,
 ) -> None:
     """Keep a code's hash; earlier unused codes of the account end now."""
     locks.account(connection, account)
@@ -102,6 +108,8 @@ def add_code(
             expires_ms=expires_ms,
         )
     )
+    made = Deed(actor, Action.CODE_MADE, account, {"expires_ms": expires_ms})
+    audit.note(connection, made, now_ms)
 
 
 def _code(connection: Connection, hashed: bytes) -> Row[str, int, int | None]:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from miss_protocol.audit import AuditEntry, Head
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
@@ -19,9 +20,11 @@ from miss_server.storage.accounts import (
     RosterChain,
     RosterChange,
 )
+from miss_server.storage.audit import SERVER, Deed
 from miss_server.storage.messages import DeviceRecord
 from miss_server.storage.sql import (
     accounts,
+    audit,
     codes,
     devices,
     endings,
@@ -91,14 +94,20 @@ class QuietCalls(TenureCalls, InvitationCalls):
         return await self.read_with(lambda connection: accounts.listing(connection, after, limit))
 
     async def add_code(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+        self,
+        account: AccountAddress,
+        code: str,
+        *,
+        expires_ms: int,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        await self._write(accounts.add_code, account, code, expires_ms, now_ms)
+        await self._write(accounts.add_code, account, code, expires_ms, now_ms, actor)
 
     async def issue_codes(
-        self, orders: Sequence[CodeOrder], *, now_ms: int
+        self, orders: Sequence[CodeOrder], *, now_ms: int, actor: str = SERVER
     ) -> list[AccountAddress | None]:
-        return await self._write_long(codes.issue, orders, now_ms)
+        return await self._write_long(codes.issue, orders, now_ms, actor)
 
     async def account_of_code(self, code: str, *, now_ms: int) -> Account:
         return await self.read_with(
@@ -157,6 +166,21 @@ class QuietCalls(TenureCalls, InvitationCalls):
 
     async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
         return await self._write(accounts.use_nonce, device, nonce, expires_ms)
+
+    # --- AuditLog ---------------------------------------------------------------------------------
+
+    async def record(self, deed: Deed, *, now_ms: int) -> Head:
+        return await self._write(audit.append, deed, now_ms)
+
+    async def audit_head(self) -> Head:
+        return await self.read_with(audit.head)
+
+    async def audit_entries(
+        self, *, after: int = 0, limit: int = 1_000, subject: str | None = None, since_ms: int = 0
+    ) -> list[AuditEntry]:
+        return await self.read_with(
+            lambda connection: audit.entries(connection, after, limit, subject, since_ms)
+        )
 
     # --- DirectoryReader --------------------------------------------------------------------------
 

@@ -6,9 +6,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.accounts import CodeOrder
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.schema import accounts, enrolment_codes
 from miss_server.storage.sql import accounts as accounts_
-from miss_server.storage.sql import locks
+from miss_server.storage.sql import audit, locks
 
 AT_ONCE = 500
 """Values of one statement."""
@@ -28,7 +29,7 @@ _END = (
 
 
 def issue(
-    connection: Connection, orders: Sequence[CodeOrder], now_ms: int
+    connection: Connection, orders: Sequence[CodeOrder], now_ms: int, actor: str = SERVER
 ) -> list[AccountAddress | None]:
     """Open accounts where there are none and keep the hashes of their codes, in order.
 
@@ -59,6 +60,10 @@ def issue(
                 for order in fresh
             ],
         )
+    for order in fresh:
+        detail = {"expires_ms": order.expires_ms}
+        made = Deed(actor, Action.CODE_MADE, known[order.person][0], detail)
+        audit.note(connection, made, now_ms)
     return [None if known[o.person][1] else known[o.person][0] for o in orders]
 
 

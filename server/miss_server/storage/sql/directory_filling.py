@@ -24,10 +24,11 @@ from sqlalchemy import (
 )
 
 from miss_protocol.directory import Entry
-from miss_server.storage.directory import ImportedFile, NoRoom, Record, sort_key
+from miss_server.storage.audit import SERVER, Action, Deed
+from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sort_key
 from miss_server.storage.directory_tables import entries, sources, state
 from miss_server.storage.geography import Commune
-from miss_server.storage.sql import geography, settings
+from miss_server.storage.sql import audit, geography, settings
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, files, generation
 
 PAGE = 5_000
@@ -52,6 +53,8 @@ class SqlFilling(ABC):
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.actor = SERVER
+        """Who stands in the audit log as the importer."""
         self._generation = 0
 
     @abstractmethod
@@ -165,6 +168,10 @@ class SqlFilling(ABC):
             self.connection.execute(insert(sources), rows)
         fresh = [Fresh(file.name, file.file, file.digest, file.since_ms) for file in files]
         settings.put(self.connection, FRESHNESS, msgspec.json.encode(fresh))
+        if files:
+            told = [f"{file.name} {day(file.date_ms)}" for file in files]
+            deed = Deed(self.actor, Action.DIRECTORY_IMPORTED, detail={"sources": told})
+            audit.note(self.connection, deed, max(file.imported_ms for file in files))
 
     # --- A whole directory ------------------------------------------------------------------------
 

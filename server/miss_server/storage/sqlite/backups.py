@@ -21,8 +21,10 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from miss_protocol.audit import Head
 from miss_server.storage import epoch_ids
-from miss_server.storage.sql import epochs, settings, witnessed
+from miss_server.storage.audit import SERVER, Action, Deed, Detail
+from miss_server.storage.sql import audit, epochs, settings, witnessed
 from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import DatabaseError, ServeLock, check_ours
 from miss_server.storage.witness import Damaged, Testimony, Witness, beside
@@ -108,9 +110,11 @@ def restore(
     *,
     domain: str,
     now_ms: int,
+    actor: str = SERVER,
     progress: Progress = lambda share: None,
 ) -> Restored:
-    """Put a backup in the place of the database, as the first moment of a new epoch.
+    """Put a backup in the place of the database, as the first moment of a new epoch; the audit log
+    gets an entry, by `actor`, with the head of the log that is replaced.
 
     Raises:
         NotABackup: the source is damaged, of another domain or version, or no backup.
@@ -131,7 +135,7 @@ def restore(
         with _opened(fresh) as db:
             _check_sound(source, db)
             db.execute("DELETE FROM settings WHERE name = ?", (MADE,))
-        stands = _begin_epoch(fresh, database, now_ms)
+        stands = _begin_epoch(fresh, database, now_ms, made_ms, actor)
         _fsync(fresh)
         kept = _set_aside(database, now_ms)
         os.replace(fresh, database)
@@ -157,7 +161,9 @@ class _Stands:
     now: Testimony
 
 
-def _begin_epoch(fresh: Path, database: Path, now_ms: int) -> _Stands:
+def _begin_epoch(
+    fresh: Path, database: Path, now_ms: int, made_ms: int | None, actor: str
+) -> _Stands:
     """Begin an epoch in the copy, after every one that its devices can have seen."""
     engine = open_engine(fresh)
     try:
@@ -169,6 +175,10 @@ def _begin_epoch(fresh: Path, database: Path, now_ms: int) -> _Stands:
                 after = max(epoch_ids.number(one.epoch) for one in known)
                 epochs.change(connection, now_ms, after=after)
                 witnessed.count_up(connection, beyond=max(one.count for one in known))
+                replaced = _audit_head(database)
+                detail: Detail = {"backup_ms": made_ms or 0, "replaced_head": replaced}
+                deed = Deed(actor, Action.DATABASE_RESTORED, detail=detail)
+                audit.note(connection, deed, now_ms)
             return _Stands(file, witnessed.stands(connection))
     finally:
         engine.dispose()  # the last connection empties its log into the file
@@ -192,6 +202,16 @@ def _seen(file: Witness, database: Path) -> list[Testimony]:
         except (sqlite3.Error, KeyError):
             pass  # it is damaged: perhaps that is why it is replaced
     return seen
+
+
+def _audit_head(database: Path) -> str:
+    """The head of the audit log that is replaced; empty if it cannot be read, or has none."""
+    try:
+        with closing(_reader(database)) as db:
+            row = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    except sqlite3.Error:
+        return ""  # it is not there, damaged, or of the schema before
+    return "" if row is None else str(Head(*row))
 
 
 def _set_aside(database: Path, now_ms: int) -> Path | None:

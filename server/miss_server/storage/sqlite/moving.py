@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from miss_server.storage import copying
+from miss_server.storage.audit import SERVER
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.sqlite.engine import driver, open_engine, reading, writing
 from miss_server.storage.sqlite.store import SqliteStore, check_ours
@@ -44,7 +45,7 @@ def leaving(
         engine.dispose()
 
 
-def unmove(path: Path, *, now_ms: int) -> None:
+def unmove(path: Path, *, now_ms: int, actor: str = SERVER) -> None:
     """Let the file serve again, in a new epoch.
 
     Raises:
@@ -55,7 +56,7 @@ def unmove(path: Path, *, now_ms: int) -> None:
         with engine.connect() as connection, writing(connection):
             if not _is_marked(connection):
                 raise DatabaseError(f"{path} was not moved")
-            copying.go_back(connection, now_ms)
+            copying.go_back(connection, now_ms, actor)
     finally:
         engine.dispose()
 

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _geography()
     _accounts()
     _invitations()
+    _audit()
 
 
 def _meeting() -> None:
@@ -179,3 +180,33 @@ def _invitations() -> None:
         sa.Column("at_ms", _MS, nullable=False),
     )
     op.create_index("wishes_at", "wishes", ["at_ms"])
+
+
+def _audit() -> None:
+    op.create_table(
+        "audit",
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("actor", sa.String, nullable=False),
+        sa.Column("action", sa.String, nullable=False),
+        sa.Column("subject", sa.String, nullable=False),
+        sa.Column("detail", sa.String, nullable=False),
+        sa.Column("previous", sa.LargeBinary(32), nullable=False),
+        sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    )
+    op.create_index("audit_subject", "audit", ["subject", "seq"])
+    if op.get_bind().dialect.name == "sqlite":
+        for deed in ("update", "delete"):
+            op.execute(
+                f"CREATE TRIGGER audit_not_{deed}d BEFORE {deed.upper()} ON audit"
+                " BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END"
+            )
+    else:
+        op.execute(
+            "CREATE FUNCTION audit_only_added_to() RETURNS trigger LANGUAGE plpgsql AS $$"
+            " BEGIN RAISE EXCEPTION 'the audit log is only added to'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
+            " FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added_to()"
+        )

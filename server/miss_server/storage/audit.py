@@ -1,0 +1,86 @@
+"""What is written into the audit log: deeds of operators, administrators and the server itself.
+
+Whoever changes what somebody may do or is shown as, appends a `Deed` in the very transaction of the
+change (`sql.audit.append`), so that there is neither a change without its entry nor an entry
+without its change. Spec: 09-standing §1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from miss_protocol.audit import AuditEntry, Head
+
+DETAIL_MAX = 4_096
+"""Bytes of a detail: a few names and numbers, never a text that somebody sent."""
+
+SERVER = "server"
+"""The actor of what the server does by itself, as at the end of a period."""
+
+Detail = Mapping[str, "str | int | bool | Sequence[str]"]
+
+
+class Action(Enum):
+    """The closed list of actions. A word that was written once keeps its meaning for good."""
+
+    CODE_MADE = "code_made"
+    ACCOUNT_RESTRICTED = "account_restricted"
+    ACCOUNT_SUSPENDED = "account_suspended"
+    ACCOUNT_REINSTATED = "account_reinstated"
+    REPORT_FILED = "report_filed"
+    REPORT_SHOWN = "report_shown"
+    REPORT_CLOSED = "report_closed"
+    DIRECTORY_IMPORTED = "directory_imported"
+    DATABASE_RESTORED = "database_restored"
+    DATABASE_COPIED = "database_copied"
+    DATABASE_UNMOVED = "database_unmoved"
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What is to be written.
+
+    Attributes:
+        actor: `operator(user)`, `administrator(address)`, `account(address)` or `SERVER`.
+        subject: an account's address, a national identifier, a file; empty if there is none.
+        detail: numbers and short words. No content of a message, no code, no key.
+    """
+
+    actor: str
+    action: Action
+    subject: str = ""
+    detail: Detail = field(default_factory=dict)
+
+
+def operator(user: str) -> str:
+    """The actor of a command that somebody with an account on the machine typed."""
+    return f"operator:{user}"
+
+
+def administrator(address: str) -> str:
+    """The actor of what an establishment's administrator does about its own people."""
+    return f"administrator:{address}"
+
+
+def account(address: str) -> str:
+    """The actor of what somebody does about their own account, or by a report."""
+    return f"account:{address}"
+
+
+class AuditLog(Protocol):
+    """The audit log of a database."""
+
+    async def record(self, deed: Deed, *, now_ms: int) -> Head:
+        """Append what was done outside the database, in a transaction of its own."""
+        ...
+
+    async def audit_head(self) -> Head:
+        """How far the log goes."""
+        ...
+
+    async def audit_entries(
+        self, *, after: int = 0, limit: int = 1_000, subject: str | None = None, since_ms: int = 0
+    ) -> list[AuditEntry]:
+        """Entries by their number, above `after`; of one subject if it is named."""
+        ...

@@ -1,0 +1,79 @@
+"""Appends to the audit log and reads it. No statement here changes or deletes an entry."""
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, insert, select
+
+from miss_protocol.audit import START, AuditEntry, Head, entry_hash
+from miss_server.storage.audit import DETAIL_MAX, Deed
+from miss_server.storage.audit_tables import audit
+from miss_server.storage.sql import schemas
+from miss_server.storage.sql.dialects import is_postgres
+
+LOCK = 0x4D69_5353_0002
+"""The advisory lock of the log's end: without it two nodes would both follow the same entry."""
+
+SINCE = 2
+"""The first schema that has the log."""
+
+_TAKE = select(func.pg_advisory_xact_lock(LOCK))
+_HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+_COLUMNS = tuple(audit.c[name] for name in AuditEntry.__struct_fields__)
+_FOUND = (
+    select(*_COLUMNS)
+    .where(audit.c.seq > bindparam("after"), audit.c.at_ms >= bindparam("since"))
+    .order_by(audit.c.seq)
+    .limit(bindparam("most"))
+)
+_FOUND_OF = _FOUND.where(audit.c.subject == bindparam("subject_"))
+
+
+def append(connection: Connection, deed: Deed, now_ms: int) -> Head:
+    """Write a deed in the caller's transaction; returns the head with it.
+
+    Call it last: its lock is the last in the order of locks, and is held until the commit.
+    """
+    if is_postgres(connection):
+        connection.execute(_TAKE)
+    detail = msgspec.json.encode(dict(deed.detail), order="deterministic").decode()
+    assert len(detail.encode()) <= DETAIL_MAX, deed.action  # noqa: S101  # ours, never a peer's
+    before = head(connection)  # in a statement of its own, after the lock
+    fields = {
+        "seq": before.seq + 1,
+        "at_ms": now_ms,
+        "actor": deed.actor,
+        "action": deed.action.value,
+        "subject": deed.subject,
+        "detail": detail,
+    }
+    made = entry_hash(before.hash, **fields)  # type: ignore[arg-type]  # as they are named there
+    connection.execute(insert(audit).values(previous=before.hash, hash=made, **fields))
+    return Head(before.seq + 1, made)
+
+
+def note(connection: Connection, deed: Deed, now_ms: int) -> None:
+    """As `append`, for what the version before did without a log: on its schema, which has none, the
+    deed goes unwritten as it did then (rolling upgrade)."""
+    if is_kept(connection):
+        append(connection, deed, now_ms)
+
+
+def is_kept(connection: Connection) -> bool:
+    """Whether this database has a log."""
+    return schemas.has(connection, SINCE)
+
+
+def head(connection: Connection) -> Head:
+    """How far the log goes."""
+    row = connection.execute(_HEAD).one_or_none()
+    return Head(0, START) if row is None else Head(*row)
+
+
+def entries(
+    connection: Connection, after: int, limit: int, subject: str | None, since_ms: int
+) -> list[AuditEntry]:
+    """Entries by their number."""
+    values: dict[str, int | str] = {"after": after, "most": limit, "since": since_ms}
+    statement = _FOUND
+    if subject is not None:
+        statement, values["subject_"] = _FOUND_OF, subject
+    return [AuditEntry(*row) for row in connection.execute(statement, values)]
