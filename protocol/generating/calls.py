@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generating.schemas import DIALECT, Json, schemas
-from miss_protocol import account, api, directory, invitations, limits
+from miss_protocol import account, api, directory, invitations, limits, sign_in
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 
@@ -27,6 +27,7 @@ class Operation:
 
 WORD: Json = {"type": "string"}
 _CODES = (Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED, Code.RATE_LIMITED)
+_SIGN_IN = (Code.SIGN_IN_UNKNOWN, Code.SIGN_IN_OVER, Code.UNSUPPORTED)
 _INVITED = (Code.CODE_UNKNOWN, Code.CODE_EXPIRED, Code.RATE_LIMITED)
 
 OPERATIONS = (
@@ -54,6 +55,68 @@ OPERATIONS = (
         api.Enrol,
         (*_CODES, Code.ALREADY_ENROLLED, Code.UNTRUSTED, Code.CHARTER_REQUIRED),
         signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/identity/sign-ins",
+        "Open a sign-in at the identity provider",
+        sign_in.SignInOpened,
+        codes=(Code.RATE_LIMITED, Code.BUSY, Code.UNSUPPORTED),
+        status=201,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/identity/renewals",
+        "Open a sign-in by which this account is proven, or proven anew",
+        sign_in.SignInOpened,
+        codes=(Code.RATE_LIMITED, Code.BUSY, Code.UNSUPPORTED),
+        status=201,
+    ),
+    Operation(
+        "post",
+        "/v1/identity/sign-ins/begin",
+        "Begin it with the account's genesis: where the user signs in",
+        sign_in.SignInBegun,
+        sign_in.SignInBegin,
+        (
+            *_SIGN_IN,
+            Code.RATE_LIMITED,
+            Code.PROVIDER_UNREACHABLE,
+            Code.SIGN_IN_REFUSED,
+            Code.UNTRUSTED,
+            Code.CHARTER_REQUIRED,
+        ),
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/identity/sign-ins/status",
+        "What has become of it",
+        sign_in.SignInStatus,
+        sign_in.SignInAsked,
+        _SIGN_IN,
+        signed=False,
+    ),
+    Operation(
+        "post",
+        "/v1/identity/sign-ins/confirm",
+        "Confirm it and carry it out",
+        sign_in.SignedIn,
+        sign_in.SignInConfirm,
+        (
+            *_SIGN_IN,
+            Code.OUT_OF_PLACE,
+            Code.CONFIRMATION_WRONG,
+            Code.ALREADY_ENROLLED,
+            Code.ANOTHER_PERSON,
+            Code.UNTRUSTED,
+            Code.CHARTER_REQUIRED,
+        ),
+        signed=False,
+    ),
+    Operation(
+        "get", "/v1/identity", "Who vouches for this account, and until when", sign_in.ProofHeld
     ),
     Operation(
         "post",

@@ -24,6 +24,7 @@ from miss_protocol.frames import (
     Status,
     Text,
 )
+from miss_protocol.vouching import ProofShown, ProviderInfo
 
 CodeText = Annotated[str, Meta(max_length=64)]
 Name = Annotated[str, Meta(max_length=limits.DEVICE_NAME_MAX)]
@@ -62,6 +63,7 @@ class ServerInfo(Struct):
     protocol: tuple[str, ...]
     charter: Charter
     minimum_app: dict[str, str]
+    provider: ProviderInfo | UnsetType = UNSET
 
 
 class CodeGiven(Struct):
@@ -172,9 +174,10 @@ class Rosters(Struct):
     """`GET /v1/accounts/{address}/rosters?after=VERSION`: the chain after that version.
 
     `dormant` names devices that senders leave out; `attested` who vouches for the genesis
-    (rule A4): `operator` or `provider`; `attested_by` names who vouches for a person without a
+    (rule A4): `operator` or `provider`, by the server's word; `attested_by` names who vouches for a person without a
     national number (rule F2). With `recovering` another genesis will take this one's place at that
-    time, unless a device of the account objects (rule A3).
+    time, unless a device of the account objects (rule A3). `proof` is the
+    provider's token, by which the client finds that itself (10 §4).
     """
 
     account: Address
@@ -186,6 +189,7 @@ class Rosters(Struct):
     dormant: tuple[Id16, ...] = ()
     attested_by: tuple[str, ...] = ()
     recovering: Counter | UnsetType = UNSET
+    proof: ProofShown | UnsetType = UNSET
 
 
 class PrekeysUploaded(Struct):

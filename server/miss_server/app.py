@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.applications import Starlette
@@ -48,6 +49,7 @@ from miss_server.operating.watching import (
     DoorbellWatch,
     StayingWatch,
 )
+from miss_server.provider import settings as provider_settings
 from miss_server.relay.clock import Clock, SystemClock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.departing import Departing
@@ -59,6 +61,9 @@ from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
 from miss_server.stores import Opened, as_worker, prepare_once, serving
 from miss_server.workers import Workers, WorkersError
+
+if TYPE_CHECKING:
+    from miss_server.provider.signing_in import Provider
 
 log = structlog.get_logger()
 
@@ -98,7 +103,12 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
         ],
     )
-    throttle = Throttle(counts, enrolment_tries_per_hour=settings.enrolment_tries_per_hour)
+    throttle = Throttle(
+        counts,
+        enrolment_tries_per_hour=settings.enrolment_tries_per_hour,
+        sign_ins_per_hour=settings.sign_ins_per_hour,
+    )
+    provider = provider_of(settings)
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -123,6 +133,9 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         clock=clock,
         admission=admission,
         certificate=certificate,
+        proofs=store,
+        provider=provider,
+        provider_info=provider.info(renew_days=settings.provider_renew_days) if provider else None,
     )
     metrics = Metrics(
         clock=clock,
@@ -155,6 +168,8 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
             each.cancel()
         await asyncio.gather(*rounds, return_exceptions=True)
         await throttle.shared.stop()
+        if provider is not None:
+            await provider.close()
         await doorbell.stop()
         await store.close()
         if opened.seat is not None:
@@ -205,6 +220,21 @@ async def try_doorbell(settings: Settings, clock: Clock) -> None:
     await doorbell.stop()
 
 
+def provider_of(settings: Settings) -> "Provider | None":
+    """The identity provider, if there is one.
+
+    Raises:
+        ProviderSettingsError: what is set does not go together.
+    """
+    chosen = provider_settings.of(settings)
+    if chosen is None:
+        return None
+    # Its libraries take 100 ms to load: a server without a provider does not wait for them.
+    from miss_server.provider.signing_in import Provider
+
+    return Provider(chosen)
+
+
 def counts_of(settings: Settings, clock: Clock) -> Counts:
     """Where the rate limits are counted that all nodes share."""
     if settings.redis is None:
@@ -252,12 +282,13 @@ def serve(settings: Settings) -> None:
     Raises:
         DatabaseError: the database cannot be used; the text says what to do.
         ListenError: the address cannot be listened on.
-        CertificateError, TooFewFilesError, DoorbellError, WorkersError: as above; the text says
-            what to change.
+        CertificateError, TooFewFilesError, DoorbellError, WorkersError, ProviderSettingsError: as
+            above; the text says what to change.
         OSError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
     load_charter(settings)
+    provider_settings.of(settings)
     # What cannot work must show before the database is touched.
     admission_of(settings)
     certificate_of(settings, clock)

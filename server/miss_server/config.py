@@ -108,6 +108,40 @@ class Settings(BaseSettings):
     attestations_max: int = Field(
         20, ge=0, description="people without a national number for whom one account may vouch"
     )
+    provider_discovery: str | None = Field(
+        None, description="the identity provider's discovery document, an https:// URL"
+    )
+    provider_issuer: str | None = Field(
+        None, description="its issuer, if that is not the URL up to /.well-known/"
+    )
+    provider_client_id: str | None = Field(None, description="this server's name at the provider")
+    provider_client_secret: SecretStr | None = Field(
+        None, description="this server's secret there: best a file of that name in MISS_SECRETS"
+    )
+    provider_redirect: str | None = Field(
+        None, description="where it sends browsers back; by default the domain's own callback"
+    )
+    provider_scope: str = Field("openid scope_all", description="which claims are asked for")
+    provider_acr: str = Field(
+        "eidas1", description="accepted levels of assurance, the wished one first; empty for any"
+    )
+    provider_ciba: bool = Field(
+        False, description="offer sign-ins by the person's own app, too (CIBA)"
+    )
+    provider_seconds: float = Field(
+        10.0, gt=0, le=30, description="deadline of each question to it"
+    )
+    provider_ca: Path | None = Field(
+        None, description="certificates that may vouch for it, PEM, if not the machine's own"
+    )
+    provider_renew_days: int = Field(
+        0, ge=0, description="days after which identities are proven anew; 0 for never"
+    )
+    provider_notice_days: int = Field(30, ge=0, description="days before, when people are told")
+    provider_grace_days: int = Field(14, ge=0, description="days after, until the account pauses")
+    sign_ins_per_hour: int = Field(
+        3_000, ge=1, description="sign-ins at the provider begun from one address"
+    )
     metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",

@@ -89,3 +89,26 @@ class DoorTally:
     calls: Counter[tuple[str, int]] = field(default_factory=Counter)
     """HTTP calls by name and status."""
     call_seconds: Spread = field(default_factory=Spread)
+
+
+@dataclass(slots=True)
+class ProviderTally:
+    """Of one identity provider: what became of sign-ins, and how it answers."""
+
+    outcomes: Counter[str] = field(
+        default_factory=lambda: Counter(proven=0, refused=0, unproven=0, unknown=0)
+    )
+    answers: int = 0
+    failures: int = 0
+    trouble: str = ""
+    """Why the last question failed; empty once one is answered."""
+
+    def answered(self) -> None:
+        """Note an answer, whatever it says."""
+        self.answers += 1
+        self.trouble = ""
+
+    def failed(self, why: str) -> None:
+        """Note that no usable answer came."""
+        self.failures += 1
+        self.trouble = why

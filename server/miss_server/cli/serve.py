@@ -19,6 +19,7 @@ from miss_server.edge.certificate import CertificateError
 from miss_server.edge.open_files import TooFewFilesError
 from miss_server.listening import ListenError
 from miss_server.node import NodeError
+from miss_server.provider.settings import ProviderSettingsError
 from miss_server.storage.sqlite.store import DatabaseError, WitnessError
 from miss_server.words import tr
 from miss_server.workers import WorkersError
@@ -120,7 +121,13 @@ def serve(
             str(error),
             hint=tr("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key."),
         )
-    except (DoorbellError, NodeError, TooFewFilesError, WorkersError) as error:
+    except (
+        DoorbellError,
+        NodeError,
+        ProviderSettingsError,
+        TooFewFilesError,
+        WorkersError,
+    ) as error:
         fail(str(error))
     except (OSError, UnicodeDecodeError) as error:
         fail(

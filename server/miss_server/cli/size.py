@@ -118,6 +118,7 @@ LASTING = frozenset(
         "invited_people",
         "wishes",
         "audit",
+        "proofs",
     }
 )
 """Tables that grow with people. Messages come and go: their tables stay as large as a week is."""

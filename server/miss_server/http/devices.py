@@ -3,6 +3,7 @@
 import secrets
 
 import structlog
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ from miss_server.http.enrolment import (
     peer_address,
     preview_of,
 )
+from miss_server.http.identity import attested_by
 from miss_server.http.services import services
 from miss_server.http.signatures import certificate_of, signed
 from miss_server.observe import short
@@ -144,16 +146,18 @@ async def rosters(request: Request) -> Response:
     if chain is None:
         raise Refused(Code.UNKNOWN_ACCOUNT)
     entry = await it.directory.entry(chain.person, now_ms=now_ms) if chain.person else None
+    attested, shown = attested_by(await it.proofs.proof(address))
     return reply(
         api.Rosters(
             address,
             chain.name,
             entry.profession if entry else "",
             chain.person or "",
-            "operator",
+            attested,
             tuple(chain.rosters),
             tuple(chain.dormant),
             await attesters(it, entry) if entry else (),
+            proof=shown or UNSET,
         )
     )
 

@@ -1,6 +1,7 @@
 """An account's first device: whose code this is, and using it."""
 
 import structlog
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -40,6 +41,7 @@ async def server_info(request: Request) -> Response:
             ("miss.v1.msgpack", "miss.v1.json"),
             it.charter,
             dict(it.settings.minimum_app),
+            it.provider_info or UNSET,
         )
     )
 
@@ -84,6 +86,24 @@ async def enrol(request: Request) -> Response:
     except Refused as refused:
         if refused.code is not Code.CODE_USED:
             raise
+    enrolment = enrolment_of(it, given)
+    try:
+        account = await it.accounts.enrol(enrolment, now_ms=it.clock.now_ms())
+    except Refused as refused:
+        if refused.code in WRONG_CODES:
+            await it.throttle.wrong_code(address)
+        raise
+    device = enrolment.roster.entries[0].device
+    log.info("enrolled", account=short(account), device=short(device))
+    return reply(api.Enrolled(account, device, enrolment.roster.version))
+
+
+def enrolment_of(it: Services, given: api.Enrol) -> Enrolment:
+    """Check everything about an account's first device but who it is.
+
+    Raises:
+        Malformed, Untrusted, Refused: untrusted, charter_required.
+    """
     genesis = roster.decode(given.roster)
     roster.verify_genesis(genesis, genesis.account)
     if len(genesis.entries) != 1:
@@ -96,15 +116,7 @@ async def enrol(request: Request) -> Response:
         raise Refused(Code.UNTRUSTED, "no last resort")
     acceptance = acceptance_of(it, given.charter, certificate)
     app = f"{given.app.name} {given.app.version} {given.app.platform}"[:200]
-    enrolment = Enrolment(normal_code(given.code), genesis, keys, acceptance, app)
-    try:
-        account = await it.accounts.enrol(enrolment, now_ms=it.clock.now_ms())
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
-            await it.throttle.wrong_code(address)
-        raise
-    log.info("enrolled", account=short(account), device=short(certificate.device))
-    return reply(api.Enrolled(account, certificate.device, genesis.version))
+    return Enrolment(normal_code(given.code), genesis, keys, acceptance, app)
 
 
 def acceptance_of(

@@ -8,11 +8,13 @@ from miss_server.http import (
     devices,
     directory,
     enrolment,
+    identity,
     invitations,
     mailbox,
     operating,
     prekeys,
 )
+from miss_server.provider.settings import CALLBACK
 
 
 def routes() -> list[BaseRoute]:
@@ -24,6 +26,13 @@ def routes() -> list[BaseRoute]:
         Route("/v1/server", enrolment.server_info),
         Route("/v1/enrolment/preview", enrolment.preview, methods=["POST"]),
         Route("/v1/enrolment", enrolment.enrol, methods=["POST"]),
+        Route("/v1/identity/sign-ins", identity.open_sign_in, methods=["POST"]),
+        Route("/v1/identity/renewals", identity.open_renewal, methods=["POST"]),
+        Route("/v1/identity/sign-ins/begin", identity.begin, methods=["POST"]),
+        Route("/v1/identity/sign-ins/status", identity.status, methods=["POST"]),
+        Route("/v1/identity/sign-ins/confirm", identity.confirm, methods=["POST"]),
+        Route(CALLBACK, identity.callback),
+        Route("/v1/identity", identity.held),
         Route("/v1/links/preview", devices.preview, methods=["POST"]),
         Route("/v1/links/status", devices.status, methods=["POST"]),
         Route("/v1/links/invitations", devices.invite, methods=["POST"]),

@@ -1,11 +1,12 @@
 """What the HTTP calls and the socket work with, put together once by `app`."""
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from starlette.requests import HTTPConnection
 
 from miss_protocol.api import Charter
+from miss_protocol.vouching import ProviderInfo
 from miss_server.config import Settings
 from miss_server.doorbell.interface import Doorbell
 from miss_server.edge.admission import Admission
@@ -22,7 +23,11 @@ from miss_server.storage.departures import Departures
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.invitations import Invitations
 from miss_server.storage.messages import Messages
+from miss_server.storage.proofs import Proofs
 from miss_server.tallies import DoorTally
+
+if TYPE_CHECKING:
+    from miss_server.provider.signing_in import Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,9 @@ class Services:
     clock: Clock
     admission: Admission
     certificate: Certificate | None
+    proofs: Proofs
+    provider: "Provider | None" = None
+    provider_info: ProviderInfo | None = None
     tally: DoorTally = field(default_factory=DoorTally)
 
 

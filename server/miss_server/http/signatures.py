@@ -109,8 +109,12 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature("past its own end")
 
 
-async def signed(request: Request) -> Caller:
+async def signed(request: Request, *, suspended: bool = False) -> Caller:
     """Read the body and find out which device signed the request.
+
+    Args:
+        suspended: whether one of a suspended account may make this call, too: by which it can learn
+            why, or mend it.
 
     Raises:
         Refused: `auth_failed` (whatever the cause), `clock_skew`, `replayed`, `revoked`,
@@ -144,7 +148,7 @@ async def signed(request: Request) -> Caller:
         raise Refused(Code.AUTH_FAILED, "nonce")
     if record.revoked:
         raise Refused(Code.REVOKED)
-    if record.suspended:
+    if record.suspended and not suspended:
         raise Refused(Code.SUSPENDED)
     await it.throttle.call(record.id)
     # Kept until even the latest time that this signature could be accepted at has passed.

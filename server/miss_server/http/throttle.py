@@ -22,14 +22,21 @@ its signature holds: else anybody could lock a device out by its id."""
 CALLS_PER_MINUTE = 1_200
 """Signed calls of one device: a client that has gone wrong must not cost the others."""
 
+RINGS_PER_HOUR = 5
+"""Of one person, whoever has it rung: their number is public."""
+
 
 class Throttle:
     """The limits, counted in `shared` where they are everybody's."""
 
-    def __init__(self, shared: Counts, *, enrolment_tries_per_hour: int) -> None:
+    def __init__(
+        self, shared: Counts, *, enrolment_tries_per_hour: int, sign_ins_per_hour: int
+    ) -> None:
         self.shared = shared
         self._here = NodeCounts()
         self._tries = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="code-tries")
+        self._sign_ins = RateLimitItemPerHour(sign_ins_per_hour, namespace="sign-ins")
+        self._rings = RateLimitItemPerHour(RINGS_PER_HOUR, namespace="rings")
         self._claims = RateLimitItemPerHour(
             protocol_limits.PREKEY_CLAIMS_PER_HOUR, namespace="prekey-claims"
         )
@@ -45,6 +52,16 @@ class Throttle:
     async def wrong_code(self, address: str) -> None:
         """Count a wrong guess against its address."""
         await self.shared.hit(self._tries, address)
+
+    async def sign_in(self, who: str) -> None:
+        """Count a sign-in that an address or an account begins; raises `Refused(rate_limited)`."""
+        if not await self.shared.hit(self._sign_ins, who):
+            raise Refused(Code.RATE_LIMITED, "sign-ins", retry_after=600.0)
+
+    async def ring_person(self, person: str) -> None:
+        """Count a question to a person on their own device; raises `Refused(rate_limited)`."""
+        if not await self.shared.hit(self._rings, person):
+            raise Refused(Code.RATE_LIMITED, "rings", retry_after=900.0)
 
     async def may_claim(self, account: str, device: bytes) -> bool:
         """Whether an account may take another prekey of a device: else it could exhaust it."""

@@ -16,6 +16,7 @@ from miss_server.storage import (
     directory_tables,
     invitation_tables,
     meeting_tables,
+    proof_tables,
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
@@ -33,6 +34,7 @@ BY_SUBJECT = (
     *account_tables.tables,
     *invitation_tables.tables,
     *audit_tables.tables,
+    *proof_tables.tables,
 )
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""

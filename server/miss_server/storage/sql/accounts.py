@@ -149,6 +149,19 @@ def enrol(connection: Connection, enrolment: Enrolment, now_ms: int) -> AccountA
         raise Refused(Code.ALREADY_ENROLLED)
     if roster.account != address:
         raise Refused(Code.UNTRUSTED, "a genesis for another account")
+    device = first_device(connection, enrolment, now_ms)
+    connection.execute(
+        update(enrolment_codes)
+        .where(enrolment_codes.c.code_hash == hashed)
+        .values(used_ms=now_ms, used_by=device)
+    )
+    return address
+
+
+def first_device(connection: Connection, enrolment: Enrolment, now_ms: int) -> DeviceId:
+    """Make an account's first device; `epochs.hold` and the account's lock first, and it must have
+    no genesis. Raises `Refused`: untrusted, a device id that is in use."""
+    address, roster = enrolment.roster.account, enrolment.roster
     certificate = roster.entries[0].certificate
     new = devices_.add(connection, certificate, enrolment.app, now_ms)
     connection.execute(
@@ -163,12 +176,7 @@ def enrol(connection: Connection, enrolment: Enrolment, now_ms: int) -> AccountA
     safe = [key for key in enrolment.prekeys if new or key.last_resort]
     prekeys.keep(connection, certificate.device, safe)
     sign_charter(connection, enrolment.acceptance, now_ms)
-    connection.execute(
-        update(enrolment_codes)
-        .where(enrolment_codes.c.code_hash == hashed)
-        .values(used_ms=now_ms, used_by=certificate.device)
-    )
-    return address
+    return certificate.device
 
 
 def sign_charter(connection: Connection, acceptance: CharterAcceptance, now_ms: int) -> None:

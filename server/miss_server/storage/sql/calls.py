@@ -35,13 +35,14 @@ from miss_server.storage.sql import (
 )
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sql.invitation_calls import InvitationCalls
+from miss_server.storage.sql.proof_calls import ProofCalls
 from miss_server.storage.sql.tenure_calls import TenureCalls
 
 T = TypeVar("T")
 
 
-class QuietCalls(TenureCalls, InvitationCalls):
-    """`Accounts`, `Invitations`, `Departures`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
+class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
+    """`Accounts`, `Invitations`, `Departures`, `Proofs`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
     comes to run, and bring their words for searches."""
 
     _directory: SqlDirectory

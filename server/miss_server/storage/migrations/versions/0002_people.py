@@ -18,6 +18,7 @@ def upgrade() -> None:
     _accounts()
     _invitations()
     _audit()
+    _proofs()
 
 
 def _meeting() -> None:
@@ -210,3 +211,44 @@ def _audit() -> None:
             "CREATE TRIGGER audit_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
             " FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added_to()"
         )
+
+
+def _proofs() -> None:
+    op.create_table(
+        "sign_ins",
+        sa.Column("id", sa.LargeBinary(32), primary_key=True),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("renews", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("stage", sa.String, nullable=False),
+        sa.Column("method", sa.String, nullable=False, server_default=""),
+        sa.Column("state_hash", sa.LargeBinary(32), nullable=True),
+        sa.Column("verifier", sa.String, nullable=False, server_default=""),
+        sa.Column("request", sa.String, nullable=False, server_default=""),
+        sa.Column("interval_s", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("polled_ms", _MS, nullable=False, server_default="0"),
+        sa.Column("hint", sa.String, nullable=False, server_default=""),
+        sa.Column("call", sa.LargeBinary, nullable=False, server_default=""),
+        sa.Column("begun_ms", _MS, nullable=False, server_default="0"),
+        sa.Column("shown", sa.LargeBinary, nullable=False, server_default=""),
+        sa.Column("confirm_hash", sa.LargeBinary(32), nullable=True),
+        sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("code", sa.String, nullable=False, server_default=""),
+        sa.Column("reason", sa.String, nullable=False, server_default=""),
+        sa.Column("expires_ms", _MS, nullable=False),
+    )
+    op.create_index("sign_ins_state", "sign_ins", ["state_hash"], unique=True)
+    op.create_index("sign_ins_expiry", "sign_ins", ["expires_ms"])
+    op.create_table(
+        "proofs",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("genesis", sa.LargeBinary(32), nullable=False),
+        sa.Column("person", sa.String, nullable=False),
+        sa.Column("method", sa.String, nullable=False),
+        sa.Column("issuer", sa.String, nullable=False),
+        sa.Column("client", sa.String, nullable=False),
+        sa.Column("token", sa.Text, nullable=False),
+        sa.Column("level", sa.String, nullable=False),
+        sa.Column("proved_ms", _MS, nullable=False),
+        sa.Column("lapsed", sa.Boolean, nullable=False, server_default=sa.false()),
+    )
+    op.create_index("proofs_proved", "proofs", ["proved_ms"])
