@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generating.schemas import DIALECT, Json, schemas
-from miss_protocol import account, api, directory, invitations, limits, sign_in
+from miss_protocol import account, api, directory, filters, invitations, limits, sign_in
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 
@@ -26,6 +26,11 @@ class Operation:
 
 
 WORD: Json = {"type": "string"}
+CODES: Json = {
+    "type": "array",
+    "items": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,16}$"},
+    "maxItems": filters.CODES_MAX,
+}
 _CODES = (Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED, Code.RATE_LIMITED)
 _SIGN_IN = (Code.SIGN_IN_UNKNOWN, Code.SIGN_IN_OVER, Code.UNSUPPORTED)
 _INVITED = (Code.CODE_UNKNOWN, Code.CODE_EXPIRED, Code.RATE_LIMITED)
@@ -239,6 +244,16 @@ OPERATIONS = (
                 "entries of one page",
             ),
             ("cursor", WORD, "`next` of the page before"),
+            ("kind", {"enum": ["person", "organisation"]}, "only entries of this kind"),
+            ("profession", CODES, "only of one of these professions, by code (TRE_G15)"),
+            ("speciality", CODES, "only of one of these specialities, by code (TRE_R38)"),
+            ("department", WORD, "only with a place in this department: its number or its name"),
+            ("reach", {"enum": ["miss", "dormant"]}, "only who can be reached at least so"),
+            (
+                "near",
+                {"type": "string", "maxLength": filters.NEAR_MAX},
+                "what is close first: postcode, commune (name, INSEE code) or `latitude,longitude`",
+            ),
         ),
     ),
     Operation(

@@ -52,25 +52,37 @@ def normalise(text: str) -> tuple[str, ...]:
 EVERYDAY: tuple[tuple[str, str], ...] = (
     ("médecin", "docteur toubib"),
     ("médecine générale", "généraliste omnipraticien mg traitant famille"),
+    ("allergologie", "allergologue allergo allergie"),
+    ("anatomie et cytologie pathologiques", "anapath pathologiste"),
     ("anesthésie réanimation", "anesthésiste réanimateur réa"),
     ("biologie médicale", "biologiste labo laboratoire"),
     ("cardiologie", "cardiologue cœur"),
     ("chirurgie", "chirurgien chirurgienne"),
+    ("chirurgie maxillo faciale", "maxillo stomato stomatologue"),
+    ("chirurgie orale", "stomato"),
     ("chirurgie orthopédique", "orthopédiste ortho traumatologue"),
     ("chirurgie urologique", "urologue urologie"),
+    ("chirurgie plastique", "plasticien plasticienne esthétique"),
+    ("chirurgie thoracique", "thoracique"),
     ("chirurgie vasculaire", "vasculaire"),
+    ("chirurgie viscérale", "viscéral digestif digestive bariatrique"),
     ("dermatologie", "dermatologue dermato peau"),
     ("endocrinologie", "endocrinologue endocrino diabétologue diabète thyroïde"),
     ("gastro entérologie", "gastroentérologue gastro hépatologue"),
+    ("génétique médicale", "généticien généticienne"),
     ("gériatrie", "gériatre"),
     ("gynécologie", "gynécologue gynéco"),
     ("gynécologie obstétrique", "obstétricien obstétricienne accoucheur"),
     ("hématologie", "hématologue hémato"),
+    ("maladies infectieuses", "infectiologue infectio"),
     ("médecine d'urgence", "urgentiste urgences smur samu"),
     ("médecine du travail", "travail"),
     ("médecine interne", "interniste"),
-    ("médecine physique", "rééducateur réadaptation mpr"),
+    ("médecine nucléaire", "scintigraphie"),
+    ("médecine physique", "rééducateur rééducation réadaptation mpr"),
+    ("médecine vasculaire", "angiologue angio phlébologue"),
     ("néphrologie", "néphrologue néphro rein dialyse"),
+    ("neurochirurgie", "neurochirurgien neurochirurgienne"),
     ("neurologie", "neurologue neuro"),
     ("oncologie", "oncologue onco cancérologue cancer"),
     ("ophtalmologie", "ophtalmologue ophtalmo ophtalmologiste yeux"),
@@ -79,12 +91,15 @@ EVERYDAY: tuple[tuple[str, str], ...] = (
     ("pédiatrie", "pédiatre enfants"),
     ("pneumologie", "pneumologue pneumo poumon"),
     ("psychiatrie", "psychiatre psy"),
-    ("radio diagnostic", "radiologue radiologie radio imagerie scanner irm"),
+    ("psychiatrie de l'enfant", "pédopsychiatre pédopsy"),
+    ("radio diagnostic", "radiologue radiologie radio imagerie scanner irm écho échographie"),
+    ("radiodiagnostic", "radiologue radiologie radio imagerie scanner irm écho échographie"),
     ("radiothérapie", "radiothérapeute"),
     ("rhumatologie", "rhumatologue rhumato"),
     ("pharmacien", "pharmacienne pharmacie officine apothicaire"),
     ("chirurgien dentiste", "chirurgienne dentaire"),
-    ("sage femme", "maïeuticien maïeuticienne accoucheuse"),
+    ("orthopédie dento faciale", "orthodontiste ortho orthodontie"),
+    ("sage femme", "sagefemme maïeuticien maïeuticienne accoucheuse"),
     ("infirmier", "infirmière ide idel"),
     ("pratique avancée", "ipa"),
     ("masseur kinésithérapeute", "kinésithérapeute kiné masseuse"),
@@ -99,6 +114,14 @@ EVERYDAY: tuple[tuple[str, str], ...] = (
     ("opticien", "opticienne lunettes"),
     ("manipulateur", "manipulatrice manip radio"),
     ("technicien de laboratoire", "labo"),
+    ("laboratoire", "labo analyses"),
+    ("imagerie", "radio radiologie scanner irm"),
+    ("maternité", "accouchement obstétrique"),
+    ("urgences", "smur samu"),
+    ("secrétariat", "accueil"),
+    ("personnes âgées dépendantes", "ehpad maison de retraite"),
+    ("soins infirmiers a domicile", "ssiad"),
+    ("hospitalisation a domicile", "had"),
 )
 """What the register writes, and what people say for it: (words of a label, everyday words)."""
 
@@ -108,7 +131,10 @@ ABBREVIATIONS: tuple[tuple[str, str], ...] = (
     ("centre hospitalier", "ch hôpital"),
     ("centre hospitalier universitaire", "chu"),
     ("centre hospitalier régional universitaire", "chru chu"),
+    ("centre médico psychologique", "cmp"),
     ("maison de santé", "msp"),
+    ("pharmacie a usage interieur", "pui"),
+    ("laboratoire", "labo"),
     ("ehpad", "maison de retraite"),
     ("cedex", ""),
 )
@@ -207,7 +233,9 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     addressed to it (`reach` is `miss` or `dormant`). `part_of` is the identifier of the organisation
     that a service belongs to, or that vouches for a person without a national number; `other_names` are
     those by which other sources know the same number; `dated` is given by a look-up of one entry;
-    `attested_by` names who vouches at present for a person without a national number.
+    `attested_by` names who vouches at present for a person without a national number. In the answer to a
+    search, `distance` is in kilometres from where it was asked to be near, and `repaired` tells that the
+    entry was found by other words than those typed (spec 05 §3.4).
     """
 
     person: str
@@ -229,16 +257,20 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     other_names: tuple[str, ...] = ()
     dated: tuple[Source, ...] = ()
     attested_by: tuple[str, ...] = ()
+    distance: int | None = None
+    repaired: bool = False
 
 
-class SearchPage(Struct, frozen=True):
+class SearchPage(Struct, frozen=True, omit_defaults=True):
     """`GET /v1/directory?q=WORDS&cursor=CURSOR`: entries, the best first.
 
     `next` is given back as `cursor` for the following page, null after the last. `data_date` is
-    the oldest source's, empty before the first import.
+    the oldest source's, empty before the first import. `repaired`, if some of the entries were found by
+    other words than those typed: the words as they were understood, for "results for …".
     """
 
     entries: tuple[Entry, ...]
     next: str | None
     data_date: str
     sources: tuple[Source, ...]
+    repaired: tuple[str, ...] = ()

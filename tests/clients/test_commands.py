@@ -94,6 +94,21 @@ async def test_from_enrolment_to_an_answer(world: World, miss: Miss) -> None:
     assert "LEFÉVÈRE-DESPRÉ" in said
     _, said = await miss("gp", "search", "vandrelle")
     assert "Vandrelle" in said
+    _, said = await miss("gp", "search", "lefvere", "cardio", "--kind", "person", "--reach", "miss")
+    assert "Results for: lefevere cardio" in said
+    assert "LEFÉVÈRE-DESPRÉ" in said
+    exit_code, _ = await miss(
+        "gp", "search", "cardio", "--profession", "60", "--department", "nord"
+    )
+    assert exit_code == 1
+    exit_code, said = await miss("gp", "search", "cardio", "--department", "Nulle Part")
+    assert exit_code == 1
+    assert "No such department" in said
+    _, said = await miss("gp", "search", "cardio", "--near", "50.63,3.05")
+    assert "LEFÉVÈRE-DESPRÉ" in said
+    exit_code, said = await miss("gp", "search", "cardio", "--near", "Nulleville")
+    assert exit_code == 1
+    assert "not_found" in said
     exit_code, said = await miss("gp", "search", "zzzzzz")
     assert exit_code == 1
     exit_code, said = await miss("gp", "send", "lefevere cardio", "Bonjour\x1b[2J")

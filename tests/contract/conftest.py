@@ -1,6 +1,6 @@
 """Every engine behind the storage interface; each test of this folder runs on all of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,9 @@ import pytest
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW
+from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
 from tests.support.postgres import PostgresProcess
+from tests.support.searching import CARDIOLOGIST, NURSE, Bench
 from tests.support.stores import prepared
 
 ENGINES = ("sqlite", "postgres")
@@ -29,3 +31,38 @@ async def store(
     opened.open()
     yield opened
     await opened.close()
+
+
+@pytest.fixture(scope="module")
+def postgres_shelf(postgres: PostgresProcess) -> Iterator[PostgresShelf]:
+    """A database for all tests of a file, since making one takes long; `cleared` for each."""
+    shelf = PostgresShelf(postgres)
+    yield shelf
+    shelf.close()
+
+
+# The second looks accounts up first, as for a query with thousands of matches.
+@pytest.fixture(params=["sqlite, few matches", "sqlite, many matches", "postgresql"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    if request.param == "postgresql":
+        postgres: PostgresShelf = request.getfixturevalue("postgres_shelf")
+        postgres.clear()
+        yield Bench(postgres, tmp_path)
+        return
+    sqlite = SqliteShelf(tmp_path / "miss.sqlite", 0 if "many" in request.param else 2000)
+    yield Bench(sqlite, tmp_path)
+    sqlite.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("directory")
+    shelf: Shelf = SqliteShelf(folder / "miss.sqlite")
+    if request.param == "postgresql":
+        shelf = PostgresShelf(request.getfixturevalue("postgres"))
+    bench = Bench(shelf, folder)
+    bench.load(CARDIOLOGIST, NURSE)
+    yield bench
+    shelf.close()

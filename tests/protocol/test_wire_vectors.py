@@ -15,6 +15,7 @@ from miss_protocol.errors import CloseCode, Malformed
 from miss_protocol.identity.login import verify_login
 from miss_protocol.ids import DeviceId
 from miss_protocol.server_session import ServerSession
+from miss_protocol.spelling import repair_cost, slips, sound
 from tests.support import wire_samples as w
 from tests.support.make_wire_vectors import ALL, FOLDER, text
 from tests.support.wire_text import bytes_of, plain
@@ -45,6 +46,15 @@ def test_a_page_of_the_directory_is_read_as_written() -> None:
     assert msgspec.convert(DIRECTORY["page"], SearchPage) == w.PAGE
     newer = json.dumps(DIRECTORY["page"] | {"later": 1})
     assert msgspec.json.decode(newer, type=SearchPage) == w.PAGE
+    assert msgspec.convert(DIRECTORY["repaired_page"], SearchPage) == w.REPAIRED_PAGE
+
+
+def test_words_are_repaired_as_written() -> None:
+    for case in DIRECTORY["sounds"]:
+        assert sound(case["word"]) == case["sound"]
+    for case in DIRECTORY["repairs"]:
+        assert slips(case["typed"], case["meant"]) == case["slips"]
+        assert repair_cost(case["typed"], case["meant"], case["slips"]) == case["cost"]
 
 
 # --- frames ---------------------------------------------------------------------------------------

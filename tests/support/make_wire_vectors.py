@@ -16,6 +16,7 @@ from miss_protocol import frames as f
 from miss_protocol.codec import FrameError, client_codec, server_codec
 from miss_protocol.digest import EMPTY, envelope_hash, gap_hash, roll
 from miss_protocol.errors import CloseCode, Malformed
+from miss_protocol.spelling import repair_cost, slips, sound
 from tests.support import wire_samples as w
 from tests.support.audit_vectors import audit_vectors
 from tests.support.wire_conversations import session_vectors
@@ -140,10 +141,18 @@ def directory_vectors() -> Json:
     return {
         "about": "`folding`: the words of a text (spec 05-directory §3.1). `queries`: the words that an "
         "entry must begin a word with. `page`: an answer to a search, which a client must read; an absent "
-        "field is empty, and an unknown one is ignored.",
+        "field is empty, and an unknown one is ignored. `repaired_page`: one with entries found by repair, near a "
+        "place. `sounds` and `repairs`: what a misspelt word may mean and its cost (§3.4).",
         "folding": [{"text": text, "words": list(d.normalise(text))} for text in w.FOLDED],
         "queries": [{"text": text, "words": list(d.query_words(text))} for text in w.QUERIES],
         "page": msgspec.to_builtins(w.PAGE),
+        "repaired_page": msgspec.to_builtins(w.REPAIRED_PAGE),
+        "sounds": [{"word": word, "sound": sound(word)} for word in w.SOUNDS],
+        "repairs": [
+            {"typed": typed, "meant": meant, "slips": n, "cost": repair_cost(typed, meant, n)}
+            for typed, meant in w.REPAIRS
+            for n in (slips(typed, meant),)
+        ],
     }
 
 

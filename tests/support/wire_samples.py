@@ -262,3 +262,24 @@ PAGE = SearchPage(
     ),
 )
 """A page of a search."""
+REPAIRED_PAGE = SearchPage(
+    (
+        Entry("899000000010", "person", "Martin", "Alix", reach="none", distance=3),
+        Entry(
+            "899000000028", "person", "Martine", "Alix", reach="none", distance=12, repaired=True
+        ),
+    ),
+    None,
+    "2026-01-04",
+    (Source("RPPS", "2026-01-14"),),
+    ("martine", "lille"),
+)
+SOUNDS = (
+    "philippe", "filip", "thibault", "lefaivre", "dupond", "quesnimont", "cecile", "yvain", "moreaux",
+    "campagne", "schmitt", "xavier", "gerard", "wagner", "baroeul", "haye", "es",
+)  # fmt: skip
+REPAIRS = (
+    ("martn", "martin"), ("nartin", "martin"), ("durant", "durand"), ("mratin", "martin"),
+    ("tourcooign", "tourcoing"), ("philipe", "philippe"), ("filipe", "philippe"),
+)  # fmt: skip
+"""Words as typed and as meant."""

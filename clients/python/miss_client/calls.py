@@ -8,6 +8,7 @@ import base64
 import functools
 import os
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import TypeVar
@@ -90,9 +91,13 @@ class Calls:
         """Close the connections."""
         await self._http.aclose()
 
-    async def get(self, path: str, kind: type[T], **params: str) -> T:
-        """Fetch `path`. Raises as `post`."""
-        return await self._call("GET", path, kind, b"", params=params, signed=True)
+    async def get(
+        self, path: str, kind: type[T], more: Sequence[tuple[str, str]] = (), **params: str
+    ) -> T:
+        """Fetch `path`; `more` are parameters that may come more than once. Raises as `post`."""
+        return await self._call(
+            "GET", path, kind, b"", params=[*params.items(), *more], signed=True
+        )
 
     async def get_open(self, path: str, kind: type[T]) -> T:
         """Fetch `path` without a signature. Raises as `post`."""
@@ -121,13 +126,13 @@ class Calls:
         body: bytes,
         *,
         signed: bool,
-        params: dict[str, str] | None = None,
+        params: Sequence[tuple[str, str]] = (),
     ) -> T:
         headers = {"accept": "application/json, application/problem+json"}
         if method == "POST":
             headers["content-type"] = "application/json"
         request = self._http.build_request(
-            method, path, content=body or None, params=params or None, headers=headers
+            method, path, content=body or None, params=list(params) or None, headers=headers
         )
         if signed:
             self._sign(request, body)

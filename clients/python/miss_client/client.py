@@ -40,6 +40,7 @@ from miss_protocol.crypto.content import Content
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.encoding import pack_all
 from miss_protocol.errors import Code, Refused
+from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.frames import App, Urgency
 from miss_protocol.identity.roster import RosterEntry
 from miss_protocol.ids import AccountAddress, DeviceId, MessageId, parse_address
@@ -229,11 +230,19 @@ class Client:
     # --- people -----------------------------------------------------------------------------------
 
     async def search(
-        self, query: str, *, limit: int = limits.PAGE_DEFAULT, cursor: str | None = None
+        self,
+        query: str,
+        *,
+        limit: int = limits.PAGE_DEFAULT,
+        cursor: str | None = None,
+        filters: Filters = UNFILTERED,
     ) -> SearchPage:
-        """Look people and services up in the directory; words in any order, accents ignored."""
+        """Look people and services up in the directory; words in any order, accents ignored, slips
+        forgiven: then the page says `repaired`."""
         more = {} if cursor is None else {"cursor": cursor}
-        return await self.calls.get("/v1/directory", SearchPage, q=query, limit=str(limit), **more)
+        return await self.calls.get(
+            "/v1/directory", SearchPage, filters.parameters(), q=query, limit=str(limit), **more
+        )
 
     async def person(self, national_id: str) -> Entry:
         """One entry of the directory."""

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from miss_protocol import limits
 from miss_protocol.errors import Code, Malformed, Refused
+from miss_protocol.filters import read_filters
 from miss_server.http.attestations import attesters, shown_with_attesters
 from miss_server.http.bodies import reply
 from miss_server.http.services import services
@@ -16,7 +17,7 @@ PERSON_MAX = 96
 
 
 async def search(request: Request) -> Response:
-    """`GET /v1/directory?q=WORDS&limit=N&cursor=CURSOR`."""
+    """`GET /v1/directory?q=WORDS&limit=N&cursor=CURSOR` and what narrows it."""
     it = services(request)
     caller = await signed(request)
     await it.throttle.search(caller.device.id)
@@ -28,6 +29,8 @@ async def search(request: Request) -> Response:
         request.query_params.get("q", ""),
         limit=limit,
         cursor=request.query_params.get("cursor"),
+        filters=read_filters(request.query_params.multi_items()),
+        account=caller.device.account,
         now_ms=it.clock.now_ms(),
     )
     return reply(replace(page, entries=await shown_with_attesters(it, page.entries)))
@@ -42,7 +45,9 @@ async def entry(request: Request) -> Response:
     person = request.path_params["person"]
     found = None
     if len(person) <= PERSON_MAX:
-        found = await it.directory.entry(person, now_ms=it.clock.now_ms())
+        found = await it.directory.entry(
+            person, account=caller.device.account, now_ms=it.clock.now_ms()
+        )
     if found is None:
         raise Refused(Code.NOT_FOUND)
     return reply(replace(found, attested_by=await attesters(it, found)))

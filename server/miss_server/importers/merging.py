@@ -18,12 +18,21 @@ from miss_server.importers.lines import ORGANISATION, Line
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
 from miss_server.importers.settling import FRANCE, REMEMBERED
-from miss_server.storage.directory import Record, name_key, sort_key
+from miss_server.storage.directory import (
+    ORGANISATION_MARK,
+    Record,
+    department_mark,
+    name_key,
+    place_mark,
+    profession_mark,
+    sort_key,
+    speciality_mark,
+)
 
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
 MAILBOXES_MAX = 10
-EDITION = blake2b(f"2 {edition()}".encode(), digest_size=16).digest()
+EDITION = blake2b(f"3 {edition()}".encode(), digest_size=16).digest()
 """Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
 made anew."""
 
@@ -224,31 +233,39 @@ def _department(line: Line, postcode: str) -> str:
 def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict[str, None]:
     """Every word that finds the entry, each once."""
     words: dict[str, None] = {}
-    naming = _place_words if entry.kind == "organisation" else _name_words
+    naming = _service_words if entry.kind == "organisation" else _name_words
     names: set[str] = set()
     labels: set[str] = set()
     where: set[str] = set()
+    towns: set[str] = set()
+    spots: set[str] = set()
     plain: set[str] = set()
+    numbers: set[str] = set()
     for line in lines:
         names.add(line.name)
         where.update((line.organisation, line.sign))
         labels.update((line.profession, line.speciality, line.category))
         words |= _name_words(line.given)
         if line.country in FRANCE:
-            plain.add(_department(line, line.postcode))
+            numbers.add(_department(line, line.postcode))
     labels.update((entry.profession, *entry.specialities))
     for place in places:
-        where.add(place.city)
+        towns.add(place.city)
         plain.update((place.postcode, place.department))
+        spots.add(place.commune or place.postcode)
     for texts, folding in (
         (names, naming),
         (labels, _label_words),
         (where, _place_words),
+        (towns, _town_words),
         (plain, _plain_words),
+        (numbers, _department_words),
+        (spots, _spot_words),
     ):
         for text in texts:
             if text:
                 words |= folding(text)
+    words |= _marks(entry.kind == "organisation", entry.profession_code, entry.speciality_codes)
     return words
 
 
@@ -273,5 +290,36 @@ def _place_words(name: str) -> dict[str, None]:
 
 
 @lru_cache(REMEMBERED)
+def _service_words(name: str) -> dict[str, None]:
+    # A service is called what its people are: "cardiologue" finds the hospital's CARDIOLOGIE.
+    return dict.fromkeys((*place_words(name), *everyday_words(name)))
+
+
+@lru_cache(REMEMBERED)
+def _town_words(name: str) -> dict[str, None]:
+    own = normalise(name)
+    # "saintomer" and "villeneuvedascq" are how a thumb writes them.
+    return dict.fromkeys((*place_words(name), "".join(own)) if own else ())
+
+
+@lru_cache(REMEMBERED)
 def _plain_words(text: str) -> dict[str, None]:
     return dict.fromkeys(normalise(text))
+
+
+@lru_cache(REMEMBERED)
+def _department_words(number: str) -> dict[str, None]:
+    return dict.fromkeys((*normalise(number), department_mark(number)))
+
+
+@lru_cache(REMEMBERED)
+def _spot_words(code: str) -> dict[str, None]:
+    return {place_mark(code): None}
+
+
+@lru_cache(REMEMBERED)
+def _marks(organisation: bool, profession: str, specialities: tuple[str, ...]) -> dict[str, None]:
+    marks = [ORGANISATION_MARK] if organisation else []
+    if profession:
+        marks.append(profession_mark(profession))
+    return dict.fromkeys((*marks, *map(speciality_mark, specialities)))

@@ -14,6 +14,7 @@ from typing import Protocol
 from sqlalchemy import Connection
 
 from miss_protocol.directory import Entry, SearchPage, Source, normalise
+from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.ids import AccountAddress
 from miss_protocol.limits import PAGE_DEFAULT
 from miss_server.storage.geography import Commune, Geography
@@ -88,6 +89,32 @@ def name_key(name: str) -> str:
     return " ".join(normalise(name))
 
 
+MARK = "¤"
+"""Begins the words of `Record.words` that are not a text's: no letter or digit, so nobody's query has
+them, and every engine's index takes them as they are. They narrow a search."""
+ORGANISATION_MARK = MARK + "o"
+
+
+def profession_mark(code: str) -> str:
+    """The mark of everybody with this code of a profession."""
+    return f"{MARK}p{''.join(normalise(code))}"
+
+
+def speciality_mark(code: str) -> str:
+    """The mark of everybody with this code of a speciality."""
+    return f"{MARK}s{''.join(normalise(code))}"
+
+
+def department_mark(number: str) -> str:
+    """The mark of everybody with a place in this department; `number` as `59`, `2A`, `971`."""
+    return f"{MARK}d{''.join(normalise(number))}"
+
+
+def place_mark(code: str) -> str:
+    """The mark of everybody with a place in a commune (INSEE code), or of a postcode if no commune is known."""
+    return f"{MARK}c{''.join(normalise(code))}"
+
+
 class Directory(Protocol):
     """Who is in the directory. No method may be called inside an open transaction."""
 
@@ -99,17 +126,28 @@ class Directory(Protocol):
         now_ms: int,
         cursor: str | None = None,
         limit: int = PAGE_DEFAULT,
+        filters: Filters = UNFILTERED,
+        account: AccountAddress | None = None,
     ) -> SearchPage:
-        """Entries in which every word of `query` begins a word, the best first (spec 05 §3).
+        """Entries in which every word of `query` begins a word, the best first (spec 05 §3); if they are
+        few, those in which words that are spelt nearly so do.
 
-        `limit` is cut to `limits.PAGE_MAX`. Raises `Malformed` (control characters, a cursor or a
+        `account` searches: whom it knows comes first, and whom it may not find is shown as somebody
+        without an account. Without, everybody is found. `limit` is cut to `limits.PAGE_MAX`. Raises `Malformed` (control characters, a cursor or a
         limit that is none) or `Refused` (too_large; out_of_place for the cursor of a directory
         that was replaced when its last entry is gone).
         """
         ...
 
-    def entry(self, connection: Connection, person: str, *, now_ms: int) -> Entry | None:
-        """One entry by its national identifier."""
+    def entry(
+        self,
+        connection: Connection,
+        person: str,
+        *,
+        now_ms: int,
+        account: AccountAddress | None = None,
+    ) -> Entry | None:
+        """One entry by its national identifier, as `account` may see it."""
         ...
 
     def entries(
@@ -137,12 +175,21 @@ class DirectoryReader(Protocol):
     """A `Directory` as the event loop reads it: each call runs on a reader's thread."""
 
     async def search(
-        self, query: str, *, limit: int, cursor: str | None, now_ms: int
+        self,
+        query: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        filters: Filters,
+        account: AccountAddress,
+        now_ms: int,
     ) -> SearchPage:
         """See `Directory.search`."""
         ...
 
-    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
+    async def entry(
+        self, person: str, *, account: AccountAddress | None = None, now_ms: int
+    ) -> Entry | None:
         """See `Directory.entry`."""
         ...
 

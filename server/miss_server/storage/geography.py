@@ -146,6 +146,23 @@ class Geography:
             found = self._by_name.get((_department(postcode), name), [])
         return found[0] if len(found) == 1 else ""
 
+    def named(self, text: str) -> Position | None:
+        """The centre of the commune of this name (of any spelling), if there is one such only; a department's
+        number behind it chooses: "Saint-Denis 974"."""
+        name, _, number = text.strip().rpartition(" ")
+        chosen = self._by_name.get((number.upper().strip("()"), _city(name)), []) if name else []
+        if not chosen:
+            chosen = self._named.get(_city(text), [])
+        found = [self._communes[code].position for code in chosen]
+        return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _named(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for (_, name), codes in self._by_name.items():
+            found.setdefault(name, []).extend(codes)
+        return found
+
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], list[str]]:
         found: dict[tuple[str, str], list[str]] = {}

@@ -17,6 +17,7 @@ from miss_server.storage import (
     invitation_tables,
     meeting_tables,
     proof_tables,
+    search_tables,
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
@@ -35,6 +36,7 @@ BY_SUBJECT = (
     *invitation_tables.tables,
     *audit_tables.tables,
     *proof_tables.tables,
+    *search_tables.tables,
 )
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""

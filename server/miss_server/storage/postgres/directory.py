@@ -5,7 +5,7 @@ No dictionary, stemmer or extension takes part: a vector holds the folded words 
 begin so. The planner chooses whether accounts or matches are looked up first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,13 @@ from sqlalchemy import (
     text,
 )
 
-from miss_server.storage.sql.directory import Asked
+from miss_server.storage.sql.asked import Asked
+from miss_server.storage.sql.seekers import Seeker, rules
 
 WORD_MAX = 255
 """Characters of a word: PostgreSQL refuses those above 2046 bytes, and nobody types so many."""
+
+HIDDEN, KNOWN = rules(within="strpos", of="unnest(CAST(:{name} AS varchar[])) AS p (code)")
 
 _FOUND = """
     directory_words_SLOT w JOIN directory_entries_SLOT e ON e.id = w.id
@@ -34,17 +37,19 @@ _MATCHES = "w.words @@ CAST(:match AS tsquery)"
 # would first join everybody who has an account.
 _NO_ACCOUNT = """
     (SELECT a.address FROM accounts a JOIN devices d ON d.account = a.address
-     WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL LIMIT 1) IS NULL
+     WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
+     LIMIT 1) IS NULL
 """
 _HOLDERS = f"""
     SELECT rank, id FROM (
-        SELECT e.id AS id, 2 * CAST(max(d.seen_ms) < :dormant AS integer)
+        SELECT e.id AS id, 4 * CAST(max(d.seen_ms) < :dormant AS integer)
+            + 2 * CAST(NOT (KNOWN) AS integer)
             + CAST(e.name_key <> ALL(:names) AS integer) AS rank
         FROM {_FOUND} JOIN accounts a ON a.person = e.person
             JOIN devices d ON d.account = a.address
-        WHERE {_MATCHES} AND NOT a.suspended AND d.revoked_ms IS NULL
-        GROUP BY e.id, e.name_key
-    ) AS ranked WHERE (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :count
+        WHERE {_MATCHES} AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
+        GROUP BY e.id, e.name_key, a.address
+    ) AS ranked WHERE (rank, id) > (:rank, :id) AND rank < :below ORDER BY rank, id LIMIT :count
 """  # noqa: S608 - constants of this file
 _EXACT = f"""
     SELECT e.id FROM {_FOUND}
@@ -56,6 +61,15 @@ _REST = f"""
     WHERE {_MATCHES} AND w.id > :id AND e.name_key <> ALL(:names) AND {_NO_ACCOUNT}
     ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
+_FIRST = f"""
+    SELECT w.id, tsvector_to_array(w.words) FROM directory_words_SLOT w
+    WHERE {_MATCHES} ORDER BY w.id LIMIT :count
+"""  # noqa: S608 - constants of this file
+_PLACED = f"""
+    SELECT e.id, e.entry FROM {_FOUND}
+    WHERE {_MATCHES} AND (e.name_key = ANY(:names)) = CAST(:exact AS boolean) AND {_NO_ACCOUNT}
+    ORDER BY w.id LIMIT :count
+"""  # noqa: S608 - constants of this file
 
 # Planned for the very words: a plan for any words would read the whole directory for rare ones.
 _PLANNING = select(
@@ -63,24 +77,38 @@ _PLANNING = select(
     func.set_config("jit", "off", True),
 )
 
-_NUMBERS = ("dormant", "rank", "id", "count")
+_NUMBERS = ("dormant", "rank", "id", "below", "count")
+_LISTS = ("names", "professions", "establishments")
 
 
-def _statements(statement: str) -> tuple[Any, ...]:
-    """The same for each slot, with what the driver must know of the values' types."""
-    types: list[BindParameter[Any]] = [
-        bindparam("match", type_=String),
-        bindparam("names", type_=ARRAY(String)),
-    ]
-    types += [bindparam(n, type_=BigInteger) for n in _NUMBERS if f":{n}" in statement]
-    return tuple(text(statement.replace("_SLOT", f"_{slot}")).bindparams(*types) for slot in (0, 1))
+def _statements(statement: str) -> dict[tuple[int, bool], Any]:
+    """The same for each slot, with and without the tables of people (the schema before has none), with
+    what the driver must know of the values' types."""
+    made = {}
+    for slot in (0, 1):
+        for people in (False, True):
+            written = statement.replace("_SLOT", f"_{slot}")
+            written = written.replace("HIDDEN", HIDDEN if people else "false")
+            written = written.replace("KNOWN", KNOWN if people else "false")
+            types: list[BindParameter[Any]] = [bindparam("match", type_=String)]
+            types += [bindparam(n, type_=ARRAY(String)) for n in _LISTS if f":{n}" in written]
+            types += [bindparam(n, type_=BigInteger) for n in _NUMBERS if f":{n}" in written]
+            if ":seeker" in written:
+                types.append(bindparam("seeker", type_=String))
+            made[slot, people] = text(written).bindparams(*types)
+    return made
 
 
-_HOLDERS_IN, _EXACT_IN, _REST_IN = map(_statements, (_HOLDERS, _EXACT, _REST))
+_HOLDERS_IN, _EXACT_IN, _REST_IN, _FIRST_IN, _PLACED_IN = map(
+    _statements, (_HOLDERS, _EXACT, _REST, _FIRST, _PLACED)
+)
 
 
 class PostgresWords:
     """The implementation of `Words`; it keeps nothing between calls and may be shared."""
+
+    hidden = HIDDEN
+    false = "false"
 
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[Connection]:
@@ -90,28 +118,69 @@ class PostgresWords:
             connection.execute(_PLANNING)
             yield connection
 
+    def seeking(self, seeker: Seeker) -> dict[str, Any]:
+        """See `Words`."""
+        return seeker.values()
+
     def holders(
-        self, connection: Connection, slot: int, asked: Asked, after: tuple[int, int], count: int
+        self,
+        connection: Connection,
+        slot: int,
+        asked: Asked,
+        after: tuple[int, int],
+        below: int,
+        count: int,
     ) -> Iterable[tuple[int, int]]:
         """See `Words`."""
         rank, id_ = after
-        values = _values(asked, id_, count) | {"dormant": asked.dormant, "rank": rank}
-        return ((int(r), int(i)) for r, i in connection.execute(_HOLDERS_IN[slot], values))
+        more = {"dormant": asked.seeker.dormant, "rank": rank, "below": below}
+        found = _find(connection, _HOLDERS_IN, slot, asked, count, more | {"id": id_})
+        return ((int(r), int(i)) for r, i in found)
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        return connection.execute(_EXACT_IN[slot], _values(asked, after, count)).scalars()
+        return (id_ for (id_,) in _find(connection, _EXACT_IN, slot, asked, count, {"id": after}))
 
     def rest(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        return connection.execute(_REST_IN[slot], _values(asked, after, count)).scalars()
+        return (id_ for (id_,) in _find(connection, _REST_IN, slot, asked, count, {"id": after}))
+
+    def first(
+        self, connection: Connection, slot: int, asked: Asked, count: int
+    ) -> Iterable[tuple[int, Sequence[str]]]:
+        """See `Words`."""
+        found = _find(connection, _FIRST_IN, slot, asked, count, {})
+        return ((id_, words) for id_, words in found)
+
+    def placed(
+        self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
+    ) -> Iterable[tuple[int, bytes]]:
+        """See `Words`."""
+        found = _find(connection, _PLACED_IN, slot, asked, count, {"exact": exact})
+        return ((id_, bytes(entry)) for id_, entry in found)
 
 
-def _values(asked: Asked, after: int, count: int) -> dict[str, Any]:
-    # Words are letters and digits only; quoted, none can be an operator (&, |, !, *).
-    match = " & ".join(f"'{word[:WORD_MAX]}':*" for word in asked.words)
-    return {"match": match, "names": list(asked.names), "id": after, "count": count}
+def _find(
+    connection: Connection,
+    statements: dict[tuple[int, bool], Any],
+    slot: int,
+    asked: Asked,
+    count: int,
+    more: dict[str, Any],
+) -> Sequence[Any]:
+    values = more | asked.seeker.values()
+    values |= {"match": _match(asked), "names": list(asked.names), "count": count}
+    return connection.execute(statements[slot, asked.seeker.people], values).all()
+
+
+def _match(asked: Asked) -> str:
+    # Words are letters and digits only (marks have no quotes either); quoted, none can be an operator
+    # (&, |, !, *).
+    clauses = [" | ".join(f"'{text[:WORD_MAX]}':*" for text in clause) for clause in asked.begun]
+    clauses += [" | ".join(f"'{mark}'" for mark in clause) for clause in asked.marks]
+    clauses += [f"!'{mark}'" for mark in asked.without]
+    return " & ".join(f"({clause})" for clause in clauses)

@@ -165,11 +165,16 @@ class PostgresDirectoryFilling(SqlFilling):
         """See `DirectoryFilling`."""
         super().amend(gone, records, count)
         # Without fresh statistics the planner would read what was empty as if it still were.
-        self._in_slot("ANALYZE directory_entries_SLOT, directory_words_SLOT")
+        names = "directory_entries_SLOT, directory_words_SLOT"
+        self._in_slot(f"ANALYZE {names}{', directory_vocabulary_SLOT' if self.learns else ''}")
 
     def clear(self) -> None:
         """See `DirectoryFilling`. Nobody has read this slot since the import before this one."""
-        self._in_slot("TRUNCATE directory_entries_SLOT, directory_words_SLOT")
+        names = "directory_entries_SLOT, directory_words_SLOT"
+        if self.learns:
+            names += ", directory_vocabulary_SLOT"
+            self.forget_words()
+        self._in_slot(f"TRUNCATE {names}")
 
     def _in_slot(self, statement: str) -> None:
         with self.connection.begin():

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from miss_protocol.audit import AuditEntry, Head
 from miss_protocol.directory import Entry, SearchPage
+from miss_protocol.filters import Filters
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
@@ -186,17 +187,34 @@ class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
     # --- DirectoryReader --------------------------------------------------------------------------
 
     async def search(
-        self, query: str, *, limit: int, cursor: str | None, now_ms: int
+        self,
+        query: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        filters: Filters,
+        account: AccountAddress,
+        now_ms: int,
     ) -> SearchPage:
         return await self.read_with(
             lambda connection: self._directory.search(
-                connection, query, now_ms=now_ms, cursor=cursor, limit=limit
+                connection,
+                query,
+                now_ms=now_ms,
+                cursor=cursor,
+                limit=limit,
+                filters=filters,
+                account=account,
             )
         )
 
-    async def entry(self, person: str, *, now_ms: int) -> Entry | None:
+    async def entry(
+        self, person: str, *, account: AccountAddress | None = None, now_ms: int
+    ) -> Entry | None:
         return await self.read_with(
-            lambda connection: self._directory.entry(connection, person, now_ms=now_ms)
+            lambda connection: self._directory.entry(
+                connection, person, now_ms=now_ms, account=account
+            )
         )
 
     async def entries(self, persons: Sequence[str], *, now_ms: int) -> dict[str, Entry]:

@@ -28,7 +28,7 @@ from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sort_key
 from miss_server.storage.directory_tables import entries, sources, state
 from miss_server.storage.geography import Commune
-from miss_server.storage.sql import audit, geography, settings
+from miss_server.storage.sql import audit, geography, settings, vocabulary
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, files, generation
 
 PAGE = 5_000
@@ -39,6 +39,8 @@ TOGETHER = 10_000
 """New entries between two neighbours: more are not kept in memory."""
 ANEW_SHARE = 0.5
 """Differences, of what is there, above which all is written anew: appending is quicker than fitting in."""
+LEARNT_MAX = 100_000
+"""Words that an import remembers to have written: not all of a nation, and nearly all of each slice."""
 LAST = (1 << 31) - 1
 """The highest number that every engine's column holds."""
 
@@ -56,6 +58,8 @@ class SqlFilling(ABC):
         self.actor = SERVER
         """Who stands in the audit log as the importer."""
         self._generation = 0
+        self.learns = False
+        self._learnt: set[str] = set()
 
     @abstractmethod
     def slice(self) -> AbstractContextManager[Any]:
@@ -88,6 +92,7 @@ class SqlFilling(ABC):
     def begin(self) -> None:
         """Look which slot is in force; nobody else changes it while this import has its lock."""
         self._generation = self.read(generation)
+        self.learns = self.read(vocabulary.exists)
 
     @property
     def slot(self) -> int:
@@ -134,6 +139,7 @@ class SqlFilling(ABC):
             self.connection.execute(update(state).values(generation=self._generation + 1))
             self._note(files)
         self._generation += 1
+        self._learnt.clear()
 
     def renew(self, files: Sequence[ImportedFile]) -> None:
         """See `DirectoryFilling`."""
@@ -185,6 +191,23 @@ class SqlFilling(ABC):
     def _put(self, batch: Sequence[Numbered]) -> None:
         self.put_entries(self.slot, batch)
         self.put_words(self.slot, batch)
+        if self.learns:
+            self._learn(record for _, record in batch)
+
+    def _learn(self, records: Iterable[Record]) -> None:
+        """Let new words be known to searches that were misspelt."""
+        found: set[str] = set()
+        for record in records:
+            found.update(record.words.split())
+        found -= self._learnt
+        vocabulary.learn(self.connection, self.slot, filter(vocabulary.is_kept, found))
+        if len(self._learnt) > LEARNT_MAX:
+            self._learnt.clear()
+        self._learnt |= found
+
+    def forget_words(self) -> None:
+        """The slot is being emptied, its vocabulary too."""
+        self._learnt.clear()
 
     # --- Differences ------------------------------------------------------------------------------
 

@@ -5,32 +5,37 @@ may be long is read only as far as a page goes.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import Connection
 
-from miss_server.storage.sql.directory import Asked
+from miss_server.storage.sql.asked import Asked
+from miss_server.storage.sql.seekers import Seeker, rules
 from miss_server.storage.sqlite.directory_filling import in_slot
 from miss_server.storage.sqlite.engine import reading
 
 FEW = 2_000
 """Matches up to which accounts are looked up by match and not the other way round."""
 
+HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:{name})) p")
+
 _HITS = "(SELECT rowid FROM directory_words_SLOT WHERE directory_words_SLOT MATCH :match)"
 _NO_ACCOUNT = """
     NOT EXISTS (SELECT 1 FROM accounts a JOIN devices d ON d.account = a.address
-                WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL)
+                WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL
+                    AND NOT HIDDEN)
 """
 _TYPED = "(SELECT value FROM json_each(:names))"
 
 _RANKED_HOLDERS = f"""
     SELECT rank, id FROM (
-        SELECT e.id AS id, 2 * (max(d.seen_ms) < :dormant) + (e.name_key NOT IN {_TYPED}) AS rank
-        FROM %s AND NOT a.suspended AND d.revoked_ms IS NULL
+        SELECT e.id AS id, 4 * (max(d.seen_ms) < :dormant) + 2 * (NOT KNOWN)
+            + (e.name_key NOT IN {_TYPED}) AS rank
+        FROM %s AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
         GROUP BY a.address
-    ) WHERE (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :count
+    ) WHERE (rank, id) > (:rank, :id) AND rank < :below ORDER BY rank, id LIMIT :count
 """  # noqa: S608 - constants of this file
 # Few matches: look each one's account up. Many: look each account's match up. (CROSS JOIN keeps
 # SQLite from choosing the order, and the plus sign from reading all matches for every account.)
@@ -59,10 +64,24 @@ _REST = f"""
         AND e.name_key NOT IN {_TYPED} AND {_NO_ACCOUNT}
     ORDER BY w.rowid LIMIT :count
 """  # noqa: S608 - constants of this file
+_FIRST = """
+    SELECT rowid, words FROM directory_words_SLOT
+    WHERE directory_words_SLOT MATCH :match ORDER BY rowid LIMIT :count
+"""
+_PLACED = f"""
+    SELECT e.id, e.entry
+    FROM directory_words_SLOT w CROSS JOIN directory_entries_SLOT e ON e.id = w.rowid
+    WHERE directory_words_SLOT MATCH :match AND (e.name_key IN {_TYPED}) = :exact
+        AND {_NO_ACCOUNT}
+    ORDER BY w.rowid LIMIT :count
+"""  # noqa: S608 - constants of this file
 
 
 class SqliteWords:
     """The implementation of `Words`; it keeps nothing between calls and may be shared."""
+
+    hidden = HIDDEN
+    false = "0"
 
     def __init__(self, *, few: int = FEW) -> None:
         self._few = few
@@ -71,39 +90,85 @@ class SqliteWords:
         """See `Words`."""
         return reading(connection)
 
+    def seeking(self, seeker: Seeker) -> dict[str, Any]:
+        """See `Words`."""
+        return {
+            name: json.dumps(value) if isinstance(value, list) else value
+            for name, value in seeker.values().items()
+        }
+
     def holders(
-        self, connection: Connection, slot: int, asked: Asked, after: tuple[int, int], count: int
+        self,
+        connection: Connection,
+        slot: int,
+        asked: Asked,
+        after: tuple[int, int],
+        below: int,
+        count: int,
     ) -> Iterable[tuple[int, int]]:
         """See `Words`."""
         match = {"match": _match(asked), "few": self._few}
         matches = connection.exec_driver_sql(in_slot(_COUNT, slot), match).scalar_one()
         statement = _HOLDERS_OF_FEW if matches < self._few else _HOLDERS_OF_MANY
         rank, id_ = after
-        values = {"dormant": asked.dormant, "rank": rank, "id": id_, "count": count}
-        return _find(connection, statement, slot, asked, values)
+        values = {
+            "dormant": asked.seeker.dormant,
+            "rank": rank,
+            "id": id_,
+            "below": below,
+            "count": count,
+        }
+        return self._find(connection, statement, slot, asked, values)
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        found = _find(connection, _EXACT, slot, asked, {"id": after, "count": count})
+        found = self._find(connection, _EXACT, slot, asked, {"id": after, "count": count})
         return (id_ for (id_,) in found)
 
     def rest(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        found = _find(connection, _REST, slot, asked, {"id": after, "count": count})
+        found = self._find(connection, _REST, slot, asked, {"id": after, "count": count})
         return (id_ for (id_,) in found)
 
+    def first(
+        self, connection: Connection, slot: int, asked: Asked, count: int
+    ) -> Iterable[tuple[int, Sequence[str]]]:
+        """See `Words`."""
+        found = self._find(connection, _FIRST, slot, asked, {"count": count})
+        return ((id_, (words or "").split()) for id_, words in found)
 
-def _find(
-    connection: Connection, statement: str, slot: int, asked: Asked, values: dict[str, Any]
-) -> Iterable[Any]:
-    given = values | {"match": _match(asked), "names": json.dumps(asked.names)}
-    return connection.exec_driver_sql(in_slot(statement, slot), given).all()
+    def placed(
+        self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
+    ) -> Iterable[tuple[int, bytes]]:
+        """See `Words`."""
+        found = self._find(connection, _PLACED, slot, asked, {"exact": exact, "count": count})
+        return ((id_, entry) for id_, entry in found)
+
+    def _find(
+        self,
+        connection: Connection,
+        statement: str,
+        slot: int,
+        asked: Asked,
+        values: dict[str, Any],
+    ) -> Sequence[Any]:
+        given = values | {"match": _match(asked), "names": json.dumps(asked.names)}
+        given |= self.seeking(asked.seeker)
+        # On the schema before, nobody could hide and nobody was known.
+        hidden, known = (HIDDEN, KNOWN) if asked.seeker.people else ("0", "0")
+        written = in_slot(statement, slot).replace("HIDDEN", hidden).replace("KNOWN", known)
+        return connection.exec_driver_sql(written, given).all()
 
 
 def _match(asked: Asked) -> str:
-    # Words are letters and digits only; quoted, none can be an operator (AND, NEAR, *).
-    return " AND ".join(f'"{word}"*' for word in asked.words)
+    # Words are letters and digits only (marks have no quotes either); quoted, none can be an operator
+    # (AND, NEAR, *).
+    clauses = [" OR ".join(f'"{text}"*' for text in clause) for clause in asked.begun]
+    clauses += [" OR ".join(f'"{mark}"' for mark in clause) for clause in asked.marks]
+    match = " AND ".join(f"({clause})" for clause in clauses)
+    without = " OR ".join(f'"{mark}"' for mark in asked.without)
+    return f"({match}) NOT ({without})" if without else match

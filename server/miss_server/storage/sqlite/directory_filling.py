@@ -42,6 +42,10 @@ _EMPTY_WORDS = (  # the first ten rows are the index's own description
     "DELETE FROM directory_words_SLOT_data"
     " WHERE id IN (SELECT id FROM directory_words_SLOT_data WHERE id > 10 LIMIT ?)"
 )
+_EMPTY_VOCABULARY = (
+    "DELETE FROM directory_vocabulary_SLOT"
+    " WHERE rowid IN (SELECT rowid FROM directory_vocabulary_SLOT LIMIT ?)"
+)
 _EMPTY_TEXTS = (
     "DELETE FROM directory_words_SLOT_content"
     " WHERE id IN (SELECT id FROM directory_words_SLOT_content LIMIT ?)"
@@ -147,8 +151,13 @@ class SqliteDirectoryFilling(SqlFilling):
         # The full-text index's own tables are emptied piece by piece first: `delete-all` alone would
         # hold the lock for as long as it takes to free hundreds of megabytes.
         slot = self.slot
-        forgets = self._forgets_words()
-        for statement in (_EMPTY_ENTRIES, _EMPTY_WORDS, *(() if forgets else (_EMPTY_TEXTS,))):
+        statements = [_EMPTY_ENTRIES, _EMPTY_WORDS]
+        if not self._forgets_words():
+            statements.append(_EMPTY_TEXTS)
+        if self.learns:
+            statements.append(_EMPTY_VOCABULARY)
+            self.forget_words()
+        for statement in statements:
             deleted = 1
             while deleted:
                 with self.slice():

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _invitations()
     _audit()
     _proofs()
+    _search()
 
 
 def _meeting() -> None:
@@ -252,3 +253,15 @@ def _proofs() -> None:
         sa.Column("lapsed", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     op.create_index("proofs_proved", "proofs", ["proved_ms"])
+
+
+def _search() -> None:
+    word = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+    for slot in (0, 1):
+        name = f"directory_vocabulary_{slot}"
+        op.create_table(
+            name,
+            sa.Column("word", word, primary_key=True),
+            sa.Column("sound", word, nullable=False),
+        )
+        op.create_index(f"ix_{name}_sound", name, ["sound"])

@@ -1,0 +1,70 @@
+"""What a search asks of an engine, whatever its query language."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from miss_protocol.directory import normalise, query_words
+from miss_protocol.filters import Filters
+from miss_server.storage.directory import (
+    ORGANISATION_MARK,
+    department_mark,
+    profession_mark,
+    speciality_mark,
+)
+from miss_server.storage.sql.seekers import Seeker
+
+_RUN = 6
+"""Words of the longest family name that is recognised as typed in full."""
+
+Clause = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A query.
+
+    Each of `begun` holds folded texts of which one must begin a word of the entry; each of `marks`, marks of
+    which the entry must bear one; it must bear none of `without`. `names` are family names that the query
+    may hold in full.
+    """
+
+    begun: Sequence[Clause]
+    marks: Sequence[Clause]
+    without: Clause
+    names: Sequence[str]
+    seeker: Seeker
+
+    @classmethod
+    def of(cls, query: str, filters: Filters, seeker: Seeker) -> Self:
+        """Raises what `query_words` raises."""
+        words = query_words(query)  # refuses before anything else is done with a long query
+        typed = normalise(query)
+        # A family name in full may hold words that a query ignores: Du Pont, Le Goff.
+        runs = {" ".join(typed[i:j]) for i in range(len(typed)) for j in range(i + 1, i + 1 + _RUN)}
+        marks = [
+            tuple(map(profession_mark, filters.professions)),
+            tuple(map(speciality_mark, filters.specialities)),
+            (department_mark(filters.department),) if filters.department else (),
+            (ORGANISATION_MARK,) if filters.kind == "organisation" else (),
+        ]
+        return cls(
+            tuple((word,) for word in words),
+            tuple(clause for clause in marks if clause),
+            (ORGANISATION_MARK,) if filters.kind == "person" else (),
+            sorted(runs),
+            seeker,
+        )
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words as they were typed; only of a query that was not repaired."""
+        return tuple(clause[0] for clause in self.begun)
+
+    def meaning(self, begun: Sequence[Clause]) -> Self:
+        """The same with other words."""
+        return replace(self, begun=begun)
+
+    def marked(self, marks: Clause) -> Self:
+        """The same, narrowed to entries that bear one of these marks."""
+        return replace(self, marks=(*self.marks, marks))

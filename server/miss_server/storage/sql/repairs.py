@@ -1,0 +1,130 @@
+"""What is found when the words as typed find too little: by words that exist and are spelt nearly so.
+
+First, words with which nothing in the vocabulary begins are taken for misspelt, the others as they are; if
+that finds nobody, every word may be. Which entries come first, their cost says (`miss_protocol.spelling`), so
+that the answer is the same on every engine. Spec: 05-directory §3.4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from miss_protocol import spelling
+from miss_server.storage.sql import vocabulary
+from miss_server.storage.sql.asked import Asked
+from miss_server.storage.sql.words import Words
+
+ENOUGH = 5
+"""Entries found as typed, from which on nothing is repaired: they fill what a phone shows."""
+COMPARED_MAX = 400
+"""Entries of one reading that are compared, the first by name."""
+KEPT_MAX = 100
+"""Entries that a repaired search shows at most."""
+MEANINGS_MAX = 48
+"""What one word is tried for, the cheapest first."""
+BEGINNING_ONLY = 2
+"""More for a word that only begins like the repaired one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """An entry that was found so: its number, what it cost, and the words as they were understood."""
+
+    id: int
+    cost: int
+    understood: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """A word as typed, what it may mean with the cost of each, and whether anything begins like it."""
+
+    typed: str
+    meanings: dict[str, int]
+    known: bool
+
+
+def repaired(
+    words: Words, connection: Connection, slot: int, asked: Asked, without: set[int]
+) -> list[Repaired]:
+    """Entries by repaired words, the nearest first; none of `without`."""
+    told = [_look(connection, slot, word) for word in asked.words]
+    if not any(word.meanings or not word.known for word in told):
+        return []
+    attempts = [told]
+    if not all(word.known for word in told):
+        broken = [_Word(w.typed, {} if w.known else w.meanings, w.known) for w in told]
+        attempts.insert(0, broken)
+    for attempt in attempts:
+        found = _find(words, connection, slot, asked, attempt, without)
+        if found:
+            return found
+    return []
+
+
+def _find(
+    words: Words,
+    connection: Connection,
+    slot: int,
+    asked: Asked,
+    told: Sequence[_Word],
+    without: set[int],
+) -> list[Repaired]:
+    # A few letters that begin nothing are a slip in a particle or a title: "vn den", "md".
+    told = [word for word in told if word.known or word.meanings or not _is_short(word.typed)]
+    if not told or any(not word.known and not word.meanings for word in told):
+        return []  # nobody bears it, whatever the others mean
+    meant = asked.meaning(
+        tuple((*((word.typed,) if word.known else ()), *word.meanings) for word in told)
+    )
+    found = [
+        _compared(id_, entry, told)
+        for id_, entry in words.first(connection, slot, meant, COMPARED_MAX)
+        if id_ not in without
+    ]
+    return sorted(found, key=lambda one: (one.cost, one.id))[:KEPT_MAX]
+
+
+def _compared(id_: int, entry: Sequence[str], told: Sequence[_Word]) -> Repaired:
+    cost, understood = 0, []
+    for word in told:
+        best = _cheapest(word, entry)
+        cost += best[0]
+        understood.append(best[1])
+    return Repaired(id_, cost, tuple(understood))
+
+
+def _cheapest(word: _Word, entry: Sequence[str]) -> tuple[int, str]:
+    """What the word means in this entry."""
+    if word.known and any(own.startswith(word.typed) for own in entry):
+        return 0, word.typed
+    found = []
+    for own in entry:
+        for meaning, cost in word.meanings.items():
+            if own.startswith(meaning):
+                found.append((cost + (BEGINNING_ONLY if own != meaning else 0), meaning))
+    return min(found, default=(0, word.typed))
+
+
+def _look(connection: Connection, slot: int, word: str) -> _Word:
+    """What a word may mean."""
+    if not spelling.repairable(word):
+        short = _is_short(word) and not vocabulary.beginnings(connection, slot, (word,))
+        return _Word(word, {}, not short)
+    edits = spelling.edits(word)
+    begun = vocabulary.beginnings(connection, slot, (word, *edits))
+    known = word in begun
+    costs = {other: spelling.repair_cost(word, other, 1) for other in begun - {word}}
+    for other in vocabulary.sounding_like(connection, slot, word):
+        if other != word:
+            costs.setdefault(other, spelling.repair_cost(word, other, 2))
+    if len(word) >= spelling.LONG and not known:
+        for other in vocabulary.two_slips_away(connection, slot, word):
+            costs.setdefault(other, spelling.repair_cost(word, other, 2))
+    cheapest = sorted(costs.items(), key=lambda pair: (pair[1], pair[0]))[:MEANINGS_MAX]
+    return _Word(word, dict(cheapest), known)
+
+
+def _is_short(word: str) -> bool:
+    return len(word) < spelling.SHORTEST and word.isalpha()

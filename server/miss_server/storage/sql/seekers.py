@@ -1,0 +1,105 @@
+"""Who searches: what decides whom they find (rules of those found), and whom they know already.
+
+Nobody is told that there was somebody to hide: an account that is not found is, for this seeker, none.
+Spec: 05-directory §3.3, 08-meeting.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+
+from miss_protocol import limits
+from miss_protocol.directory import Entry
+from miss_protocol.ids import AccountAddress
+from miss_server.storage.directory_tables import entries
+from miss_server.storage.schema import accounts
+
+_MEETS = "(k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)"
+# `a` is the account that may be found.
+_CONTACT = f"""
+    EXISTS (SELECT 1 FROM relations k WHERE k.owner = a.address AND k.peer = :seeker AND {_MEETS})
+"""  # noqa: S608  # constants of this file
+_LISTED = """
+    r.found_by = 'listed' AND (
+        EXISTS (SELECT 1 FROM {professions} WHERE {within}(r.professions, p.code) > 0)
+        OR EXISTS (SELECT 1 FROM {establishments} WHERE {within}(r.establishments, p.code) > 0))
+"""
+_HIDDEN = f"""
+    (:seeker <> '' AND :seeker <> a.address AND EXISTS (
+        SELECT 1 FROM reach_rules r WHERE r.account = a.address AND (
+            r.red_listed OR (r.found_by <> 'anyone' AND NOT ({_LISTED}) AND NOT {_CONTACT}))))
+"""  # noqa: S608  # constants of this file
+_KNOWN = f"""
+    EXISTS (SELECT 1 FROM relations k
+            WHERE k.owner = :seeker AND k.peer = a.address AND {_MEETS}
+                AND k.declined_ms IS NULL AND k.blocked_ms IS NULL)
+"""  # noqa: S608  # constants of this file
+
+_ENTRY = tuple(
+    select(slot.c.entry)
+    .join(accounts, accounts.c.person == slot.c.person)
+    .where(accounts.c.address == bindparam("seeker"))
+    for slot in entries
+)
+_read_entry = msgspec.json.Decoder(Entry)
+
+
+def rules(*, within: str, of: str) -> tuple[str, str]:
+    """What SQL says in one engine's words: (whether the account `a` is hidden, whether it is known).
+
+    `within` is the function that looks a text up in another one, `of` gives the texts of a list as `p.code`.
+    """
+    hidden = _HIDDEN.format(
+        within=within,
+        professions=of.format(name="professions"),
+        establishments=of.format(name="establishments"),
+    )
+    return hidden, _KNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Seeker:
+    """Who searches; nobody (the operator) sees everybody. Codes are as a JSON array spells them.
+
+    `people`: whether the schema has the tables of who knows and finds whom; the one before has none, and
+    everybody finds everybody. `dormant`: the time before which a device was last seen if it is dormant.
+    """
+
+    people: bool
+    dormant: int
+    account: str = ""
+    professions: tuple[str, ...] = ()
+    establishments: tuple[str, ...] = ()
+
+    def values(self) -> dict[str, Any]:
+        """For the statements with `rules`."""
+        return {
+            "seeker": self.account,
+            "professions": list(self.professions),
+            "establishments": list(self.establishments),
+        }
+
+
+def seeker(
+    connection: Connection, slot: int, account: AccountAddress | None, *, people: bool, now_ms: int
+) -> Seeker:
+    """What the directory in force says of a seeker."""
+    nobody = Seeker(people, now_ms - limits.DORMANT_AFTER * 1000)
+    if account is None:
+        return nobody
+    encoded = connection.execute(_ENTRY[slot], {"seeker": account}).scalar_one_or_none()
+    if encoded is None:
+        return replace(nobody, account=account)
+    entry = _read_entry.decode(encoded)
+    return replace(
+        nobody,
+        account=account,
+        professions=_spelt(entry.profession_code),
+        establishments=_spelt(entry.part_of),
+    )
+
+
+def _spelt(code: str) -> tuple[str, ...]:
+    return (msgspec.json.encode(code).decode(),) if code else ()
