@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from generating.schemas import DIALECT, Json, schemas
-from miss_protocol import account, api, directory, filters, invitations, limits, sign_in
+from miss_protocol import (
+    account,
+    api,
+    directory,
+    filters,
+    invitations,
+    limits,
+    meeting,
+    sign_in,
+)
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 
@@ -262,6 +271,37 @@ OPERATIONS = (
         "One entry of the directory",
         directory.Entry,
         codes=(Code.NOT_FOUND,),
+    ),
+    Operation(
+        "get",
+        "/v1/contacts",
+        "Everybody that the account met",
+        meeting.ContactsPage,
+        codes=(Code.BUSY,),
+        query=(("cursor", WORD, "`next` of the page before"),),
+    ),
+    Operation(
+        "post",
+        "/v1/contacts",
+        "Accept, decline, block or unblock somebody",
+        meeting.Contact,
+        meeting.ContactAct,
+        (Code.UNKNOWN_ACCOUNT, Code.BUSY),
+    ),
+    Operation(
+        "get",
+        "/v1/reach",
+        "Who may reach and find the account",
+        meeting.ReachRules,
+        codes=(Code.BUSY,),
+    ),
+    Operation(
+        "put",
+        "/v1/reach",
+        "Say who may reach and find the account",
+        meeting.ReachRules,
+        meeting.ReachRules,
+        (Code.BUSY,),
     ),
     Operation(
         "post",

@@ -35,6 +35,14 @@ RECIPIENT_DEVICES_MAX = 128
 """Wraps in one `send`: a care team of 12 with four devices each is 48; mass mailing is no use."""
 RECIPIENT_ACCOUNTS_MAX = 32
 """Accounts in one `send`, the sender's own included."""
+FIRST_MESSAGES = 2
+"""Messages to somebody who has not answered yet: the second one adds what the first forgot."""
+NEW_RECIPIENTS_PER_HOUR = 20
+"""Accounts that one account writes to for the first time: a care team at once, and not a hospital."""
+NEW_RECIPIENTS_PER_DAY = 60
+"""The same in a day: more than anybody meets, and a thousandth of what a mailing needs."""
+LISTED_MAX = 64
+"""Professions, and establishments, of one account's rules of who may reach or find it."""
 SENDS_IN_FLIGHT_MAX = 64
 """Unanswered `send` frames of one connection; further ones wait in the client's outbox."""
 RECEIPTS_PER_ACK_MAX = 256

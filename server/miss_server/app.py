@@ -116,6 +116,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         accounts=store,
         directory=store,
         invitations=store,
+        meeting=store,
         departures=store,
         attestations=store,
         doorbell=doorbell,

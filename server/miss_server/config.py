@@ -142,6 +142,17 @@ class Settings(BaseSettings):
     sign_ins_per_hour: int = Field(
         3_000, ge=1, description="sign-ins at the provider begun from one address"
     )
+    first_messages: int = Field(
+        limits.FIRST_MESSAGES, ge=1, description="messages to somebody who has not answered yet"
+    )
+    new_recipients_per_hour: int = Field(
+        limits.NEW_RECIPIENTS_PER_HOUR,
+        ge=0,
+        description="people an account may write to for the first time within an hour",
+    )
+    new_recipients_per_day: int = Field(
+        limits.NEW_RECIPIENTS_PER_DAY, ge=0, description="the same within a day"
+    )
     metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",

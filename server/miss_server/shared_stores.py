@@ -10,6 +10,7 @@ from miss_server.storage.postgres.preparing import prepare as prepare_postgres
 from miss_server.storage.postgres.quiet import SIZE as QUIET
 from miss_server.storage.postgres.seat import Seat
 from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.settlement.meeting import FirstContacts
 
 
 def options_of(settings: Settings) -> Options:
@@ -36,7 +37,7 @@ async def prepare(settings: Settings, now_ms: int) -> Options:
 
 
 async def opened(
-    settings: Settings, name: str, now_ms: int
+    settings: Settings, name: str, first_contacts: FirstContacts, now_ms: int
 ) -> tuple[PostgresStore, PostgresOverview, Path, Seat]:
     """The store of a node, whose life has begun, what looks at all of it, and the node's seat.
 
@@ -47,7 +48,7 @@ async def opened(
     seat = Seat(options.dsn, name)
     try:
         await seat.take_at_start()
-        store = PostgresStore(options, Life(settings.node_folder, name))
+        store = PostgresStore(options, Life(settings.node_folder, name), first_contacts)
         await store.begin_life(now_ms=now_ms)
     finally:
         await seat.give_up()  # whoever serves holds one, in its own event loop

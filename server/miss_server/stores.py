@@ -14,6 +14,7 @@ from miss_server.dsn import Dsn
 from miss_server.node import name_in
 from miss_server.storage.database import WitnessError
 from miss_server.storage.overview import Overview
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 from miss_server.storage.sqlite.upgrading import upgrade
@@ -53,7 +54,9 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
         folder = _own_folder(settings.node_folder)
         with locked(folder / "node"):
             name = settings.node or name_in(folder)
-            yield Opened(*asyncio.run(shared_stores.opened(settings, name, now_ms)))
+            yield Opened(
+                *asyncio.run(shared_stores.opened(settings, name, first_contacts(settings), now_ms))
+            )
         return
     settings.file.parent.mkdir(parents=True, exist_ok=True)
     with locked(settings.file):
@@ -61,10 +64,17 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
         if upgraded is not None:
             log.info("schema upgraded", now=upgraded.now, kept=str(upgraded.kept))
         prepare(settings.file, domain=settings.domain, now_ms=now_ms)
-        store = SqliteStore(settings.file)
+        store = SqliteStore(settings.file, first_contacts(settings))
         store.begin_life(now_ms=now_ms)
         store.open()
         yield Opened(store, SqliteOverview(settings.file), settings.file.parent)
+
+
+def first_contacts(settings: Settings) -> FirstContacts:
+    """What the operator allows people who have not met."""
+    return FirstContacts(
+        settings.first_messages, settings.new_recipients_per_hour, settings.new_recipients_per_day
+    )
 
 
 @contextmanager

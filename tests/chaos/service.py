@@ -18,6 +18,7 @@ from tests.support.engines import NOBODY
 from tests.support.forks import ForkedServer, Forks
 from tests.support.loopdisk import LoopDisk, loop_disk
 from tests.support.mailing import Store
+from tests.support.meeting import LIFTED
 from tests.support.namespace import Namespace, namespace
 from tests.support.postgres import PostgresProcess, postgres_folder, running
 from tests.support.redis import RedisProcess, redis_server
@@ -159,7 +160,7 @@ def _node(
 
 async def enrolled(it: Service, count: int, chance: random.Random) -> list[Person]:
     """People with a device each, in tables that are there."""
-    store = PostgresStore(Options(it.dsn))
+    store = PostgresStore(Options(it.dsn), first_contacts=LIFTED)
     try:
         return await people_of(cast(Store, store), count, chance)
     finally:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW
 from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.searching import CARDIOLOGIST, NURSE, Bench
 from tests.support.stores import prepared
@@ -22,12 +24,14 @@ async def store(
 ) -> AsyncIterator[SqliteStore | PostgresStore]:
     """An empty, open store."""
     opened: SqliteStore | PostgresStore
+    # What other modules prove is not about people who have not met.
+    first = FirstContacts() if request.module.__name__.endswith("test_meeting") else LIFTED
     if request.param == "sqlite":
         path = tmp_path / "miss.sqlite"
         prepare(path, domain=DOMAIN, now_ms=NOW)
-        opened = SqliteStore(path)
+        opened = SqliteStore(path, first)
     else:
-        opened = PostgresStore(await prepared(postgres))
+        opened = PostgresStore(await prepared(postgres), first_contacts=first)
     opened.open()
     yield opened
     await opened.close()

@@ -250,6 +250,7 @@ async def test_an_ack_does_not_overtake_the_nack_before_it(store: Store) -> None
 
 async def test_control_messages_get_no_statuses(store: Store) -> None:
     gp, cardiologist = await pair(store)
+    await cardiologist.submit(cardiologist.send(gp.person))  # strangers send none (spec 08 §1)
     await gp.submit(gp.send(cardiologist.person, kind="control"))
     [row] = (await cardiologist.fetch()).rows
     assert row.kind == "control"

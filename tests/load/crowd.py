@@ -12,6 +12,7 @@ from tests.load.history import History
 from tests.load.phone import Manners, Phone
 from tests.support.devices import Person
 from tests.support.mailing import Store, enrol
+from tests.support.meeting import LIFTED
 from tests.support.server import DOMAIN
 from tests.support.wire import Device, Server, now_ms
 
@@ -19,7 +20,7 @@ from tests.support.wire import Device, Server, now_ms
 async def enrol_people(database: Path, count: int, chance: random.Random) -> list[Person]:
     """People with a device each, in a new database that no server runs on yet."""
     prepare(database, domain=DOMAIN, now_ms=now_ms())
-    store = SqliteStore(database)
+    store = SqliteStore(database, LIFTED)
     store.open()
     try:
         return await people_of(cast(Store, store), count, chance)

@@ -21,6 +21,7 @@ from tests.clients.conftest import World, directory, world  # noqa: F401  # fixt
 from tests.support.devices import DOMAIN, NOW
 from tests.support.hosted import hosted
 from tests.support.mailing import Phone, opaque_body, pair, phone
+from tests.support.meeting import LIFTED
 from tests.support.wire import Device, enrolled
 
 pytestmark = pytest.mark.timeout(90)
@@ -31,7 +32,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An empty, open store."""
     path = tmp_path / "miss.sqlite"
     prepare(path, domain=DOMAIN, now_ms=NOW)
-    opened = SqliteStore(path)
+    opened = SqliteStore(path, LIFTED)
     opened.open()
     yield opened
     await opened.close()

@@ -53,6 +53,10 @@ async def test_the_echo_colleague_answers(box: Sandbox, tmp_path: Path) -> None:
 async def test_faults_lose_nothing(box: Sandbox, tmp_path: Path) -> None:
     async with await newcomer(box, tmp_path / "a.miss") as client, asyncio.timeout(PATIENCE):
         await client.connected()
+        # Somebody who has answered is written to without end (spec 08 §1).
+        answers = asyncio.create_task(echo_of(client, "zéro"))
+        await client.send([box.echo.account], "zéro")
+        assert await answers == "Echo : zéro"
         events = client.events()
         assert await box.obey("offline")
         async for event in events:
@@ -75,7 +79,7 @@ async def test_faults_lose_nothing(box: Sandbox, tmp_path: Path) -> None:
         await client.send([box.echo.account], "cinq")
         assert await answers == "Echo : cinq"
         heard = [e.text for e in box.echo.received]
-        assert heard == ["un", "deux", "trois", "quatre", "cinq"]
+        assert heard == ["zéro", "un", "deux", "trois", "quatre", "cinq"]
 
 
 async def test_what_is_typed(box: Sandbox) -> None:

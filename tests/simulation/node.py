@@ -204,6 +204,7 @@ class Node:
             messages=self.store,
             accounts=self.store,
             directory=self.store,
+            meeting=self.store,
             invitations=self.store,
             departures=self.store,
             attestations=self.store,

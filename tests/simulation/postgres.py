@@ -46,6 +46,7 @@ from miss_server.storage.witness import Testimony
 from tests.simulation.cast import DOMAIN, NOW, cast
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.storage import Died, Fate
+from tests.support.meeting import LIFTED
 
 T = TypeVar("T")
 
@@ -199,11 +200,11 @@ class SteppedPostgres(PostgresStore):
 
     def __init__(self, far: Far, eyes: Eyes, dsn: str, folder: Path, loop: VirtualLoop) -> None:
         self.life = _FatedLife(folder, "one")
-        super().__init__(Options(dsn, size=1, unsafe_fsync=True), self.life)
+        super().__init__(Options(dsn, size=1, unsafe_fsync=True), self.life, LIFTED)
         self.far = far
         self.eyes = eyes
         self._loop = loop
-        self._fated = self._writer = _FatedWriter(self._pool, self._begin_alone, self.life)
+        self._fated = self._writer = _FatedWriter(self._pool, self._begin_alone, self.life, LIFTED)
         self.writer = SteppedWriter(self)
         self._lookups = _FarLookups(self)
         self._asked: list[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = []

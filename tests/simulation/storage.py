@@ -20,6 +20,7 @@ from miss_server.storage.sqlite.store import SqliteStore
 from miss_server.storage.sqlite.writer import Writer, _Job
 from miss_server.storage.witness import Testimony
 from tests.simulation.loop import VirtualLoop
+from tests.support.meeting import LIFTED
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class SteppedWriter(Writer):
     """The writer without its thread. `commit` does what one round of the thread does."""
 
     def __init__(self, engine: Engine, loop: VirtualLoop) -> None:
-        super().__init__(engine)
+        super().__init__(engine, LIFTED)
         self._loop = loop
         self._stepped = engine.connect()
         self._fate = Fate.WELL
@@ -113,7 +114,7 @@ class SteppedStore(SqliteStore):
     """The store. Reads wait in a queue until `answer_reads`."""
 
     def __init__(self, path: Path, loop: VirtualLoop) -> None:
-        super().__init__(path)
+        super().__init__(path, LIFTED)
         self.writer = self._writer = SteppedWriter(self._engine, loop)
         self.eyes = sqlite3.connect(path, isolation_level=None)
         """Sees what is committed, like any reader."""

@@ -1,5 +1,6 @@
-"""`miss-server accounts`: who has one, and who is about to lose it."""
+"""`miss-server accounts`: who has one, who is about to lose it, and whom it may write to."""
 
+import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -7,7 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from miss_server.cli.common import DatabaseOption, DomainOption, settings
+from miss_protocol.errors import RemoteError
+from miss_protocol.ids import parse_address
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.stores import with_store
 from miss_server.storage.departures import Cause
 from miss_server.words import tr
@@ -95,6 +98,61 @@ def leaving(database: DatabaseOption = None, domain: DomainOption = None) -> Non
             one.account, one.name, one.person, CAUSES[one.cause], _time(one.since_ms), when
         )
     Console().print(table)
+
+
+@app.command(
+    "budget",
+    help=tr(
+        "Show or set how many people an account may write to for the first time: an hour and a day. "
+        "Whoever has answered does not count. For a role that needs more than the settings give "
+        "everybody, as a regulation centre, or less.\n\n"
+        "Example: miss-server accounts budget ADDRESS --hour 60 --day 200",
+        "Montrer ou fixer à combien de personnes un compte peut écrire pour la première fois, par heure "
+        "et par jour. Qui a répondu ne compte pas. Pour une fonction qui demande plus que le réglage "
+        "général, comme une régulation, ou moins.\n\n"
+        "Exemple : miss-server accounts budget ADRESSE --hour 60 --day 200",
+    ),
+)
+def budget(
+    address: Annotated[str, typer.Argument(help=tr("The account's address.", "Son adresse."))],
+    hour: Annotated[
+        int | None, typer.Option(min=0, help=tr("New people an hour.", "Par heure."))
+    ] = None,
+    day: Annotated[
+        int | None, typer.Option(min=0, help=tr("New people a day.", "Par jour."))
+    ] = None,
+    default: Annotated[
+        bool, typer.Option("--default", help=tr("As everybody again.", "Comme tout le monde."))
+    ] = False,
+    database: DatabaseOption = None,
+    domain: DomainOption = None,
+) -> None:
+    """Show or set a budget."""
+    chosen = settings(database=database, domain=domain)
+    everybody = chosen.new_recipients_per_hour, chosen.new_recipients_per_day
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        account = parse_address(address)
+        own = with_store(chosen, lambda store: store.budget(account))
+        if default or hour is not None or day is not None:
+            before = own or everybody
+            wanted = (
+                before[0] if hour is None else hour,
+                before[1] if day is None else day,
+            )
+            own = None if default else wanted
+            with_store(chosen, lambda store: store.set_budget(account, own, now_ms=now_ms))
+    except RemoteError as error:
+        code = error.code
+        fail(tr(code.text("en"), code.text("fr")))
+    per_hour, per_day = own or everybody
+    whose = tr("its own", "propre") if own else tr("everybody's", "générale")
+    typer.echo(
+        tr(
+            f"{per_hour} new people an hour, {per_day} a day ({whose}).",
+            f"{per_hour} nouvelles personnes par heure, {per_day} par jour (limite {whose}).",
+        )
+    )
 
 
 def _time(ms: int) -> str:

@@ -20,7 +20,7 @@ async def search(request: Request) -> Response:
     """`GET /v1/directory?q=WORDS&limit=N&cursor=CURSOR` and what narrows it."""
     it = services(request)
     caller = await signed(request)
-    await it.throttle.search(caller.device.id)
+    await it.throttle.search(caller.device.account, caller.device.id)
     try:
         limit = int(request.query_params.get("limit", limits.PAGE_DEFAULT))
     except ValueError:
@@ -41,7 +41,7 @@ async def entry(request: Request) -> Response:
     it = services(request)
     caller = await signed(request)
     # As a search: numbers of the register can be counted through.
-    await it.throttle.search(caller.device.id)
+    await it.throttle.search(caller.device.account, caller.device.id)
     person = request.path_params["person"]
     found = None
     if len(person) <= PERSON_MAX:

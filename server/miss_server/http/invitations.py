@@ -79,7 +79,7 @@ async def _not_on_miss(it: Services, caller: Caller) -> str:
     """
     person = parse(caller.body, PersonNamed).person
     # As a search: numbers of the register can be counted through.
-    await it.throttle.search(caller.device.id)
+    await it.throttle.search(caller.device.account, caller.device.id)
     entry = (await _entries(it, caller, [person])).get(person)
     if entry is None:
         raise Refused(Code.NOT_FOUND)

@@ -11,6 +11,7 @@ from miss_server.http import (
     identity,
     invitations,
     mailbox,
+    meeting,
     operating,
     prekeys,
 )
@@ -55,6 +56,10 @@ def routes() -> list[BaseRoute]:
         Route("/v1/wishes", invitations.wish, methods=["POST"]),
         Route("/v1/wishes", invitations.wishes, methods=["GET"]),
         Route("/v1/wishes/withdraw", invitations.withdraw, methods=["POST"]),
+        Route("/v1/contacts", meeting.contacts, methods=["GET"]),
+        Route("/v1/contacts", meeting.act, methods=["POST"]),
+        Route("/v1/reach", meeting.reach, methods=["GET"]),
+        Route("/v1/reach", meeting.set_reach, methods=["PUT"]),
         Route("/v1/messages", mailbox.send, methods=["POST"]),
         Route("/v1/mailbox", mailbox.fetch, methods=["POST"]),
     ]

@@ -22,6 +22,7 @@ from miss_server.storage.attestations import Attestations
 from miss_server.storage.departures import Departures
 from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.invitations import Invitations
+from miss_server.storage.meeting import Meeting
 from miss_server.storage.messages import Messages
 from miss_server.storage.proofs import Proofs
 from miss_server.tallies import DoorTally
@@ -42,6 +43,7 @@ class Services:
     invitations: Invitations
     departures: Departures
     attestations: Attestations
+    meeting: Meeting
     doorbell: Doorbell
     hub: Hub
     sweep: Sweep

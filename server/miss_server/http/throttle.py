@@ -8,7 +8,7 @@ What guards people and their secrets is counted by all nodes together; what only
 processor is counted by each alone.
 """
 
-from limits import RateLimitItemPerHour, RateLimitItemPerMinute
+from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
 
 from miss_protocol import limits as protocol_limits
 from miss_protocol.errors import Code, Refused
@@ -16,6 +16,9 @@ from miss_server.http.counting import Counts, NodeCounts
 
 SEARCHES_PER_MINUTE = 120
 """Of one device: two a second is faster than anybody types, and slow for copying a directory."""
+SEARCHES_PER_DAY = 2_000
+"""Of one account, whichever its devices: a secretary's busiest day, and a thousandth of what copying a
+directory needs."""
 LOGINS_PER_MINUTE = 240
 """Of one device, which a phone that changes networks every two seconds does not reach. Counted once
 its signature holds: else anybody could lock a device out by its id."""
@@ -41,6 +44,7 @@ class Throttle:
             protocol_limits.PREKEY_CLAIMS_PER_HOUR, namespace="prekey-claims"
         )
         self._searches = RateLimitItemPerMinute(SEARCHES_PER_MINUTE, namespace="searches")
+        self._searches_of_a_day = RateLimitItemPerDay(SEARCHES_PER_DAY, namespace="searches-day")
         self._logins = RateLimitItemPerMinute(LOGINS_PER_MINUTE, namespace="logins")
         self._calls = RateLimitItemPerMinute(CALLS_PER_MINUTE, namespace="calls")
 
@@ -67,10 +71,12 @@ class Throttle:
         """Whether an account may take another prekey of a device: else it could exhaust it."""
         return await self.shared.hit(self._claims, account, device.hex())
 
-    async def search(self, device: bytes) -> None:
+    async def search(self, account: str, device: bytes) -> None:
         """Count a search; raises `Refused(rate_limited)`."""
         if not await self.shared.hit(self._searches, device.hex()):
             raise Refused(Code.RATE_LIMITED, "searches", retry_after=10.0)
+        if not await self.shared.hit(self._searches_of_a_day, account):
+            raise Refused(Code.RATE_LIMITED, "searches of a day", retry_after=3600.0)
 
     async def may_log_in(self, device: bytes) -> bool:
         """Count a login whose signature holds, unless the device logs in too often."""

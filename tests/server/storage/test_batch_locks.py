@@ -22,6 +22,7 @@ from miss_server.storage.sql import rosters
 from tests.support.databases import opened, until_it_waits
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, enrol, pair, phone, revoke
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.stores import prepared
 
@@ -35,7 +36,7 @@ async def dsn(postgres: PostgresProcess) -> str:
 @pytest.fixture
 async def nodes(dsn: str) -> AsyncIterator[tuple[PostgresStore, PostgresStore]]:
     """Two nodes on it."""
-    stores = PostgresStore(Options(dsn)), PostgresStore(Options(dsn))
+    stores = PostgresStore(Options(dsn), None, LIFTED), PostgresStore(Options(dsn), None, LIFTED)
     async with AsyncExitStack() as stack:
         for store in stores:
             store.open()

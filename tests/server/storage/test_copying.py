@@ -33,6 +33,7 @@ from tests.bench.population import populate
 from tests.server.storage.killed_copy import KILLED
 from tests.support.devices import DOMAIN, NOW
 from tests.support.mailing import pair
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.server import DOMAIN as PEOPLES
 from tests.support.server import environment, miss_server
@@ -58,7 +59,7 @@ async def test_devices_go_on_in_postgresql_as_if_nothing_had_been(
     postgres: PostgresProcess, tmp_path: Path
 ) -> None:
     path = file_with_people(tmp_path)
-    store: SqliteStore | PostgresStore = SqliteStore(path)
+    store: SqliteStore | PostgresStore = SqliteStore(path, LIFTED)
     store.open()
     gp, nurse = await pair(store)  # type: ignore[arg-type]  # what of it is used, it has
     first, second = gp.send(nurse.person), gp.send(nurse.person)
@@ -73,7 +74,7 @@ async def test_devices_go_on_in_postgresql_as_if_nothing_had_been(
     copied = await asyncio.to_thread(moved, path, options)
     assert (copied.rows["envelopes"], copied.rows["sends"], copied.rows["devices"]) == (1, 2, 2)
     await preparing.prepare(options, domain=DOMAIN, now_ms=LATER)
-    store = PostgresStore(options)
+    store = PostgresStore(options, first_contacts=LIFTED)
     for phone in (gp, nurse):
         phone.store = store  # type: ignore[assignment]
         epoch = phone.epoch
@@ -217,7 +218,7 @@ async def file_at_work(folder: Path) -> Path:
     generate(folder / "register.txt", people=40, seed=7)
     words = ["directory", "import", str(folder / "register.txt"), "--domain", DOMAIN]
     await asyncio.to_thread(lambda: miss_server(*words, database=path))
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     store.open()
     gp, nurse = await pair(store)  # type: ignore[arg-type]  # what of it is used, it has
     for _ in range(8):

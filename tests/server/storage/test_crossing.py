@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from miss_protocol import frames as f
 from miss_protocol.identity.roster import RosterEntry, succeed
+from miss_protocol.meeting import Act
 from miss_server.storage.messages import ROW_OVERHEAD
 from miss_server.storage.postgres.store import PostgresStore
 from tests.support.devices import NOW, Person
@@ -53,6 +54,13 @@ async def come_and_go(store: PostgresStore, person: Person) -> None:
     person.roster = next_one
 
 
+async def make_up_its_mind(store: PostgresStore, people: list[Person], draw: random.Random) -> None:
+    """Somebody accepts, declines, blocks or takes it back, also who is written to just now."""
+    own, other = draw.sample(people, 2)
+    what: Act = draw.choice(("accept", "decline", "block", "unblock"))
+    await store.act(own.account, other.account, what, now_ms=NOW)
+
+
 async def keep_house(store: PostgresStore, people: list[Person]) -> None:
     """What a node does by the clock, and what strangers ask for."""
     await store.expire(protected={}, now_ms=LATER)
@@ -81,7 +89,8 @@ async def test_nothing_waits_in_a_circle_and_the_sums_hold(postgres: PostgresPro
         changing = [
             come_and_go(nodes[n % 2 - 1], person) for n, person in enumerate(people) if n % 3
         ]
-        await asyncio.gather(*changing, *(keep_house(node, people) for node in nodes))
+        minds = [make_up_its_mind(node, people, draw) for node in nodes]
+        await asyncio.gather(*changing, *minds, *(keep_house(node, people) for node in nodes))
         await asyncio.wait({talking}, timeout=0.3)
     assert sum(await talking) > 0
 

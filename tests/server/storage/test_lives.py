@@ -32,6 +32,7 @@ from tests.support.databases import create, empty_database, outcome, run, url
 from tests.support.devices import DOMAIN, NOW
 from tests.support.engines import NOBODY
 from tests.support.mailing import Store, pair
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess, postgres_server
 
 
@@ -224,7 +225,7 @@ async def test_a_copy_that_lacks_only_messages_is_noticed_on_the_next_connection
         options = Options(server.dsn(name))
         await prepare(options, domain=DOMAIN, now_ms=NOW)
         one, two = Life(tmp_path, "one"), Life(tmp_path, "two")
-        stores = [PostgresStore(options, one), PostgresStore(options, two)]
+        stores = [PostgresStore(options, one, LIFTED), PostgresStore(options, two, LIFTED)]
         for store in stores:
             assert not await store.begin_life(now_ms=NOW)
         gp, nurse = await pair(cast(Store, stores[0]))
@@ -236,7 +237,7 @@ async def test_a_copy_that_lacks_only_messages_is_noticed_on_the_next_connection
         await server.start()
         one.next_batch()  # that of a commit whose answer was lost, and which did not happen
         await recognised(server, name, one)
-        again = PostgresStore(options, one)
+        again = PostgresStore(options, one, LIFTED)
         gp.store = cast(Store, again)
         await gp.submit(gp.send(nurse.person))
         send = gp.send(nurse.person)

@@ -14,6 +14,7 @@ from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
 from tests.support.devices import NOW, Person
 from tests.support.mailing import Phone, enrol, phone, revoke
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.stores import prepared
 
@@ -23,7 +24,7 @@ RACES = 1_000
 @asynccontextmanager
 async def node(dsn: str) -> AsyncIterator[PostgresStore]:
     """One node's store."""
-    store = PostgresStore(Options(dsn))
+    store = PostgresStore(Options(dsn), first_contacts=LIFTED)
     store.open()
     yield store
     await store.close()

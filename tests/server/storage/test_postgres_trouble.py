@@ -17,13 +17,14 @@ from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Writer
 from tests.support.devices import DOMAIN, NOW
 from tests.support.mailing import Phone, pair, phone
+from tests.support.meeting import LIFTED
 from tests.support.postgres import USER, PostgresProcess, postgres_server
 from tests.support.stores import prepared
 
 
 @asynccontextmanager
 async def opened(dsn: str) -> AsyncIterator[PostgresStore]:
-    store = PostgresStore(Options(dsn))
+    store = PostgresStore(Options(dsn), first_contacts=LIFTED)
     store.open()
     yield store
     await store.close()

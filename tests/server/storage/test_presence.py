@@ -20,6 +20,7 @@ from miss_server.storage.sql import endings
 from tests.support.databases import opened, until_it_waits
 from tests.support.devices import NOW
 from tests.support.mailing import Phone, Store, pair
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.stores import prepared
 
@@ -36,7 +37,7 @@ async def options(postgres: PostgresProcess) -> Options:
 async def nodes(options: Options, tmp_path: Path) -> AsyncIterator[list[PostgresStore]]:
     """Two nodes on it, at work."""
     async with AsyncExitStack() as stack:
-        made = [PostgresStore(options, Life(tmp_path, name)) for name in ("here", "there")]
+        made = [PostgresStore(options, Life(tmp_path, name), LIFTED) for name in ("here", "there")]
         for store in made:
             await store.begin_life(now_ms=NOW)
             stack.push_async_callback(store.close)

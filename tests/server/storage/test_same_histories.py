@@ -24,6 +24,7 @@ from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, enrol, opaque_body, revoke
+from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.stores import prepared
 
@@ -228,8 +229,8 @@ def kinds(answer: Any) -> set[str]:
 async def play(folder: Path, cluster: PostgresProcess, seed: int) -> set[str]:
     """Run one seed on both engines; returns what happened in it."""
     prepare(folder / "miss.sqlite", domain=DOMAIN, now_ms=NOW)
-    sqlite = SqliteStore(folder / "miss.sqlite")
-    postgres = PostgresStore(await prepared(cluster))
+    sqlite = SqliteStore(folder / "miss.sqlite", LIFTED)
+    postgres = PostgresStore(await prepared(cluster), first_contacts=LIFTED)
     for store in (sqlite, postgres):
         store.open()
     try:

@@ -9,6 +9,7 @@ import pytest
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sqlite.store import DatabaseError, ServeLock, SqliteStore, prepare
 from tests.support.devices import DOMAIN, NOW
+from tests.support.meeting import LIFTED
 
 
 def execute(path: Path, *statements: str) -> None:
@@ -34,7 +35,7 @@ def test_a_new_database_is_made_once_and_found_again(tmp_path: Path) -> None:
 async def test_any_file_name_is_read_and_written(tmp_path: Path) -> None:
     path = tmp_path / "été #1?%20&x=y.sqlite"
     prepare(path, domain=DOMAIN, now_ms=NOW)
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     store.open()
     assert len(await store.epoch()) == 16
     assert await store.clean(now_ms=NOW) == 0

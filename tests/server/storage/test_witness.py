@@ -21,6 +21,7 @@ from miss_server.storage.sqlite.store import SqliteStore, WitnessError, prepare
 from miss_server.storage.witness import Witness, beside
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, Store, enrol, pair
+from tests.support.meeting import LIFTED
 
 LATER = NOW + 60_000
 
@@ -313,7 +314,7 @@ async def test_a_witness_that_is_missing_means_a_restore_unless_there_never_was_
 
 
 def test_a_witness_that_cannot_be_read_or_written_stops_the_start(path: Path) -> None:
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     beside(path).mkdir()
     with pytest.raises(WitnessError, match="witness: Is a directory"):
         store.begin_life(now_ms=NOW)
@@ -375,7 +376,7 @@ async def test_a_disk_that_fails_under_the_witness_ends_the_process(path: Path) 
         pytest.raises(witnesses.FsyncFailed),
     ):
         witness.write(now)
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     store._writer.witness = witness
     with (
         patch.object(os, "_exit", end),

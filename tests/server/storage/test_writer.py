@@ -21,6 +21,7 @@ from miss_server.storage.sqlite.store import SqliteStore, prepare
 from miss_server.storage.sqlite.writer import EXIT_WRITER, Writer
 from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import enrol, opaque_body, pair
+from tests.support.meeting import LIFTED
 from tests.support.server import environment
 
 
@@ -29,7 +30,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open store."""
     path = tmp_path / "miss.sqlite"
     prepare(path, domain=DOMAIN, now_ms=NOW)
-    opened = SqliteStore(path)
+    opened = SqliteStore(path, LIFTED)
     opened.open()
     yield opened
     await opened.close()
@@ -166,7 +167,7 @@ def failing(_):
 async def main():
     path = Path(sys.argv[1])
     prepare(path, domain="miss.example", now_ms=1)
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     store.open()
     await store._write(failing)
     print("went on")
@@ -199,7 +200,7 @@ def failing(*_):
 async def main():
     path = Path(sys.argv[1])
     prepare(path, domain="miss.example", now_ms=1)
-    store = SqliteStore(path)
+    store = SqliteStore(path, LIFTED)
     writer.Writer._finish = failing
     store.open()
     await store._write(lambda _: None)

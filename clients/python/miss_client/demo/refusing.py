@@ -22,6 +22,7 @@ from miss_protocol.errors import Code
 
 ONCE_MORE = "Je vous envoie le compte rendu ce soir."
 TO_REPLAY = "Merci de passer demain à 8 h."
+RECEIVED = "Bien reçu, merci."
 
 Reply = f.Sent | f.Refused | f.RetrySend
 
@@ -102,6 +103,9 @@ async def misbehave(narrator: Narrator, stage: Stage, cast: Cast) -> None:
     await cast.phone.open()
     await cast.phone.message(id)
     await cast.nurse.becomes(id, "delivered")
+    # Until somebody answered, only two messages are let through (spec 08 §1).
+    answered = await cast.phone.client.send([cast.nurse.account], RECEIVED)
+    await cast.nurse.message(answered)
     intruder = Intruder(cast.nurse, stage.url)
     await cast.nurse.leave()
     try:

@@ -20,10 +20,12 @@ from miss_server.storage.messages import (
     Settled,
     Submission,
 )
-from miss_server.storage.postgres import sessions
+from miss_server.storage.postgres import meeting, sessions
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.postgres.trouble import Crossed
 from miss_server.storage.settlement.acks import Acks
+from miss_server.storage.settlement.meeting import FirstContacts
+from miss_server.storage.settlement.meeting import Row as Relation
 from miss_server.storage.settlement.news import Telling
 from miss_server.storage.settlement.sends import Sends
 
@@ -76,6 +78,8 @@ _DELETE_AND_READ = (
     " FROM unnest($5::text[]) AS w(account) JOIN accounts a ON a.address = w.account"
     " LEFT JOIN devices d ON d.account = a.address AND d.revoked_ms IS NULL"
 )
+# The same with whom the senders know: a fourth part, in a database that has it.
+_AND_RELATIONS = _DELETE_AND_READ + meeting.PART
 _READ_EARLIER = (
     "SELECT s.device, s.sn, s.fingerprint, s.reply"
     " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, sn)"
@@ -173,6 +177,8 @@ class Batch:
         also: Iterable[bytes] = (),
         number: tuple[str, bytes] | None = None,
         node: str | None = None,
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
+        ground: meeting.Ground | None = None,
     ) -> None:
         self._number = number
         self._node = node
@@ -182,7 +188,9 @@ class Batch:
         self._visits = visits
         self._acks = Acks(acks)
         self._named = {used.account for submission, _ in sends for used in submission.send.rosters}
-        self._sends = Sends(sends)
+        self._sends = Sends(sends, first_contacts)
+        self._ground = meeting.Ground() if ground is None else ground
+        self._now_ms = max((now_ms for _, now_ms in sends), default=0)
         self._receipts = {
             (receipt.sender_device, receipt.message) for ack, _ in acks for receipt in ack.receipts
         }
@@ -220,6 +228,8 @@ class Batch:
         self._sends.claim(
             (id_, one.account, one.sn, one.generation, one.revoked_ms) for id_, one in devices
         )
+        if self._sends.meeting.pairs and not await self._ground.is_there(self._db):
+            self._sends.meeting.turn_off()
         nacked = await self._read(_READ_NACKED, self._acks.nacked)
         await self._delete_and_read()
         self._take_acks(nacked)
@@ -249,19 +259,26 @@ class Batch:
         acked, receipts, accounts = self._acks.acked, sorted(self._receipts), self._sends.accounts
         if not (acked or receipts or accounts):
             return
+        pairs, relations = self._sends.meeting.pairs, list[Relation]()
+        statement, more = _DELETE_AND_READ, tuple[Sequence[Any], ...]()
+        if pairs:
+            statement, more = _AND_RELATIONS, tuple(_columns(pairs))
         for part, id_, number, some, word, sender, message, count, *flags in await self._db.fetch(
-            _DELETE_AND_READ, *_columns(acked), *_columns(receipts), accounts
+            statement, *_columns(acked), *_columns(receipts), accounts, *more
         ):
             if part == 0:
                 self._gone.append((id_, number, some, word, sender, message, count))
             elif part == 1:
                 self._told.append((count, id_, number, message, word, some))
+            elif part == 3:
+                relations.append(meeting.told(pairs[number - 1], count))
             else:
                 self._accounts[word] = (word, number, some, *flags)
                 if id_ is not None:
                     held = self._devices.get(id_)
                     seen = count if held is None else held.seen_ms
                     self._enrolled.append((id_, word, seen))
+        self._sends.meeting.see(relations)
 
     # --- acknowledgements -------------------------------------------------------------------------
 
@@ -319,6 +336,7 @@ class Batch:
                 if id_ in wrapped
             ),
         )
+        await meeting.load_writers(self._db, sends.meeting, self._now_ms)
         earlier = await self._read(_READ_EARLIER, sends.earlier)
         self.settled = sends.decide(earlier, await self._read(_READ_ENDS, sends.ends))
         for id_, sn in sends.numbers:
@@ -348,6 +366,8 @@ class Batch:
             (_WRITE_TOLD, () if self._telling is None else self._telling.sends),
             (_WRITE_ENVELOPES, self._sends.envelopes),
             (_WRITE_RESULTS, self._sends.results),
+            (meeting.KEEP, self._sends.meeting.relations),
+            (meeting.SILENCE, self._sends.silenced),
         ]
         some = [(statement, rows) for statement, rows in writes if rows]
         if some:

@@ -32,6 +32,7 @@ from miss_server.storage.postgres.pool import Options, Pool, Session
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.writer import Writer
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sql import endings, prekeys, witnessed
 from miss_server.storage.sql.calls import QuietCalls
 from miss_server.storage.sql.directory import SqlDirectory
@@ -63,12 +64,17 @@ class PostgresStore(QuietCalls):
     it belongs to the loop that used it first.
     """
 
-    def __init__(self, options: Options, life: Life | None = None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        life: Life | None = None,
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
+    ) -> None:
         self._options = options
         self._life = life
         self._pool = Pool(options, self._recognise)
         self._quiet = Quiet(options, self._recognise)
-        self._writer = Writer(self._pool, self._begin_alone, life)
+        self._writer = Writer(self._pool, self._begin_alone, life, first_contacts)
         self._directory = SqlDirectory(PostgresWords())
         self._beaten_ms = 0
 

@@ -25,9 +25,11 @@ from miss_server.storage.messages import (
 )
 from miss_server.storage.postgres.batch import Batch, Unlocked
 from miss_server.storage.postgres.lives import Life
+from miss_server.storage.postgres.meeting import Ground
 from miss_server.storage.postgres.pool import Connection, Pool
 from miss_server.storage.postgres.sessions import Alone, Ending
 from miss_server.storage.postgres.trouble import cause, crossed, describe, outage
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.tallies import StorageTally
 
 BATCH_MAX = 512
@@ -71,8 +73,11 @@ class Writer:
         pool: Pool,
         alone: Callable[[Greeting, int], Awaitable[SessionStart | SessionRefused]],
         life: Life | None = None,
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
     ) -> None:
         self._pool = pool
+        self._first_contacts = first_contacts
+        self._ground = Ground()
         self._life = life
         self._alone = alone
         self._jobs: list[Job] = []
@@ -214,6 +219,8 @@ class Writer:
                 also,
                 number,
                 None if self._life is None else self._life.node,
+                self._first_contacts,
+                self._ground,
             )
             await db.execute("BEGIN")
             try:

@@ -11,6 +11,8 @@ from miss_protocol.digest import envelope_hash, gap_hash, roll
 from miss_protocol.errors import Code
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.messages import ROW_OVERHEAD, Row, Settled, Submission
+from miss_server.storage.settlement.meeting import FirstContacts, Meeting, Passage
+from miss_server.storage.settlement.refusal import Refusal
 from miss_server.storage.states import RecipientState, encode_states, still_open
 
 OUT_OF_ORDER_RETRY = 0.2
@@ -52,25 +54,23 @@ class _Mailbox(msgspec.Struct, gc=False):
         return self.waiting >= limits.MAILBOX_ROWS_MAX or self.bytes >= limits.MAILBOX_BYTES_MAX
 
 
-class _Refusal(Exception):
-    def __init__(
-        self, code: Code, accounts: Sequence[str] = (), retry_after: float | None = None
-    ) -> None:
-        super().__init__(code.wire)
-        self.code = code
-        self.accounts = tuple(accounts)
-        self.retry_after = retry_after
-
-
 class Sends:
     """One batch: `(submission, now_ms)` pairs, settled by `claim`, `see` and `decide`.
 
     Lists of keys are sorted and have no doubles. What is to be written comes as tuples, key first;
-    write it in the order of the attributes: `numbers`, `mailboxes`, `envelopes`, `gaps`, `results`.
+    write it in the order of the attributes: `numbers`, `mailboxes`, `envelopes`, `gaps`, `results`,
+    `silenced`, and the rows of `meeting`, which has its own things to load between `see` and
+    `decide`.
     """
 
-    def __init__(self, batch: Sequence[tuple[Submission, int]]) -> None:
+    def __init__(
+        self,
+        batch: Sequence[tuple[Submission, int]],
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
+    ) -> None:
         self._batch = batch
+        self.meeting = Meeting(first_contacts)
+        """Who may write to whom."""
         self._answers: list[Settled | None] = [None] * len(batch)
         self._senders: dict[bytes, _Sender] = {}
         self._accounts: dict[str, _Account] = {}
@@ -93,6 +93,8 @@ class Sends:
         """New rows: device, the fields of `Row`, expires_ms."""
         self.results: list[tuple[object, ...]] = []
         """New results: device, sn, message, fingerprint, reply, states, kind, open, kept_until."""
+        self.silenced: list[tuple[bytes, bytes, bytes, int]] = []
+        """What a block keeps from a mailbox: device, sender device, message, expires_ms."""
 
     # --- claim ------------------------------------------------------------------------------------
 
@@ -137,6 +139,13 @@ class Sends:
             | {sender.account for sender in self._senders.values() if sender.claimed}
         )
         self.recipients = sorted({wrap.device for send in sends for wrap in send.wraps})
+        self.meeting.want(
+            [
+                (self._senders[submission.device].account, submission.send)
+                for submission, _ in (self._batch[index] for index in self._claimed)
+                if submission.verdict is None
+            ]
+        )
 
     # --- see --------------------------------------------------------------------------------------
 
@@ -208,15 +217,19 @@ class Sends:
         send = submission.send
         try:
             if submission.verdict is not None:
-                raise _Refusal(submission.verdict)
+                raise Refusal(submission.verdict)
             recipients, dormant = self._recipients(submission, now_ms)
+            own = self._senders[submission.device].account
+            names = [used.account for used in send.rosters]
+            passage = self.meeting.judge(own, names, send.kind, now_ms)
             full = self._full(submission, recipients)
-        except _Refusal as refusal:
+        except Refusal as refusal:
             after = msgspec.UNSET if refusal.retry_after is None else refusal.retry_after
             refused = f.Refused(send.sn, refusal.code.wire, refusal.accounts, after)
             self._remember(submission, refused, [], now_ms)
             return Settled(refused)
-        return self._accept(submission, recipients, dormant, full, now_ms)
+        self.meeting.note(own, passage, send.kind, now_ms)
+        return self._accept(submission, recipients, dormant, full, passage, now_ms)
 
     def _recipients(
         self, submission: Submission, now_ms: int
@@ -224,12 +237,12 @@ class Sends:
         """Active recipient devices with their accounts, and the wrapped ones that are dormant."""
         send, sender = submission.send, self._senders[submission.device]
         if self._accounts[sender.account].suspended:
-            raise _Refusal(Code.SUSPENDED)
+            raise Refusal(Code.SUSPENDED)
         if send.at + send.ttl * 1000 <= now_ms:
-            raise _Refusal(Code.EXPIRED)
+            raise Refusal(Code.EXPIRED)
         named = {used.account: used.version for used in send.rosters}
         if len(named) != len(send.rosters):
-            raise _Refusal(Code.MALFORMED)
+            raise Refusal(Code.MALFORMED)
         unknown: list[str] = []
         stale: list[str] = []
         unconfirmed: list[str] = []
@@ -246,15 +259,15 @@ class Sends:
         if sender.account not in named:
             stale.append(sender.account)
         if unknown:
-            raise _Refusal(Code.UNKNOWN_ACCOUNT, unknown)
+            raise Refusal(Code.UNKNOWN_ACCOUNT, unknown)
         if stale:
-            raise _Refusal(Code.STALE_ROSTER, stale)
+            raise Refusal(Code.STALE_ROSTER, stale)
         if unconfirmed:
-            raise _Refusal(Code.UNCONFIRMED, unconfirmed, UNCONFIRMED_RETRY)
+            raise Refusal(Code.UNCONFIRMED, unconfirmed, UNCONFIRMED_RETRY)
         horizon = now_ms - limits.DORMANT_AFTER * 1000
         wrapped = {w.device for w in send.wraps}
         if len(wrapped) != len(send.wraps):
-            raise _Refusal(Code.MALFORMED)
+            raise Refusal(Code.MALFORMED)
         active: dict[bytes, str] = {}
         sleeping: dict[bytes, str] = {}
         asleep: list[str] = []
@@ -269,9 +282,9 @@ class Sends:
             if not awake and name != sender.account:
                 asleep.append(name)
         if asleep:
-            raise _Refusal(Code.DORMANT, asleep)
+            raise Refusal(Code.DORMANT, asleep)
         if not active:
-            raise _Refusal(Code.NO_RECIPIENTS)
+            raise Refusal(Code.NO_RECIPIENTS)
         if active.keys() == wrapped:
             return active, set()
         if send.partial:
@@ -279,7 +292,7 @@ class Sends:
         missing = {active[d] for d in active.keys() - wrapped}
         surplus = wrapped - active.keys() - sleeping.keys()
         if missing or surplus:
-            raise _Refusal(Code.STALE_ROSTER, sorted(missing) or sorted(named))
+            raise Refusal(Code.STALE_ROSTER, sorted(missing) or sorted(named))
         return active, wrapped & sleeping.keys()
 
     def _full(self, submission: Submission, recipients: dict[bytes, str]) -> set[bytes]:
@@ -289,7 +302,7 @@ class Sends:
             with_room = {recipients[device] for device in recipients.keys() - full}
             without = {a for a in recipients.values() if a != own} - with_room
             if without:
-                raise _Refusal(Code.MAILBOX_FULL, sorted(without))
+                raise Refusal(Code.MAILBOX_FULL, sorted(without))
         return full
 
     # --- changes ----------------------------------------------------------------------------------
@@ -319,6 +332,7 @@ class Sends:
         recipients: dict[bytes, str],
         dormant: set[bytes],
         full: set[bytes],
+        passage: Passage,
         now_ms: int,
     ) -> Settled:
         send, sender = submission.send, self._senders[submission.device]
@@ -330,11 +344,18 @@ class Sends:
             if wrap.device in dormant:
                 continue
             own = recipients[wrap.device] == sender.account
+            silent = recipients[wrap.device] in passage.silent
             if wrap.device in full:
-                self._put_quota_gap(wrap.device, now_ms)
                 refused.append(f.DeviceRefused(wrap.device, Code.MAILBOX_FULL.wire))
                 states.append(RecipientState(wrap.device, own, "refused", now_ms))
-                ring.append(DeviceId(wrap.device))
+                if not silent:
+                    self._put_quota_gap(wrap.device, now_ms)
+                    ring.append(DeviceId(wrap.device))
+            elif silent:
+                # As to a device that is off: `sent`, then nothing, then `expired`.
+                states.append(RecipientState(wrap.device, own, "waiting", now_ms))
+                expires_ms = min(send.at, now_ms) + send.ttl * 1000
+                self.silenced.append((wrap.device, submission.device, send.id, expires_ms))
             else:
                 row = self._put(submission, wrap, sender.account, now_ms)
                 states.append(RecipientState(wrap.device, own, "waiting", now_ms))

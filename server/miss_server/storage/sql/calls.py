@@ -13,6 +13,7 @@ from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_protocol.meeting import Act, ReachRules
 from miss_server.storage.accounts import (
     Account,
     CodeOrder,
@@ -22,6 +23,7 @@ from miss_server.storage.accounts import (
     RosterChange,
 )
 from miss_server.storage.audit import SERVER, Deed
+from miss_server.storage.meeting import Relation
 from miss_server.storage.messages import DeviceRecord
 from miss_server.storage.sql import (
     accounts,
@@ -31,6 +33,7 @@ from miss_server.storage.sql import (
     endings,
     epochs,
     prekeys,
+    relations,
     rosters,
     settings,
 )
@@ -183,6 +186,39 @@ class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
         return await self.read_with(
             lambda connection: audit.entries(connection, after, limit, subject, since_ms)
         )
+
+    # --- Meeting ----------------------------------------------------------------------------------
+
+    async def relations(
+        self, account: AccountAddress, *, after: str = "", limit: int = 100
+    ) -> Sequence[Relation]:
+        return await self.read_with(
+            lambda connection: relations.listing(connection, account, after, limit)
+        )
+
+    async def relation(self, account: AccountAddress, peer: AccountAddress) -> Relation:
+        return await self.read_with(lambda connection: relations.one(connection, account, peer))
+
+    async def act(
+        self, account: AccountAddress, peer: AccountAddress, act: Act, *, now_ms: int
+    ) -> Relation:
+        return await self._write(relations.act, account, peer, act, now_ms)
+
+    async def reach_rules(self, account: AccountAddress) -> ReachRules:
+        return await self.read_with(lambda connection: relations.rules(connection, account))
+
+    async def set_reach_rules(
+        self, account: AccountAddress, rules: ReachRules, *, now_ms: int
+    ) -> None:
+        await self._write(relations.set_rules, account, rules, now_ms)
+
+    async def set_budget(
+        self, account: AccountAddress, budget: tuple[int, int] | None, *, now_ms: int
+    ) -> None:
+        await self._write(relations.set_budget, account, budget, now_ms)
+
+    async def budget(self, account: AccountAddress) -> tuple[int, int] | None:
+        return await self.read_with(lambda connection: relations.budget(connection, account))
 
     # --- DirectoryReader --------------------------------------------------------------------------
 

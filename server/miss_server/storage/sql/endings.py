@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from miss_protocol.ids import DeviceId
+from miss_server.storage.meeting_tables import silenced
 from miss_server.storage.messages import ROW_OVERHEAD
 from miss_server.storage.schema import (
     device_links,
@@ -20,6 +21,7 @@ from miss_server.storage.schema import (
 from miss_server.storage.settlement.news import News
 from miss_server.storage.sql import epochs, invitations, locks
 from miss_server.storage.sql.dialects import is_postgres
+from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.sql.news import tell
 
 EXPIRED_AT_ONCE = 500
@@ -44,6 +46,14 @@ _STILL_DUE = select(
     envelopes.c.id.in_(bindparam("ids", expanding=True)),
     envelopes.c.expires_ms <= bindparam("now"),
 )
+# What a block kept out of a mailbox ends at the same look, so that its sender sees no difference.
+_SILENCED_DUE = (
+    select(silenced.c.id, silenced.c.device, silenced.c.sender_device, silenced.c.message)
+    .where(silenced.c.expires_ms <= bindparam("now"))
+    .order_by(silenced.c.expires_ms, silenced.c.id)
+    .limit(EXPIRED_AT_ONCE)
+)
+_FORGET_SILENCED = delete(silenced).where(silenced.c.id.in_(bindparam("ids", expanding=True)))
 # The row keeps its hash and digest: the device's rolling digest must come out the same.
 _EXPIRE = (
     update(envelopes)
@@ -108,27 +118,32 @@ def expire(
             others = elsewhere({row.device for row in some})
             chosen += [row for row in some if row.device not in others]
         chosen = chosen[:EXPIRED_AT_ONCE]
-    if not chosen:
+    silent = connection.execute(_SILENCED_DUE, {"now": now_ms}).all() if meets(connection) else []
+    if not chosen and not silent:
         return ()
     # The owners, too: a session that begins meanwhile waits, one that has begun is seen now.
     owners = {row.device for row in chosen}
-    locks.devices_of(connection, owners | {row.sender_device for row in chosen})
+    senders = {row.sender_device for row in (*chosen, *silent)}
+    locks.devices_of(connection, owners | senders)
     locks.mailboxes_of(connection, owners)
     others = elsewhere(owners)
     # Some may have been acknowledged before their mailboxes were locked.
     ids = [row.id for row in chosen if row.device not in others]
     due = connection.execute(_STILL_DUE, {"ids": ids, "now": now_ms}).all()
     due = sorted(due, key=lambda row: ids.index(row[0]))
-    if not due:
-        return ()
-    connection.execute(_EXPIRE, {"ids": [row[0] for row in due]})
     freed: dict[bytes, int] = {}
-    for _, device, _, _, size in due:
-        freed[device] = freed.get(device, 0) + size + ROW_OVERHEAD
-    connection.execute(_FREE, [{"mailbox": d, "freed": size} for d, size in sorted(freed.items())])
-    news = [
-        News(sender, message, device, "expired", now_ms) for _, device, sender, message, _ in due
-    ]
+    if due:
+        connection.execute(_EXPIRE, {"ids": [row[0] for row in due]})
+        for _, device, _, _, size in due:
+            freed[device] = freed.get(device, 0) + size + ROW_OVERHEAD
+        freeing = [{"mailbox": d, "freed": size} for d, size in sorted(freed.items())]
+        connection.execute(_FREE, freeing)
+    if silent:
+        connection.execute(_FORGET_SILENCED, {"ids": [row.id for row in silent]})
+    if not due and not silent:
+        return ()
+    ended = [*((row[1], row[2], row[3]) for row in due), *((s[1], s[2], s[3]) for s in silent)]
+    news = [News(sender, message, device, "expired", now_ms) for device, sender, message in ended]
     told = tell(connection, news, now_ms)
     return sorted({DeviceId(device) for device in freed} | told)
 

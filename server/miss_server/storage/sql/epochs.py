@@ -3,9 +3,11 @@
 from sqlalchemy import Connection, delete, func, select, update
 
 from miss_server.storage import epoch_ids
+from miss_server.storage.meeting_tables import relations
 from miss_server.storage.schema import accounts, prekeys
 from miss_server.storage.sql import settings, witnessed
 from miss_server.storage.sql.dialects import is_postgres
+from miss_server.storage.sql.meeting_words import meets
 
 TELLS_AGAIN_MS = 24 * 3600 * 1000
 """One account's word alone begins a new epoch once in this time: a real second restore within it
@@ -21,6 +23,9 @@ _HOLD = select(func.pg_advisory_xact_lock_shared(LOCK))
 _TAKE = select(func.pg_advisory_xact_lock(LOCK))
 _VOID = delete(prekeys).where(prekeys.c.last_resort.is_(False))
 _UNCONFIRM = update(accounts).where(accounts.c.genesis.is_not(None)).values(confirmed=False)
+
+# What was not delivered is sent again, and was counted before it was lost, or not.
+_COUNT_ANEW = update(relations).where(relations.c.unanswered > 0).values(unanswered=0)
 
 
 def hold(connection: Connection) -> None:
@@ -59,6 +64,8 @@ def change(
     settings.put(connection, "epoch_ms", now_ms.to_bytes(8, "big"))
     connection.execute(_VOID)
     connection.execute(_UNCONFIRM)
+    if meets(connection):
+        connection.execute(_COUNT_ANEW)
     witnessed.count_up(connection, witness)
     return epoch
 

@@ -10,6 +10,7 @@ from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity.roster import Roster, decode, verify_successor
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Account, Link, RosterChain, RosterChange
+from miss_server.storage.meeting_tables import silenced
 from miss_server.storage.schema import (
     accounts,
     device_links,
@@ -23,6 +24,7 @@ from miss_server.storage.settlement.news import News
 from miss_server.storage.sql import accounts as accounts_
 from miss_server.storage.sql import devices as devices_
 from miss_server.storage.sql import epochs, locks
+from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.sql.news import tell
 
 CHAIN_MAX = 64
@@ -68,6 +70,12 @@ _SENDERS = (
     select(envelopes.c.sender_device)
     .distinct()
     .where(envelopes.c.device.in_(bindparam("devices_", expanding=True)))
+)
+
+_SILENCED_SENDERS = (
+    select(silenced.c.sender_device)
+    .distinct()
+    .where(silenced.c.device.in_(bindparam("devices_", expanding=True)))
 )
 
 
@@ -128,7 +136,9 @@ def _revoke(connection: Connection, gone: Sequence[DeviceId], now_ms: int) -> se
 
     The account is locked, so no send adds a row: who has written is known before it is locked.
     """
-    senders = connection.execute(_SENDERS, {"devices_": gone}).scalars().all()
+    senders = set(connection.execute(_SENDERS, {"devices_": gone}).scalars())
+    if meeting := meets(connection):
+        senders.update(connection.execute(_SILENCED_SENDERS, {"devices_": gone}).scalars())
     locks.devices_of(connection, {*gone, *senders})
     locks.mailboxes_of(connection, gone)
     waiting = connection.execute(
@@ -156,6 +166,19 @@ def _revoke(connection: Connection, gone: Sequence[DeviceId], now_ms: int) -> se
         for device, _, sender, message, gap in sorted(waiting, key=lambda row: (row[0], row[1]))
         if gap is None
     ]
+    if meeting:
+        # What a block kept from them ends as the rest does, or its senders would see a difference.
+        ended = connection.execute(
+            delete(silenced)
+            .where(silenced.c.device.in_(gone))
+            .returning(
+                silenced.c.device, silenced.c.id, silenced.c.sender_device, silenced.c.message
+            )
+        ).all()
+        news += [
+            News(sender, message, device, "revoked", now_ms)
+            for device, _, sender, message in sorted(ended, key=lambda row: (row[0], row[1]))
+        ]
     return tell(connection, news, now_ms) if news else set()
 
 

@@ -8,12 +8,14 @@ next only after a COMMIT that succeeded, and never past a job, which may write a
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from miss_server.storage.settlement.acks import Acks
+from miss_server.storage.settlement.meeting import Pair, Row
 from miss_server.storage.settlement.news import Telling
-from miss_server.storage.sqlite.rows import select_many
+from miss_server.storage.sqlite.rows import select_many, select_pairs
 
 ROWS_MAX = 10_000
 """Of each kind: about 3 MiB. Whoever writes within the same seconds fits."""
@@ -42,20 +44,24 @@ class _Mailbox(msgspec.Struct, gc=False):
 
 
 class Kept:
-    """The rows of one connection. What is written must be told to `sent`, `acked` and `ticked`."""
+    """The rows of one connection. What is written must be told to `sent`, `met`, `acked` and `ticked`."""
 
-    __slots__ = ("_accounts", "_devices", "_mailboxes", "_version")
+    __slots__ = ("_accounts", "_devices", "_mailboxes", "_relations", "_version", "meets")
 
     def __init__(self, version: int | None = None) -> None:
         self._version = version
         self._devices: dict[bytes, _Device] = {}
         self._accounts: dict[str, _Account] = {}
         self._mailboxes: dict[bytes, _Mailbox] = {}
+        self._relations: dict[Pair, Any] = {}
+        self.meets: bool | None = None
+        """Whether the database has the tables of `meeting_tables`; None until one has looked."""
 
     def fresh(self, db: sqlite3.Connection) -> "Kept":
         """These rows if they are still true, or none; to be called under the write lock."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        full = max(len(self._devices), len(self._accounts), len(self._mailboxes)) > ROWS_MAX
+        kinds = self._devices, self._accounts, self._mailboxes, self._relations
+        full = any(len(rows) > ROWS_MAX for rows in kinds)
         return Kept(version) if full or version != self._version else self
 
     # --- reading ----------------------------------------------------------------------------------
@@ -131,6 +137,22 @@ class Kept:
         boxes = [kept[device] for device in devices if device in kept]
         return [(box.device, box.head, box.digest, box.waiting, box.bytes) for box in boxes]
 
+    def relations(self, db: sqlite3.Connection, pairs: Sequence[Pair]) -> list[Row]:
+        """The rows of `relations` that exist."""
+        kept = self._relations
+        if missing := [pair for pair in pairs if pair not in kept]:
+            kept.update(dict.fromkeys(missing))
+            for row in select_pairs(
+                db,
+                "SELECT owner, peer, first_ms, unanswered, accepted_ms, declined_ms, blocked_ms"
+                " FROM wanted CROSS JOIN relations"
+                " ON owner = wanted.device AND peer = wanted.what",
+                missing,
+            ):
+                kept[row[0], row[1]] = row
+        found = (kept[pair] for pair in pairs)
+        return [one for one in found if one is not None]
+
     # --- what was written -------------------------------------------------------------------------
 
     def sent(
@@ -143,6 +165,11 @@ class Kept:
             self._devices[device].sn = sn
         for row in mailboxes:
             self._mailboxes[row[0]] = _Mailbox(*row)
+
+    def met(self, relations: Sequence[Row]) -> None:
+        """Relations were written."""
+        for row in relations:
+            self._relations[row[0], row[1]] = row
 
     def acked(self, acks: Acks) -> None:
         """Acknowledgements were written."""

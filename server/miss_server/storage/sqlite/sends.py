@@ -8,13 +8,18 @@ import sqlite3
 from collections.abc import Sequence
 
 from miss_server.storage.messages import Settled, Submission
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.settlement.sends import Sends
+from miss_server.storage.sqlite import meeting
 from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.rows import select_pairs
 
 
 def settle(
-    db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept | None = None
+    db: sqlite3.Connection,
+    batch: Sequence[tuple[Submission, int]],
+    kept: Kept | None = None,
+    first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
 ) -> list[Settled]:
     """Settle `(submission, now_ms)` pairs; the answers are in the order of `batch`.
 
@@ -22,9 +27,10 @@ def settle(
         kept: rows that are still true, and are kept so.
     """
     kept = Kept() if kept is None else kept
-    sends = Sends(batch)
+    sends = Sends(batch, first_contacts)
     sends.claim(kept.senders(db, sends.senders))
     sends.see(*kept.accounts(db, sends.accounts), kept.mailboxes(db, sends.recipients))
+    meeting.load(db, sends.meeting, kept, max(now_ms for _, now_ms in batch))
     answers = sends.decide(
         select_pairs(
             db,
@@ -65,4 +71,9 @@ def _write(db: sqlite3.Connection, sends: Sends, kept: Kept) -> None:
         " kept_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         sends.results,
     )
+    if relations := sends.meeting.relations:
+        meeting.keep(db, relations, sends.silenced)
+    elif sends.silenced:
+        meeting.keep(db, (), sends.silenced)
     kept.sent(numbers, mailboxes)
+    kept.met(relations)

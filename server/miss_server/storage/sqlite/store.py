@@ -32,6 +32,7 @@ from miss_server.storage.messages import (
     Wanted,
 )
 from miss_server.storage.schema import SCHEMA_VERSION
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sql import (
     epochs,
     settings,
@@ -199,11 +200,15 @@ class ServeLock:
 class SqliteStore(QuietCalls):
     """`Messages`, `Accounts` and `DirectoryReader` over one SQLite file; call `prepare` first."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
+    ) -> None:
         self.path = path
         self._engine = open_engine(path)
         self._reading = open_engine(path, read_only=True)
-        self._writer = Writer(self._engine)
+        self._writer = Writer(self._engine, first_contacts)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
         self._directory = SqlDirectory(SqliteWords())

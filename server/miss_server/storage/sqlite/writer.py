@@ -36,6 +36,7 @@ from miss_server.storage.messages import (
     Settled,
     Submission,
 )
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite import acks, sends
 from miss_server.storage.sqlite.engine import BUSY_TIMEOUT_MS, driver, make_room
 from miss_server.storage.sqlite.kept import Kept
@@ -95,8 +96,13 @@ class _Job:
 class Writer:
     """The one that writes to the database in this process."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        first_contacts: FirstContacts = FirstContacts(),  # noqa: B008  # frozen
+    ) -> None:
         self._engine = engine
+        self._first_contacts = first_contacts
         self.witness: Witness | None = None
         """Told of what a restore must not undo, before anybody else is; set it before `start`."""
         self.tally = StorageTally()
@@ -390,7 +396,8 @@ class Writer:
                 job.outcome = outcome
         sent = [(job, job.work) for job in jobs if isinstance(job.work, Submission)]
         if sent:
-            settled = sends.settle(db, [(send, job.now_ms) for job, send in sent], kept)
+            batch = [(send, job.now_ms) for job, send in sent]
+            settled = sends.settle(db, batch, kept, self._first_contacts)
             for (job, _), reply in zip(sent, settled, strict=True):
                 job.outcome = reply
 

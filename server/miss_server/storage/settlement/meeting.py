@@ -1,0 +1,263 @@
+"""Decides who may write to whom: first contacts, budgets, who declined, blocked or limits its reach.
+
+Over loaded rows, as everything here. What is found out about a pair never depends on a block: a
+blocked send is decided, counted and answered as if there were none, and only its rows go nowhere.
+Spec: 08-meeting; rules F1, C1.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from miss_protocol import frames as f
+from miss_protocol import limits
+from miss_protocol.errors import Code
+from miss_server.storage.settlement.refusal import Refusal
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+
+Pair = tuple[str, str]
+"""(owner, peer)."""
+Row = tuple[str, str, int | None, int, int | None, int | None, int | None]
+"""owner, peer, first_ms, unanswered, accepted_ms, declined_ms, blocked_ms."""
+
+
+class FirstContacts(msgspec.Struct, frozen=True):
+    """What an operator sets for everybody: messages before an answer, and how many new people an
+    account may write to in an hour and in a day."""
+
+    messages: int = limits.FIRST_MESSAGES
+    per_hour: int = limits.NEW_RECIPIENTS_PER_HOUR
+    per_day: int = limits.NEW_RECIPIENTS_PER_DAY
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """Who may write to an account first."""
+
+    reached_by: str
+    professions: frozenset[str]
+    establishments: frozenset[str]
+
+
+class Traits(msgspec.Struct, frozen=True):
+    """What the directory says of a sender, by which others let it reach them."""
+
+    professions: frozenset[str] = frozenset()
+    establishments: frozenset[str] = frozenset()
+
+
+class _Relation(msgspec.Struct, gc=False):
+    first_ms: int | None = None
+    unanswered: int = 0
+    accepted_ms: int | None = None
+    declined_ms: int | None = None
+    blocked_ms: int | None = None
+    changed: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether its owner wrote to the peer, or accepted it."""
+        return self.first_ms is not None or self.accepted_ms is not None
+
+
+class Passage(msgspec.Struct, gc=False):
+    """A send that may go: to whom for the first time, and who takes nothing of it."""
+
+    peers: Sequence[str] = ()
+    new: Sequence[str] = ()
+    silent: Collection[str] = ()
+
+
+class Meeting:
+    """One batch. `want`, load `pairs`, `see`; if there are then `writers`, lock them, load `pairs`
+    of theirs anew and what else `see_again` takes; then `judge` and `note` each send."""
+
+    def __init__(self, allowed: FirstContacts) -> None:
+        self._allowed = allowed
+        self._off = False
+        self._senders: set[str] = set()
+        self._relations: dict[Pair, _Relation] = {}
+        self._budgets: dict[str, tuple[int, int]] = {}
+        self._spent: dict[str, list[int]] = {}
+        self._reach: dict[str, Reach] = {}
+        self._traits: dict[str, Traits] = {}
+        self.pairs: list[Pair] = []
+        """Rows to load, those there are: both ways between each sender and whom it writes to."""
+        self.writers: list[str] = []
+        """Accounts whose own rows may change, or whose budget counts: to be locked."""
+        self.again: list[Pair] = []
+        """The pairs of the writers, to be read anew under their locks."""
+        self.strangers: list[str] = []
+        """Accounts that a writer writes to who has no answer from them: their reach counts."""
+
+    def turn_off(self) -> None:
+        """Let everything pass and keep nothing: the database has no tables for it yet."""
+        self._off = True
+        self.pairs = []
+
+    # --- loading ----------------------------------------------------------------------------------
+
+    def want(self, sends: Iterable[tuple[str, f.Send]]) -> None:
+        """Take (sender's account, send) of the batch; afterwards `pairs` is known."""
+        pairs: set[Pair] = set()
+        for own, send in sends:
+            self._senders.add(own)
+            for used in send.rosters:
+                if used.account != own:
+                    pairs.add((own, used.account))
+                    pairs.add((used.account, own))
+        self.pairs = sorted(pairs)
+
+    def see(self, rows: Iterable[Row]) -> None:
+        """Take the rows of `pairs`; afterwards `writers`, `again` and `strangers` are known.
+
+        Which those are depends on no block, or the time of an answer would tell of it.
+        """
+        self._take(rows)
+        writers, strangers = set[str](), set[str]()
+        for own, peer in self.pairs:
+            if own not in self._senders:
+                continue
+            mine, theirs = self._of(own, peer), self._of(peer, own)
+            if not theirs.answers:
+                strangers.add(peer)
+            settled = mine.first_ms is not None and theirs.answers
+            if not settled or mine.unanswered or mine.declined_ms is not None:
+                writers.add(own)
+        self.writers, self.strangers = sorted(writers), sorted(strangers)
+        self.again = [pair for pair in self.pairs if not writers.isdisjoint(pair)]
+
+    def see_again(
+        self,
+        rows: Iterable[Row],
+        budgets: Iterable[tuple[str, int, int]],
+        spent: Iterable[tuple[str, int]],
+        reach: Iterable[tuple[str, Reach]],
+        traits: Iterable[tuple[str, Traits]],
+    ) -> None:
+        """Take what was read after the `writers` were locked.
+
+        Args:
+            rows: those of `again`.
+            budgets: (account, per_hour, per_day) of the writers that have their own.
+            spent: (account, first_ms) of the writers' first contacts of the last day that the peer
+                has not answered.
+            reach: the rules of `strangers` that have some.
+            traits: the writers', if a rule asks for them.
+        """
+        for pair in self.again:
+            self._relations.pop(pair, None)
+        self._take(rows)
+        self._budgets = {account: (hour, day) for account, hour, day in budgets}
+        for account, first_ms in spent:
+            self._spent.setdefault(account, []).append(first_ms)
+        for times in self._spent.values():
+            times.sort()
+        self._reach = dict(reach)
+        self._traits = dict(traits)
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        for owner, peer, first, unanswered, accepted, declined, blocked in rows:
+            self._relations[owner, peer] = _Relation(first, unanswered, accepted, declined, blocked)
+
+    def _of(self, owner: str, peer: str) -> _Relation:
+        relation = self._relations.get((owner, peer))
+        if relation is None:
+            relation = self._relations[owner, peer] = _Relation()
+        return relation
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    def judge(self, own: str, names: Iterable[str], kind: f.Kind, now_ms: int) -> Passage:
+        """Whether a send may go to all of these accounts; nothing is changed yet.
+
+        Raises:
+            Refusal: not_reachable, declined, unanswered, budget_spent with the time after which
+                there is room, too_many_recipients for more new ones than any budget has.
+        """
+        if self._off:
+            return Passage()
+        peers = [name for name in names if name != own]
+        hidden, declined, unanswered = list[str](), list[str](), list[str]()
+        new, silent = list[str](), set[str]()
+        for peer in peers:
+            mine, theirs = self._of(own, peer), self._of(peer, own)
+            if theirs.declined_ms is not None:
+                declined.append(peer)
+            elif kind == "control":
+                # It goes between those who write to each other, and is no way round them.
+                if not theirs.answers and mine.first_ms is None:
+                    unanswered.append(peer)
+            elif not theirs.answers:
+                if not self._may_reach(own, peer):
+                    hidden.append(peer)
+                elif mine.unanswered >= self._allowed.messages:
+                    unanswered.append(peer)
+                elif mine.first_ms is None:
+                    new.append(peer)
+            if theirs.blocked_ms is not None:
+                silent.add(peer)
+        for code, accounts in (
+            (Code.NOT_REACHABLE, hidden),
+            (Code.DECLINED, declined),
+            (Code.UNANSWERED, unanswered),
+        ):
+            if accounts:
+                raise Refusal(code, sorted(accounts))
+        if new:
+            self._check_budget(own, sorted(new), now_ms)
+        return Passage(peers, new, silent)
+
+    def _may_reach(self, own: str, peer: str) -> bool:
+        rule = self._reach.get(peer)
+        if rule is None or rule.reached_by == "anyone":
+            return True
+        if rule.reached_by != "listed":
+            return False
+        traits = self._traits.get(own, Traits())
+        return not (
+            rule.professions.isdisjoint(traits.professions)
+            and rule.establishments.isdisjoint(traits.establishments)
+        )
+
+    def _check_budget(self, own: str, new: list[str], now_ms: int) -> None:
+        allowed = self._allowed
+        per_hour, per_day = self._budgets.get(own, (allowed.per_hour, allowed.per_day))
+        if len(new) > min(per_hour, per_day):
+            raise Refusal(Code.TOO_MANY_RECIPIENTS, new)
+        times = self._spent.get(own, [])
+        wait = 0
+        for budget, period in ((per_hour, HOUR_MS), (per_day, DAY_MS)):
+            recent = [at for at in times if at > now_ms - period]
+            over = len(recent) + len(new) - budget
+            if over > 0:
+                wait = max(wait, recent[over - 1] + period - now_ms)
+        if wait:
+            raise Refusal(Code.BUDGET_SPENT, new, min(wait / 1000, limits.RETRY_AFTER_MAX))
+
+    def note(self, own: str, passage: Passage, kind: f.Kind, now_ms: int) -> None:
+        """Take down a send that was accepted: it may answer, and it may be a first contact."""
+        if kind == "control":
+            return
+        for peer in passage.peers:
+            mine = self._of(own, peer)
+            before = mine.first_ms, mine.unanswered, mine.declined_ms
+            if mine.first_ms is None:
+                mine.first_ms = now_ms
+            answered = self._of(peer, own).answers
+            mine.unanswered = 0 if answered else mine.unanswered + 1
+            mine.declined_ms = None  # who writes wants an answer
+            if before != (mine.first_ms, mine.unanswered, mine.declined_ms):
+                mine.changed = True
+        if passage.new:
+            self._spent.setdefault(own, []).extend(now_ms for _ in passage.new)
+
+    @property
+    def relations(self) -> list[Row]:
+        """The rows that changed or are new, sorted."""
+        return sorted(
+            (*pair, one.first_ms, one.unanswered, one.accepted_ms, one.declined_ms, one.blocked_ms)
+            for pair, one in self._relations.items()
+            if one.changed
+        )

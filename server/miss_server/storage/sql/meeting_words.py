@@ -1,0 +1,45 @@
+"""What both engines' statements about first contacts have in common, and how their columns are read."""
+
+from functools import lru_cache
+
+import msgspec
+from sqlalchemy import Connection
+
+from miss_protocol.directory import Entry
+from miss_server.storage.settlement.meeting import Reach, Traits
+from miss_server.storage.sql import schemas
+
+SINCE = 2
+"""The schema that brought the tables."""
+
+ANSWERED = (
+    "EXISTS (SELECT 1 FROM relations back WHERE back.owner = mine.peer AND back.peer = mine.owner"
+    " AND (back.first_ms IS NOT NULL OR back.accepted_ms IS NOT NULL))"
+)
+"""Whether the peer of the relation `mine` wrote back or accepted: it then costs no budget."""
+
+_decode_list = msgspec.json.Decoder(frozenset[str]).decode
+_decode_entry = msgspec.json.Decoder(Entry).decode
+
+
+def meets(connection: Connection) -> bool:
+    """Whether the database has the tables of `meeting_tables`, as from the second schema on."""
+    return schemas.has(connection, SINCE)
+
+
+@lru_cache(maxsize=1024)
+def reach_of(
+    account: str, reached_by: str, professions: str, establishments: str
+) -> tuple[str, Reach]:
+    """Read a row of `reach_rules`."""
+    return account, Reach(reached_by, _decode_list(professions), _decode_list(establishments))
+
+
+def traits_of(entry: bytes) -> Traits:
+    """What others may let somebody reach them by: the profession's code, and the identifiers of the
+    organisations that the directory's entry names."""
+    found = _decode_entry(entry)
+    return Traits(
+        frozenset({found.profession_code} - {""}),
+        frozenset({found.person, found.part_of} - {""}),
+    )
