@@ -167,7 +167,7 @@ def failing(_):
 async def main():
     path = Path(sys.argv[1])
     prepare(path, domain="miss.example", now_ms=1)
-    store = SqliteStore(path, LIFTED)
+    store = SqliteStore(path)
     store.open()
     await store._write(failing)
     print("went on")
@@ -200,7 +200,7 @@ def failing(*_):
 async def main():
     path = Path(sys.argv[1])
     prepare(path, domain="miss.example", now_ms=1)
-    store = SqliteStore(path, LIFTED)
+    store = SqliteStore(path)
     writer.Writer._finish = failing
     store.open()
     await store._write(lambda _: None)
