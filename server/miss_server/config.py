@@ -164,6 +164,20 @@ class Settings(BaseSettings):
         description="a port for /metrics alone, without TLS; each further worker takes the next one",
     )
     metrics_host: str = Field("127.0.0.1", description="the address of that port")
+    smtp: str | None = Field(
+        None,
+        description="the mail server for invitations: smtp://host:587 (STARTTLS) or smtps://host:465",
+    )
+    smtp_from: str | None = Field(
+        None,
+        pattern=r"^[^@\s<>]+@[^@\s<>]+$",
+        description="the address that invitations come from, and that answers go to",
+    )
+    smtp_user: str | None = Field(None, description="how the mail server knows this one")
+    smtp_password: SecretStr | None = Field(None, description="the password there")
+    smtp_ca: Path | None = Field(
+        None, description="whose certificates the mail server has, PEM; by default the machine's"
+    )
     log_json: bool = Field(False, description="write the log as JSON lines")
 
     @field_validator("domain")

@@ -22,6 +22,7 @@ COMMANDS = {
     "codes": "bulk_codes:app",
     "accounts": "accounts:app",
     "audit": "audit:app",
+    "invitations": "invitations:app",
     "doctor": "doctor:doctor:HELP",
     "why": "why:why:HELP",
     "size": "size:size:HELP",

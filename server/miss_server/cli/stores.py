@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from miss_protocol.errors import Refused
 from miss_server import observe
 from miss_server.cli.common import fail, must_exist
 from miss_server.config import Settings
@@ -32,6 +33,8 @@ def with_store(chosen: Settings, work: Callable[[Store], Awaitable[T]]) -> T:
         prepare(chosen.file, domain=chosen.domain, now_ms=now_ms)
         return asyncio.run(_over(SqliteStore(chosen.file), work))
     except (DatabaseError, OSError) as error:
+        fail(str(error))
+    except Refused as error:  # as what needs a schema that `db upgrade` has not made yet
         fail(str(error))
     except (NotDurable, sqlite3.Error, SQLAlchemyError) as error:
         fail(

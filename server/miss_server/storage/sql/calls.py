@@ -46,8 +46,10 @@ T = TypeVar("T")
 
 
 class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
-    """`Accounts`, `Invitations`, `Departures`, `Proofs`, `DirectoryReader`, and what of `Messages` is quiet. Engines say how a function
-    comes to run, and bring their words for searches."""
+    """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Proofs`, and what of `Messages` is quiet.
+
+    Engines say how a function comes to run, and bring their words for searches.
+    """
 
     _directory: SqlDirectory
 
