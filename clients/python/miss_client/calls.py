@@ -113,6 +113,10 @@ class Calls:
         """
         return await self._call("POST", path, kind, msgspec.json.encode(body), signed=True)
 
+    async def put(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
+        """Replace what is at `path`. Raises as `post`."""
+        return await self._call("PUT", path, kind, msgspec.json.encode(body), signed=True)
+
     async def post_open(self, path: str, body: msgspec.Struct | bytes, kind: type[T]) -> T:
         """Send `body` (or its very bytes, for a repetition) without a signature."""
         data = body if isinstance(body, bytes) else msgspec.json.encode(body)
@@ -129,7 +133,7 @@ class Calls:
         params: Sequence[tuple[str, str]] = (),
     ) -> T:
         headers = {"accept": "application/json, application/problem+json"}
-        if method == "POST":
+        if method in ("POST", "PUT"):
             headers["content-type"] = "application/json"
         request = self._http.build_request(
             method, path, content=body or None, params=list(params) or None, headers=headers

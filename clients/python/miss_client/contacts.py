@@ -267,6 +267,16 @@ class Contacts:
         with self._vault.store.transaction():
             self._vault.contacts.put(address.encode(), contact)
 
+    def meet(self, address: str) -> bool:
+        """Note, inside a transaction, that messages go to or came from somebody; tells whether it was
+        the first one."""
+        contact = self.find(address)
+        if contact is None or contact.met:
+            return False
+        contact.met = True
+        self._vault.contacts.put(address.encode(), contact)
+        return True
+
     def name(self, address: str) -> str:
         """The directory's name of an account, or its address."""
         contact = self.find(address)

@@ -279,6 +279,9 @@ class Drafts:
                 partial=bool(draft.devices),
             )
             self._vault.drop_draft(draft)
+            if draft.kind == "message":
+                for address in draft.to:
+                    self._contacts.meet(address)
             self._vault.put_entry(
                 OutboxEntry(sn=send.sn, wire=send.id, frame=_encode(send), draft=draft)
             )

@@ -20,7 +20,8 @@ class Connection(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A message was saved. `own` tells that another device of this account wrote it."""
+    """A message was saved. `own` tells that another device of this account wrote it; `first` that
+    its sender is new here: offer to accept, decline and block (`miss_client.meeting`)."""
 
     id: MessageId
     sender: AccountAddress
@@ -31,6 +32,7 @@ class MessageReceived:
     own: bool
     to: tuple[AccountAddress, ...]
     kind: str
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,9 @@ class Inbox:
                 says=opened.says,
             )
         )
+        first = False
+        for account in to if own else (sender.account,):
+            first = self._contacts.meet(account) and not own
         saved.events.append(
             MessageReceived(
                 id=id,
@@ -204,6 +207,7 @@ class Inbox:
                 own=own,
                 to=to,
                 kind=kind,
+                first=first,
             )
         )
 

@@ -80,6 +80,8 @@ class Contact(Struct):
     changed: bytes = b""
     attested_by: tuple[str, ...] = ()
     recovering: int = 0
+    met: bool = False
+    """A message of it was shown, or one was written to it: the next one is not of somebody new."""
 
 
 class Draft(Struct):

@@ -15,6 +15,7 @@ from miss_client.cli import (
     devices,
     enrol,
     listen,
+    meeting,
     sandbox,
     search,
     send,
@@ -42,6 +43,12 @@ app.command("chat", help=chat.HELP)(chat.chat)
 app.command("status", help=status.HELP)(status.status)
 app.command("attest", help=attestations.ATTEST_HELP)(attestations.attest)
 app.command("attestations", help=attestations.LIST_HELP)(attestations.attestations)
+app.command("requests", help=meeting.REQUESTS_HELP)(meeting.requests)
+app.command("accept", help=meeting.ACCEPT_HELP)(meeting.accept)
+app.command("decline", help=meeting.DECLINE_HELP)(meeting.decline)
+app.command("block", help=meeting.BLOCK_HELP)(meeting.block)
+app.command("unblock", help=meeting.UNBLOCK_HELP)(meeting.unblock)
+app.command("reach", help=meeting.REACH_HELP)(meeting.reach)
 app.command("demo", help=demo.HELP)(demo.demo)
 app.command("sandbox", help=sandbox.HELP)(sandbox.sandbox)
 app.add_typer(devices.app, name="devices")

@@ -70,6 +70,8 @@ def listen(
         async with client:
             async for event in events:
                 if isinstance(event, MessageReceived):
+                    if event.first:
+                        out.print(_of_somebody_new(event))
                     await _show(client, client.saved(event.id), read)
                     continue
                 line = told(client, event)
@@ -85,6 +87,14 @@ async def _show(client: Client, message: Message, read: bool) -> None:
     out.print(line_of(client, message))
     if read and not message.own:
         await client.read(MessageId(message.id))
+
+
+def _of_somebody_new(event: MessageReceived) -> str:
+    name, address = clean(event.sender_name), event.sender
+    return tr(
+        f"· {name} writes to you for the first time: miss accept, decline or block {address}",
+        f"· {name} vous écrit pour la première fois : miss accept, decline ou block {address}",
+    )
 
 
 def line_of(client: Client, message: Message) -> str:
