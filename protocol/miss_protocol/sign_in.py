@@ -81,6 +81,8 @@ class SignedIn(Struct):
     """The account is the person's. The device may connect now."""
 
     account: Address
+    name: str
+    person: str
     attested: Text
     proof: ProofShown | UnsetType = UNSET
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from miss_client import fetching
+from miss_client import fetching, sign_in
 from miss_client.calls import Calls
 from miss_client.contacts import Contacts
 from miss_client.devices import Devices, Pending
@@ -29,6 +29,7 @@ from miss_client.hub import Hub
 from miss_client.inbox import Inbox
 from miss_client.outbox import Outbox
 from miss_client.records import Contact, Message, State
+from miss_client.sign_in import AskCode, Method, Show
 from miss_client.store import Store
 from miss_client.transport import Stopped, Timing, Transport
 from miss_client.upkeep import Upkeep
@@ -44,6 +45,7 @@ from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.frames import App, Urgency
 from miss_protocol.identity.roster import RosterEntry
 from miss_protocol.ids import AccountAddress, DeviceId, MessageId, parse_address
+from miss_protocol.sign_in import ProofHeld
 
 _RANK: dict[State, int] = {"queued": 0, "sent": 1, "delivered": 2, "read": 3, "failed": 9}
 
@@ -263,6 +265,34 @@ class Client:
     def contact(self, address: AccountAddress) -> Contact | None:
         """What is known here of an account."""
         return self.contacts.find(address)
+
+    # --- this account's person ----------------------------------------------------------------------
+
+    async def identity(self) -> ProofHeld:
+        """Who vouches for this account by the server's word, since when, and until when."""
+        return await self.calls.get("/v1/identity", ProofHeld)
+
+    async def prove_identity(
+        self, *, show: Show, ask_code: AskCode, method: Method = "code"
+    ) -> str:
+        """Have the user sign in at the identity provider for this account, anew or for the first time;
+        returns who vouches for it from now on, as this client found it.
+
+        Raises:
+            RefusedByServer: another_person, sign_in_refused, identity_unproven.
+        """
+        await sign_in.renew(
+            self.vault,
+            self.calls,
+            self.contacts.providers,
+            self.contacts.own.genesis,
+            show=show,
+            ask_code=ask_code,
+            method=method,
+        )
+        await self.contacts.refresh(self.account)
+        found = self.contacts.find(self.account)
+        return found.attested if found else "operator"
 
     # --- messages ---------------------------------------------------------------------------------
 

@@ -15,24 +15,29 @@ from miss_client.calls import Calls
 from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble, Unreachable
 from miss_client.events import DeviceChanged, Distrusted, IdentityChanged
 from miss_client.hub import Hub
-from miss_client.records import Contact
+from miss_client.providers import Providers
+from miss_client.records import Contact, Vouched
 from miss_client.vault import Vault
 from miss_protocol.api import Rosters
 from miss_protocol.encoding import u64
-from miss_protocol.errors import Malformed, Retry, Untrusted
+from miss_protocol.errors import Malformed, Retry, Unproven, Untrusted
 from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.roster import Roster, decode, verify_chain
 from miss_protocol.identity.safety import safety_number
 from miss_protocol.ids import AccountAddress, DeviceId, parse_address
+from miss_protocol.vouching import ProofShown
 
 
 class Contacts:
     """The accounts that this device knows, its own among them."""
 
-    def __init__(self, vault: Vault, calls: Calls, hub: Hub) -> None:
+    def __init__(
+        self, vault: Vault, calls: Calls, hub: Hub, providers: Providers | None = None
+    ) -> None:
         self._vault = vault
         self._calls = calls
+        self.providers = providers or Providers()
         self._hub = hub
         self._rosters: dict[str, Roster] = {}
 
@@ -80,7 +85,73 @@ class Contacts:
         answer = await self._calls.get(
             f"/v1/accounts/{quote(account)}/rosters", Rosters, after=str(after)
         )
-        return self.take(account, answer)
+        newest = self.take(account, answer)
+        await self.check_claim(account)
+        return newest
+
+    async def check_claim(self, address: str) -> None:
+        """Check a provider's token that the server showed for an account, if one waits for it.
+
+        What holds is kept with the key by which it does; what does not is told as `Distrusted`. If the
+        provider cannot be asked now, it waits on. Spec: 10 §4.
+        """
+        contact = self.find(address)
+        if contact is None or contact.claimed is None:
+            return
+        pinned = self._vault.info.provider_clients.get(contact.claimed.issuer)
+        try:
+            found = await self.providers.vouched(
+                contact.claimed,
+                genesis=contact.genesis,
+                person=contact.person,
+                client=pinned,
+                now_ms=self._vault.clock(),
+            )
+        except Unreachable:
+            return
+        except Unproven as unproven:
+            self._settle(address, None)
+            if unproven.reason != "key":  # the provider may have changed its keys since
+                self._hub.tell(Distrusted(address, "proof"))
+        else:
+            self._settle(address, found)
+
+    async def check_claims(self) -> None:
+        """Check every token that waits for it: at a fresh connection, the network being there."""
+        for contact in self._vault.contacts.all():
+            await self.check_claim(contact.address)
+
+    def _settle(self, address: str, found: Vouched | None) -> None:
+        contact, info = self.find(address), self._vault.info
+        if contact is None:
+            return
+        contact.claimed = None
+        if found is not None:
+            contact.vouched, contact.attested = found, "provider"
+            info.provider_clients.setdefault(found.issuer, found.client)
+        with self._vault.store.transaction():
+            self._vault.contacts.put(address.encode(), contact)
+            self._vault.put_info(info)
+
+    def _note_claim(self, contact: Contact, about: Rosters) -> bool:
+        """Note what the server says of who vouches; tells whether it claims what it does not show.
+
+        A token that was verified is kept as long as the person is the same: a server that shows none
+        later takes nothing back from the genesis that it named.
+        """
+        kept, shown = contact.vouched, about.proof
+        lying = False
+        if kept is not None and about.person not in kept.persons:
+            contact.vouched, lying = None, True
+        elif isinstance(shown, ProofShown):
+            if not self.providers.trusts(shown.issuer):
+                contact.claimed = None  # not a lie: this application does not know that provider
+            elif kept is None or kept.token != shown.token:
+                contact.claimed = shown
+        elif about.attested == "provider" and kept is None:
+            lying = True
+        contact.attested = "operator" if contact.vouched is None else "provider"
+        return lying
 
     def take(self, account: AccountAddress, answer: Rosters) -> Roster:
         """Verify rosters that the server told, and save them with what else it says.
@@ -114,7 +185,7 @@ class Contacts:
             roster=b"",
         )
         changed = before is None or before.version != newest.version
-        renamed = False
+        renamed = lying = False
         if about is not None:
             # The mark says that this person holds this genesis: of another person it says nothing.
             renamed = (
@@ -124,7 +195,8 @@ class Contacts:
             )
             contact.verified = contact.verified and not renamed
             contact.name, contact.profession = about.name, about.profession
-            contact.person, contact.attested = about.person, about.attested
+            contact.person = about.person
+            lying = self._note_claim(contact, about)
             contact.dormant, contact.attested_by = about.dormant, about.attested_by
             contact.recovering = 0 if about.recovering is UNSET else about.recovering
         contact.roster = newest.encode()
@@ -142,6 +214,8 @@ class Contacts:
         self._rosters[account] = newest
         if renamed:
             self._hub.tell(Distrusted(account, "name"))
+        if lying:
+            self._hub.tell(Distrusted(account, "proof"))
         if changed:
             self._hub.tell(DeviceChanged(account, newest.version, account == self._vault.account))
 
@@ -201,6 +275,7 @@ class Contacts:
                 endpoint.forget_device(entry.device)
         self._rosters.pop(account, None)
         self.save(newest, answer.rosters, about=answer)
+        await self.check_claim(account)
 
     # --- devices ----------------------------------------------------------------------------------
 

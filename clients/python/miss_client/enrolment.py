@@ -14,7 +14,7 @@ from nacl.signing import SigningKey
 
 from miss_client.calls import Calls
 from miss_client.errors import ClientError, RefusedByServer, ServerError, Trouble
-from miss_client.records import Contact, DeviceInfo
+from miss_client.records import Contact, DeviceInfo, Vouched
 from miss_client.vault import Vault
 from miss_protocol import limits
 from miss_protocol.api import (
@@ -37,6 +37,7 @@ from miss_protocol.identity import charter as charters
 from miss_protocol.identity import link
 from miss_protocol.identity.roster import Roster, RosterEntry, decode, found, verify_chain
 from miss_protocol.ids import parse_address
+from miss_protocol.sign_in import SignedIn, SignInOpened
 
 POLL_EVERY = 2.0
 """Seconds between questions whether a new device was approved: a person is at the other end."""
@@ -69,6 +70,7 @@ def begin_enrolment(
     *,
     device_name: str,
     app: App,
+    sign_in: SignInOpened | None = None,
 ) -> None:
     """Make keys, genesis, prekeys and the signed charter, and save them with the call to make.
 
@@ -105,6 +107,7 @@ def begin_enrolment(
             stage="enrolling",
             call=msgspec.json.encode(call),
             charter=preview.charter.version,
+            sign_in=sign_in,
         ),
     )
 
@@ -122,6 +125,18 @@ async def finish_enrolment(vault: Vault, calls: Calls) -> None:
         raise ServerError("another device was enrolled")
     genesis = decode(msgspec.json.decode(info.call, type=Enrol).roster)
     _ready(vault, genesis, [genesis.encode()])
+
+
+def finish_sign_in(vault: Vault, done: SignedIn, vouched: Vouched | None) -> None:
+    """Save that the account is the person's, by a provider's word that was verified, or the server's."""
+    info = vault.info
+    genesis = decode(msgspec.json.decode(info.call, type=Enrol).roster)
+    info.person_name, info.sign_in = done.name, None
+    if vouched is not None:
+        info.provider_clients[vouched.issuer] = vouched.client
+    with vault.store.transaction():
+        vault.put_info(info)
+    _ready(vault, genesis, [genesis.encode()], person=done.person, vouched=vouched)
 
 
 def begin_joining(
@@ -232,7 +247,14 @@ def sign_charter(endpoint: Endpoint, charter: Charter, now_ms: int) -> CharterSi
     return CharterSigned(signed.version, signed.text_hash, signed.at_ms, signed.signature)
 
 
-def _ready(vault: Vault, newest: Roster, blobs: list[bytes] | tuple[bytes, ...]) -> None:
+def _ready(
+    vault: Vault,
+    newest: Roster,
+    blobs: list[bytes] | tuple[bytes, ...],
+    *,
+    person: str = "",
+    vouched: Vouched | None = None,
+) -> None:
     info = vault.info
     info.stage, info.call = "ready", b""
     with vault.store.transaction():
@@ -245,8 +267,9 @@ def _ready(vault: Vault, newest: Roster, blobs: list[bytes] | tuple[bytes, ...])
                 address=newest.account,
                 name=info.person_name,
                 profession="",
-                person="",
-                attested="operator",
+                person=person,
+                attested="operator" if vouched is None else "provider",
+                vouched=vouched,
                 genesis=newest.genesis,
                 roster=newest.encode(),
                 verified=True,

@@ -102,6 +102,13 @@ class Trouble(Enum):
         "L'identité de cette personne n'est plus celle connue ici. Appelez-la ; si elle s'est "
         "réinscrite, acceptez-la avec : miss contacts accept ADRESSE.",
     )
+    PROVIDER_UNTRUSTED = _Text(
+        "provider_untrusted",
+        "This server names an identity provider that this application does not know. If your operator "
+        "told you of it, set MISS_PROVIDERS to its discovery address.",
+        "Ce serveur nomme un fournisseur d'identité que cette application ne connaît pas. Si votre "
+        "opérateur vous l'a indiqué, mettez son adresse de découverte dans MISS_PROVIDERS.",
+    )
     UNREACHABLE = _Text(
         "unreachable",
         "The server cannot be reached. Check the network; what you wrote is kept and will leave.",

@@ -4,11 +4,13 @@ Keys are saved before anybody hears of them, so each call here may be repeated w
 after a failure. What it ends in is a `Client`.
 """
 
-from miss_client import enrolment
+from miss_client import enrolment, sign_in
 from miss_client.calls import Calls
 from miss_client.client import Client, this_app
 from miss_client.enrolment import Accept, Joining
 from miss_client.errors import ClientError, Trouble
+from miss_client.providers import Providers
+from miss_client.sign_in import AskCode, Method, Show
 from miss_client.store import Store
 from miss_client.transport import Timing
 from miss_client.vault import Vault
@@ -48,6 +50,54 @@ async def enrol(
         elif vault.info.stage != "enrolling":
             raise ClientError(Trouble.STORE_EXISTS)
         await enrolment.finish_enrolment(vault, calls)
+    finally:
+        await calls.close()
+    return Client(vault, timing=timing)
+
+
+async def enrol_by_provider(
+    server_url: str,
+    store: Store,
+    *,
+    device_name: str,
+    accept_charter: Accept | bool,
+    show: Show,
+    ask_code: AskCode,
+    method: Method = "code",
+    hint: str = "",
+    providers: Providers | None = None,
+    timing: Timing | None = None,
+) -> Client:
+    """Enrol this device as the first of the account of whoever signs in at the identity provider.
+
+    Repeat it with the same store after `Unreachable`: it goes on where it was.
+
+    Args:
+        show: opens the provider's page, or shows what the user's own app will ask (`ciba`).
+        ask_code: asks the user for the code that the page shows in the end.
+        hint: for `ciba`, the user's national identifier.
+
+    Raises:
+        RefusedByServer: sign_in_refused, identity_unproven, not_in_directory, already_enrolled,
+            sign_in_over: begin anew with a new store.
+        ClientError: charter_declined, store_exists, provider_untrusted, server_error.
+    """
+    vault = Vault(store)
+    calls = Calls(server_url)
+    try:
+        await sign_in.enrol(
+            vault,
+            calls,
+            providers or Providers(),
+            server_url,
+            device_name=device_name,
+            app=this_app(),
+            accept=accept_charter,
+            show=show,
+            ask_code=ask_code,
+            method=method,
+            hint=hint,
+        )
     finally:
         await calls.close()
     return Client(vault, timing=timing)

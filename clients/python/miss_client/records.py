@@ -10,6 +10,8 @@ from msgspec import Struct
 
 from miss_protocol.digest import EMPTY
 from miss_protocol.frames import Kind, Urgency
+from miss_protocol.sign_in import SignInOpened
+from miss_protocol.vouching import ProofShown
 
 Stage = Literal["enrolling", "joining", "ready", "over"]
 State = Literal["queued", "sent", "delivered", "read", "failed"]
@@ -36,6 +38,26 @@ class DeviceInfo(Struct):
     last_resort_ms: int = 0
     genesis_code: str = ""
     """While joining: which account the invitation named (`identity.link.genesis_code`)."""
+    sign_in: SignInOpened | None = None
+    """While enrolling by an identity provider."""
+    provider_clients: dict[str, str] = {}
+    """The operator's name at each provider (by issuer), pinned when it was first seen."""
+
+
+class Vouched(Struct):
+    """A provider's token that was verified here, with the key by which it was: JWK in JSON.
+
+    `persons` as the directory writes identifiers; `name` and `level` are the token's own.
+    """
+
+    issuer: str
+    client: str
+    token: str
+    key: bytes
+    persons: tuple[str, ...]
+    name: str
+    level: str
+    issued_ms: int
 
 
 class Cursor(Struct):
@@ -79,6 +101,8 @@ class Contact(Struct):
     verified: bool = False
     changed: bytes = b""
     attested_by: tuple[str, ...] = ()
+    vouched: Vouched | None = None
+    claimed: ProofShown | None = None
     recovering: int = 0
     met: bool = False
     """A message of it was shown, or one was written to it: the next one is not of somebody new."""

@@ -64,6 +64,7 @@ class Upkeep:
         if charter.version != welcome.charter:
             self._hub.tell(CharterChanged(charter.version))
         await self.agree_roster(welcome.roster)
+        await self._contacts.check_claims()
         await self.refill_prekeys(welcome.prekeys, last_resort=self._vault.cursor.last_resort_owed)
 
     async def agree_roster(self, theirs: int) -> None:

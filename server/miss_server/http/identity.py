@@ -292,7 +292,9 @@ async def confirm(request: Request) -> Response:
     log.info("identity proven", account=short(account), renewed=one.renews, method=one.method)
     found = await it.proofs.proof(account)
     attested, shown = attested_by(found)
-    answer = sign_in.SignedIn(account, attested)
+    whose = await it.accounts.find(account)
+    assert whose is not None  # noqa: S101  # it was opened a moment ago
+    answer = sign_in.SignedIn(account, whose.name, whose.person or "", attested)
     if shown is not None:
         answer.proof = shown
     return reply(answer)

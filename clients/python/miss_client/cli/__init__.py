@@ -14,6 +14,7 @@ from miss_client.cli import (
     demo,
     devices,
     enrol,
+    identity,
     listen,
     meeting,
     sandbox,
@@ -36,6 +37,7 @@ app = typer.Typer(
     ),
 )
 app.command("enrol", help=enrol.HELP)(enrol.enrol)
+app.command("identity", help=identity.HELP)(identity.identity)
 app.command("search", help=search.HELP)(search.search)
 app.command("send", help=send.HELP)(send.send)
 app.command("listen", help=listen.HELP)(listen.listen)

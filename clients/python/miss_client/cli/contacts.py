@@ -44,6 +44,9 @@ def listing(store: StoreOption = None) -> None:
                 state = tr(
                     "vouched for by the identity provider", "attesté par le fournisseur d'identité"
                 )
+                if one.vouched is not None:
+                    proven = datetime.fromtimestamp(one.vouched.issued_ms / 1000, UTC)
+                    state += f" ({clean(one.vouched.name)}, {proven:%Y-%m-%d})"
             else:
                 state = tr("vouched for by the operator", "attesté par l'opérateur")
             if one.attested_by:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from miss_client import new_device
+from miss_client.cli import identity
 from miss_client.cli.common import (
     StoreOption,
     clean,
@@ -33,13 +34,15 @@ HELP = tr(
     "Examples:\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
     "miss enrol 'miss://enrol?server=...&code=...'   (the letter's link, or its QR code's text)\n\n"
-    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
+    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org\n\n"
+    "miss enrol --provider --server https://miss.example.org",
     "Inscrire cet appareil avec le code de votre opérateur, ou l'ajouter à votre compte depuis un "
     "autre de vos appareils.\n\n"
     "Exemples :\n\n"
     "miss enrol ABCD-EFGH-JKMN --server https://miss.example.org\n\n"
     "miss enrol 'miss://enrol?server=...&code=...'   (le lien de la lettre, ou le texte de son QR)\n\n"
-    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org",
+    "miss enrol X4TBP-NGY2Q-QHHA-FZNH-XWK4-KL72 --join --server https://miss.example.org\n\n"
+    "miss enrol --provider --server https://miss.example.org",
 )
 
 
@@ -78,6 +81,28 @@ def enrol(
             ),
         ),
     ] = False,
+    provider: Annotated[
+        bool,
+        typer.Option(
+            "--provider",
+            help=tr(
+                "Without a code: sign in at the national identity provider.",
+                "Sans code : se connecter au fournisseur d'identité national.",
+            ),
+        ),
+    ] = False,
+    ciba: Annotated[
+        str | None,
+        typer.Option(
+            "--ciba",
+            metavar=tr("NUMBER", "NUMÉRO"),
+            help=tr(
+                "Without a code: confirm in the provider's app; your national identifier.",
+                "Sans code : confirmer dans l'application du fournisseur ; votre identifiant national.",
+            ),
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option(help=tr("What to call this device.", "Le nom de cet appareil."))
     ] = "",
@@ -101,16 +126,24 @@ def enrol(
     store: StoreOption = None,
 ) -> None:
     """Enrol this device."""
-    server, code = server_and_code(
-        given or str(typer.prompt(tr("Code", "Code"), err=True)), server, "enrol"
-    )
+    signs_in = provider or ciba is not None
+    if signs_in:
+        server, code = server_and_code("", server, "enrol")
+    else:
+        server, code = server_and_code(
+            given or str(typer.prompt(tr("Code", "Code"), err=True)), server, "enrol"
+        )
     path = store_path(store)
     device = name or platform.node()[:60] or "miss"
 
     async def work() -> None:
         opened = _store(path, use_passphrase)
         try:
-            if join:
+            if signs_in:
+                client = await identity.enrol(
+                    server, opened, path, device, accept=accept or _confirm, ciba_person=ciba
+                )
+            elif join:
                 client = await _join(server, code, opened, device)
             else:
                 client = await new_device.enrol(
@@ -187,12 +220,20 @@ def _new_passphrase() -> str:
 
 
 def _confirm(preview: EnrolmentPreview) -> bool:
-    out.print(
-        tr("This code is for: ", "Ce code est celui de : ")
-        + clean(" · ".join(part for part in (preview.name, preview.profession) if part))
-    )
+    if preview.name:
+        out.print(
+            tr("This code is for: ", "Ce code est celui de : ")
+            + clean(" · ".join(part for part in (preview.name, preview.profession) if part))
+        )
     charter = preview.charter
     out.print("\n" + clean(charter.fr if LANGUAGE == "fr" else charter.en) + "\n")
+    if not preview.name:
+        return typer.confirm(
+            tr(
+                f"Do you accept the charter (version {clean(charter.version)})?",
+                f"Acceptez-vous la charte (version {clean(charter.version)}) ?",
+            )
+        )
     return typer.confirm(
         tr(
             f"Is this you, and do you accept the charter (version {clean(charter.version)})?",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from miss_client import own_account
+from miss_client.cli import identity
 from miss_client.cli.common import WAITING, StoreOption, clean, out, with_client
 from miss_client.client import Client
 from miss_client.errors import RefusedByServer, Unreachable, explain
@@ -46,6 +47,7 @@ def status(
             + tr(f" (one of {len(own.entries)})", f" (parmi {len(own.entries)})")
         )
         await _notices(client)
+        await identity.reminder(client)
         connected = True
         async with client:
             try:
