@@ -47,6 +47,7 @@ from miss_server.operating.watching import (
     DirectoryWatch,
     DiskWatch,
     DoorbellWatch,
+    ProviderWatch,
     StayingWatch,
 )
 from miss_server.provider import settings as provider_settings
@@ -56,6 +57,7 @@ from miss_server.relay.departing import Departing
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
+from miss_server.relay.renewing import LAPSE_EVERY, Renewing
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
@@ -75,6 +77,16 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
     departing = Departing(store, hub, doorbell, clock, grace_days=settings.leaving_days)
+    provider = provider_of(settings)
+    renewing = Renewing(
+        store,
+        hub,
+        doorbell,
+        clock,
+        # Nobody could prove themselves anew without a provider.
+        renew_days=settings.provider_renew_days if provider else 0,
+        grace_days=settings.provider_grace_days,
+    )
     keeper = Keeper(
         store,
         hub,
@@ -82,7 +94,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         sweep,
         clock,
         sweep_every=settings.sweep_every,
-        rounds=[(settings.leaving_every, departing.depart)],
+        rounds=[(settings.leaving_every, departing.depart), (LAPSE_EVERY, renewing.lapse)],
     )
     figures = FiguresKept(opened.overview, clock)
     admission, certificate = admission_of(settings), certificate_of(settings, clock)
@@ -101,6 +113,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
             RoomWatch(admission),
             *([CountsWatch(counts)] if settings.redis is not None else []),
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
+            *([ProviderWatch(provider.tally)] if provider is not None else []),
         ],
     )
     throttle = Throttle(
@@ -108,7 +121,6 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         enrolment_tries_per_hour=settings.enrolment_tries_per_hour,
         sign_ins_per_hour=settings.sign_ins_per_hour,
     )
-    provider = provider_of(settings)
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -147,6 +159,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         sweep=sweep,
         doorbell=doorbell,
         door=services.tally,
+        provider=provider.tally if provider is not None else None,
         admission=admission,
         certificate=certificate,
     )

@@ -124,9 +124,11 @@ async def test_the_finding_outlives_the_providers_keys_and_its_absence(signing: 
     pharmacist = await signing.watcher("pharmacist")
     events = pharmacist.events()
     assert await seen(pharmacist, nurse) == "operator"
-    assert await nurse.prove_identity(**signing.ways()) == "operator"  # trusts no test provider
-    assert await seen(pharmacist, nurse) == "operator"  # not asked again within a minute
-    pharmacist.contacts.providers = signing.trusted
+    with pytest.raises(ClientError) as told:
+        await nurse.prove_identity(**signing.ways())
+    assert told.value.trouble is Trouble.PROVIDER_UNTRUSTED
+    nurse.contacts.providers = signing.trusted
+    assert await nurse.prove_identity(**signing.ways()) == "provider"
     assert await seen(pharmacist, nurse) == "provider"
     pharmacist.hub.tell(Distrusted("the end", ""))
     assert (await until(events, Distrusted)).account == "the end"
@@ -147,7 +149,8 @@ async def test_while_the_provider_is_away_the_operator_vouches_and_it_is_tried_a
     again.contacts.providers = signing.trusted
     async with again:
         await again.drained()
-    contact = again.contact(nurse.account)
+        await again.contacts.check_claims()  # as it does by itself, now or in a moment
+        contact = again.contact(nurse.account)
     assert contact is not None
     assert contact.attested == "provider"
 

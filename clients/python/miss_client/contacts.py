@@ -89,15 +89,15 @@ class Contacts:
         await self.check_claim(account)
         return newest
 
-    async def check_claim(self, address: str) -> None:
+    async def check_claim(self, address: str) -> bool:
         """Check a provider's token that the server showed for an account, if one waits for it.
 
         What holds is kept with the key by which it does; what does not is told as `Distrusted`. If the
-        provider cannot be asked now, it waits on. Spec: 10 §4.
+        provider cannot be asked now, it waits on, and this returns False. Spec: 10 §4.
         """
         contact = self.find(address)
         if contact is None or contact.claimed is None:
-            return
+            return True
         pinned = self._vault.info.provider_clients.get(contact.claimed.issuer)
         try:
             found = await self.providers.vouched(
@@ -108,18 +108,20 @@ class Contacts:
                 now_ms=self._vault.clock(),
             )
         except Unreachable:
-            return
+            return False
         except Unproven as unproven:
             self._settle(address, None)
             if unproven.reason != "key":  # the provider may have changed its keys since
                 self._hub.tell(Distrusted(address, "proof"))
         else:
             self._settle(address, found)
+        return True
 
     async def check_claims(self) -> None:
         """Check every token that waits for it: at a fresh connection, the network being there."""
         for contact in self._vault.contacts.all():
-            await self.check_claim(contact.address)
+            if not await self.check_claim(contact.address):
+                return
 
     def _settle(self, address: str, found: Vouched | None) -> None:
         contact, info = self.find(address), self._vault.info

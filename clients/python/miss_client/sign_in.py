@@ -64,6 +64,8 @@ class SignIn:
             RefusedByServer: why it came to nothing.
             ClientError: provider_untrusted, server_error: the URL is not what it must be.
         """
+        if not self.providers.trusts(self.opened.provider.issuer):
+            raise ClientError(Trouble.PROVIDER_UNTRUSTED, self.opened.provider.issuer)
         now = await self._status()
         if now.stage in ("open", "waiting", "failed"):
             await self._begin(enrol)

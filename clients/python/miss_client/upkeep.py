@@ -64,8 +64,8 @@ class Upkeep:
         if charter.version != welcome.charter:
             self._hub.tell(CharterChanged(charter.version))
         await self.agree_roster(welcome.roster)
-        await self._contacts.check_claims()
         await self.refill_prekeys(welcome.prekeys, last_resort=self._vault.cursor.last_resort_owed)
+        await self._contacts.check_claims()  # last: it waits for the provider
 
     async def agree_roster(self, theirs: int) -> None:
         """Make this account's roster the same on both sides: fetch newer ones, or give a restored

@@ -19,6 +19,7 @@ from miss_server.operating import doctor as examining
 from miss_server.operating import machine, running
 from miss_server.operating.certificates import certificate
 from miss_server.operating.watching import DIRECTORY_OLD_DAYS, ages
+from miss_server.provider import settings as provider_settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.postgres import checks as postgres_checks
 from miss_server.storage.sqlite import checks
@@ -88,6 +89,13 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
 
         return await redis_checks.examine(chosen.redis.get_secret_value(), domain=chosen.domain)
 
+    async def identity() -> Sequence[Finding]:
+        told = provider_settings.of(chosen)
+        assert told is not None  # noqa: S101  # asked only then
+        from miss_server.provider import checks as provider_checks
+
+        return await provider_checks.examine(told, now_ms=now_ms)
+
     async def directory() -> Sequence[Finding]:
         return await _directory(chosen, now_ms)
 
@@ -128,6 +136,8 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
         ]
     if chosen.redis is not None:
         mine.append(("Redis", redis))
+    if chosen.provider_discovery is not None:
+        mine.append(("identity provider", identity))
     mine += [("clock", machine.clock), ("open files", files), ("certificate", chain)]
     if folder.exists():
         mine.append(("permissions", private))

@@ -30,7 +30,7 @@ from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.overview import Figures, Writing
-from miss_server.tallies import DoorTally, Spread
+from miss_server.tallies import DoorTally, ProviderTally, Spread
 
 log = structlog.get_logger()
 
@@ -51,6 +51,7 @@ class Metrics(Collector):
         door: DoorTally,
         admission: Admission,
         certificate: Certificate | None,
+        provider: ProviderTally | None = None,
     ) -> None:
         self._clock = clock
         self._health = health
@@ -62,6 +63,7 @@ class Metrics(Collector):
         self._door = door
         self._admission = admission
         self._certificate = certificate
+        self._provider = provider
         self._report = Report(())
         self._summed: Figures | None = None
         self._registry = CollectorRegistry()
@@ -88,6 +90,8 @@ class Metrics(Collector):
         yield from self._storage()
         yield from self._connections()
         yield from self._calls()
+        if self._provider is not None:
+            yield from self._sign_ins(self._provider)
         if self._summed is not None:
             yield from self._database(self._summed)
 
@@ -223,6 +227,14 @@ class Metrics(Collector):
         yield calls
         yield limited
         yield _histogram("miss_call_seconds", "How long HTTP calls took.", self._door.call_seconds)
+
+    def _sign_ins(self, it: ProviderTally) -> Iterator[Metric]:
+        yield _counters(
+            "miss_sign_ins", "Sign-ins at the identity provider.", "outcome", it.outcomes
+        )
+        yield _counter(
+            "miss_provider_failures", "Questions that the provider did not answer.", it.failures
+        )
 
     def _database(self, it: Figures) -> Iterator[Metric]:
         now_ms = self._clock.now_ms()

@@ -11,6 +11,7 @@ from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.overview import Figures, Writing
+from miss_server.tallies import ProviderTally
 from miss_server.words import Both
 
 DISK_LOW_SHARE = 0.10
@@ -140,6 +141,30 @@ class DoorbellWatch:
                 "Other nodes are not reached: messages between them come some seconds later.",
                 "Les autres nœuds ne sont pas joints : entre eux, les messages arrivent quelques"
                 " secondes plus tard.",
+            ),
+        )
+
+
+class ProviderWatch:
+    """Whether the identity provider answered when it was last asked. Nobody is asked for this."""
+
+    part, vital = "identity", False
+
+    def __init__(self, tally: ProviderTally) -> None:
+        self._tally = tally
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        if not self._tally.trouble:
+            return Condition(
+                State.OK,
+                Both("The identity provider answers.", "Le fournisseur d'identité répond."),
+            )
+        return Condition(
+            State.DEGRADED,
+            Both(
+                "The identity provider did not answer as it should: see miss-server doctor.",
+                "Le fournisseur d'identité n'a pas répondu comme il faut : voir miss-server doctor.",
             ),
         )
 

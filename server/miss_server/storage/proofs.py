@@ -170,6 +170,7 @@ class Proofs(Protocol):
         """What vouches for an account; None for the operator's word alone."""
         ...
 
-    async def lapse(self, *, before_ms: int) -> list[Lapsed]:
-        """Suspend accounts whose proof is older; some at a time, none when all are done."""
+    async def lapse(self, *, before_ms: int, now_ms: int) -> list[Lapsed]:
+        """Suspend accounts whose proof is older; some at a time, none when all are done. Each is written
+        into the audit log, and so is their coming back by `finish`."""
         ...

@@ -554,10 +554,13 @@ async def test_who_is_not_proven_anew_is_suspended_and_comes_back_by_it(place: P
     async with beside(place.server) as store:
         kept = await store.proof(account)
         assert kept is not None
-        earlier = await store.lapse(before_ms=kept.proved_ms)
+        now = kept.proved_ms
+        earlier = await store.lapse(before_ms=kept.proved_ms, now_ms=now)
         assert account not in [one.account for one in earlier]
         [lapsed] = [
-            one for one in await store.lapse(before_ms=kept.proved_ms + 1) if one.account == account
+            one
+            for one in await store.lapse(before_ms=kept.proved_ms + 1, now_ms=now)
+            if one.account == account
         ]
     assert lapsed.devices == (app.person.device.certificate.device,)
     device = Device(place.server, app.person)
@@ -568,3 +571,6 @@ async def test_who_is_not_proven_anew_is_suspended_and_comes_back_by_it(place: P
     again = await renewing(app)
     await again.signed_in(code_on(await again.browse()))
     assert (await device.call("GET", "/v1/prekeys")).is_success
+    async with beside(place.server) as store:
+        deeds = await store.audit_entries(subject=account)
+    assert [one.action for one in deeds] == ["account_suspended", "account_reinstated"]

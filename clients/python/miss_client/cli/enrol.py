@@ -86,8 +86,10 @@ def enrol(
         typer.Option(
             "--provider",
             help=tr(
-                "Without a code: sign in at the national identity provider.",
-                "Sans code : se connecter au fournisseur d'identité national.",
+                "Without a code: sign in at the national identity provider, or at one whose discovery "
+                "address is in MISS_PROVIDERS.",
+                "Sans code : se connecter au fournisseur d'identité national, ou à un autre dont "
+                "l'adresse de découverte est dans MISS_PROVIDERS.",
             ),
         ),
     ] = False,

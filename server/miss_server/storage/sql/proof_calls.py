@@ -68,5 +68,5 @@ class ProofCalls(ABC):
     async def proof(self, account: AccountAddress) -> Proof | None:
         return await self.read_with(lambda connection: proofs.find(connection, account))
 
-    async def lapse(self, *, before_ms: int) -> list[Lapsed]:
-        return await self._write(proofs.lapse, before_ms)
+    async def lapse(self, *, before_ms: int, now_ms: int) -> list[Lapsed]:
+        return await self._write(proofs.lapse, before_ms, now_ms)

@@ -4,17 +4,21 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.account_tables import departures
 from miss_server.storage.accounts import Enrolment
+from miss_server.storage.audit import SERVER, Action, Deed
+from miss_server.storage.audit import account as account_
 from miss_server.storage.meeting_tables import budgets
 from miss_server.storage.proof_tables import proofs
 from miss_server.storage.proofs import Lapsed, Proof, Shown, SignIn
 from miss_server.storage.schema import accounts, devices, enrolment_codes
 from miss_server.storage.sql import accounts as accounts_
-from miss_server.storage.sql import epochs, locks, schemas
+from miss_server.storage.sql import audit, epochs, locks, schemas
 from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
 
 LAPSED_AT_ONCE = 100
+_WHY = {"why": "identity not proven anew"}
 _MOVED = (enrolment_codes, budgets)
 """What an account may have before it is founded, beside its own row."""
 _OF_PERSON = select(accounts.c.address, accounts.c.genesis).where(
@@ -62,12 +66,25 @@ def finish(
         proved_ms=one.shown.issued_ms,
         lapsed=False,
     )
-    if before is not None and before.lapsed:
-        connection.execute(
-            update(accounts).where(accounts.c.address == one.account).values(suspended=False)
-        )
     sign_ins_.done(connection, one)
+    if before is not None and before.lapsed:
+        _reinstate(connection, one.account, now_ms)
     return one.account
+
+
+def _reinstate(connection: Connection, address: AccountAddress, now_ms: int) -> None:
+    """Take back the suspension that was for want of this proof, unless there is another cause."""
+    left = select(departures.c.account).where(
+        departures.c.account == address, departures.c.suspended_ms.is_not(None)
+    )
+    if connection.execute(left).first() is not None:
+        return
+    connection.execute(
+        update(accounts).where(accounts.c.address == address).values(suspended=False)
+    )
+    audit.append(
+        connection, Deed(account_(address), Action.ACCOUNT_REINSTATED, address, _WHY), now_ms
+    )
 
 
 def _renewed(connection: Connection, one: SignIn, shown: Shown) -> bytes:
@@ -120,7 +137,7 @@ def _proof(row: Row[*tuple[object, ...]]) -> Proof:
     return Proof(**row._asdict())
 
 
-def lapse(connection: Connection, before_ms: int) -> list[Lapsed]:
+def lapse(connection: Connection, before_ms: int, now_ms: int) -> list[Lapsed]:
     """See `Proofs.lapse`."""
     if not schemas.has(connection, sign_ins_.SCHEMA):
         return []
@@ -147,4 +164,6 @@ def lapse(connection: Connection, before_ms: int) -> list[Lapsed]:
             select(devices.c.id).where(devices.c.account == address, devices.c.revoked_ms.is_(None))
         ).scalars()
         lapsed.append(Lapsed(AccountAddress(address), tuple(DeviceId(one) for one in theirs)))
+    for one in lapsed:
+        audit.append(connection, Deed(SERVER, Action.ACCOUNT_SUSPENDED, one.account, _WHY), now_ms)
     return lapsed

@@ -1,0 +1,218 @@
+"""The contract of `storage.proofs`: sign-ins from an app's secret to a proof, and what becomes old."""
+
+import asyncio
+import os
+
+import pytest
+
+from miss_protocol.errors import Code, MissError, Refused
+from miss_protocol.identity import charter
+from miss_server.storage.accounts import Enrolment
+from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
+from tests.support import mailing
+from tests.support.devices import NOW, Person, address
+
+MINUTE = 60_000
+DAY = 24 * 3600 * 1000
+SHOWN = Shown("810000000017", "Dr Fictive", "https://i.example", "us", "a.b.c", "eidas1", NOW)
+CODE = "ABCDEFGHJK"
+
+
+class Store(mailing.Store, Proofs):
+    """What these tests are given."""
+
+
+def enrolment(person: Person) -> Enrolment:
+    first = person.device
+    accepted = charter.accept(
+        first.signing_key, first.certificate, version="1", text_hash=bytes(32), at_ms=NOW
+    )
+    keys = [*first.new_prekeys(2, now_ms=NOW), first.new_last_resort(now_ms=NOW)]
+    return Enrolment("", person.roster, keys, accepted, "test")
+
+
+async def code_of(work: object) -> Code:
+    with pytest.raises(Refused) as refused:
+        await work  # type: ignore[misc]  # any of the store's coroutines
+    return refused.value.code
+
+
+async def opened(store: Store, person: Person, *, renews: bool = False) -> str:
+    secret = os.urandom(8).hex()
+    await store.open_sign_in(
+        secret, person.account, renews=renews, expires_ms=NOW + 15 * MINUTE, now_ms=NOW
+    )
+    return secret
+
+
+async def begun(store: Store, secret: str) -> str:
+    state = os.urandom(8).hex()
+    given = Begun("code", b"{}", state=state, verifier="v")
+    await store.begin_sign_in(secret, given, now_ms=NOW)
+    return state
+
+
+async def confirmed(store: Store, person: Person, shown: Shown, *, renews: bool = False) -> str:
+    secret = await opened(store, person, renews=renews)
+    one = await store.take_state(await begun(store, secret), now_ms=NOW)
+    assert await store.note_shown(one, shown, confirmation=CODE)
+    assert await store.confirm(secret, CODE, now_ms=NOW)
+    return secret
+
+
+async def test_a_sign_in_founds_an_account_with_its_proof(store: Store) -> None:
+    person = Person()
+    secret = await opened(store, person)
+    assert (await store.sign_in(secret, now_ms=NOW)).stage == "open"
+    state = await begun(store, secret)
+    one = await store.take_state(state, now_ms=NOW)
+    assert (one.account, one.verifier, one.stage) == (person.account, "v", "waiting")
+    assert await code_of(store.confirm(secret, CODE, now_ms=NOW)) is Code.OUT_OF_PLACE
+    assert await store.note_shown(one, SHOWN, confirmation=CODE)
+    assert await code_of(store.finish(secret, enrolment(person), now_ms=NOW)) is Code.OUT_OF_PLACE
+    assert not await store.confirm(secret, "WRONG", now_ms=NOW)
+    assert await store.confirm(secret, CODE, now_ms=NOW)
+    for _ in range(2):
+        assert await store.finish(secret, enrolment(person), now_ms=NOW) == person.account
+        assert await store.confirm(secret, "anything", now_ms=NOW)
+    proof = await store.proof(person.account)
+    assert proof is not None
+    assert (proof.genesis, proof.token) == (person.roster.genesis, "a.b.c")
+    assert (proof.person, proof.level, proof.proved_ms, proof.lapsed) == (
+        SHOWN.person,
+        "eidas1",
+        NOW,
+        False,
+    )
+    account = await store.find(person.account)
+    assert account is not None
+    assert (account.person, account.name, account.devices) == (SHOWN.person, SHOWN.name, 1)
+    done = await store.sign_in(secret, now_ms=NOW + DAY)
+    assert (done.stage, done.shown, done.call) == ("done", None, b"")
+
+
+async def test_states_secrets_and_times_end(store: Store) -> None:
+    person, late = Person(), NOW + 15 * MINUTE
+    secret = await opened(store, person)
+    state = await begun(store, secret)
+    assert await code_of(store.sign_in("other", now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+    assert await code_of(store.sign_in(secret, now_ms=late)) is Code.SIGN_IN_OVER
+    assert await code_of(store.take_state(state, now_ms=late)) is Code.SIGN_IN_OVER
+    assert await code_of(store.take_state(secret, now_ms=NOW)) is Code.SIGN_IN_OVER
+    newer = await begun(store, secret)
+    assert await code_of(store.take_state(state, now_ms=NOW)) is Code.SIGN_IN_OVER
+    taken = await asyncio.gather(
+        *(store.take_state(newer, now_ms=NOW) for _ in range(4)), return_exceptions=True
+    )
+    assert len([one for one in taken if not isinstance(one, BaseException)]) == 1
+    await store.open_sign_in(
+        "a day later", address(), renews=False, expires_ms=late + 2 * DAY, now_ms=late + DAY
+    )
+    assert await code_of(store.sign_in(secret, now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+
+
+async def test_what_an_earlier_attempt_led_to_is_dropped(store: Store) -> None:
+    secret = await opened(store, Person())
+    one = await store.take_state(await begun(store, secret), now_ms=NOW)
+    await begun(store, secret)
+    assert not await store.note_shown(one, SHOWN, confirmation=CODE)
+    await store.note_failed(one, "identity_unproven", "nonce")
+    assert (await store.sign_in(secret, now_ms=NOW)).stage == "waiting"
+    again = await store.sign_in(secret, now_ms=NOW)
+    await store.note_failed(again, "identity_unproven", "nonce")
+    told = await store.sign_in(secret, now_ms=NOW)
+    assert (told.stage, told.code, told.reason) == ("failed", "identity_unproven", "nonce")
+    assert (await store.take_state(await begun(store, secret), now_ms=NOW)).code == ""
+
+
+async def test_wrong_confirmations_end_it(store: Store) -> None:
+    secret = await opened(store, Person())
+    one = await store.take_state(await begun(store, secret), now_ms=NOW)
+    await store.note_shown(one, SHOWN, confirmation=CODE)
+    assert await code_of(begun(store, secret)) is Code.SIGN_IN_OVER
+    for _ in range(TRIES_MAX):
+        assert not await store.confirm(secret, "WRONG", now_ms=NOW)
+    assert await code_of(store.confirm(secret, CODE, now_ms=NOW)) is Code.OUT_OF_PLACE
+    told = await store.sign_in(secret, now_ms=NOW)
+    assert (told.stage, told.code, told.shown) == ("failed", "confirmation_wrong", None)
+
+
+async def test_a_question_is_polled_by_one_and_in_time(store: Store) -> None:
+    secret = await opened(store, Person())
+    await store.begin_sign_in(
+        secret, Begun("ciba", b"", request="r", interval=2, hint="8x"), now_ms=NOW
+    )
+    one = await store.sign_in(secret, now_ms=NOW)
+    assert (one.request, one.hint) == ("r", "8x")
+    assert not await store.may_poll(one, now_ms=NOW + 1999)
+    asked = await asyncio.gather(*(store.may_poll(one, now_ms=NOW + 2000) for _ in range(3)))
+    assert sorted(asked) == [False, False, True]
+    await store.poll_slower(one, 5)
+    assert not await store.may_poll(one, now_ms=NOW + 8999)
+    assert await store.may_poll(one, now_ms=NOW + 9000)
+    assert await store.note_shown(one, SHOWN, confirmation="")
+    assert (await store.sign_in(secret, now_ms=NOW)).stage == "confirmed"
+
+
+async def test_a_person_has_one_account_however_many_sign_in_at_once(store: Store) -> None:
+    people = [Person() for _ in range(3)]
+    secrets = [await confirmed(store, person, SHOWN) for person in people]
+    ends = await asyncio.gather(
+        *(
+            store.finish(secret, enrolment(person), now_ms=NOW)
+            for secret, person in zip(secrets, people, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    refused = [one for one in ends if isinstance(one, MissError)]
+    assert len(refused) == 2
+    assert {getattr(one, "code", None) for one in refused} == {Code.ALREADY_ENROLLED}
+
+
+async def test_an_account_nobody_founded_gets_the_new_address(store: Store) -> None:
+    old, person = address(), Person()
+    await store.create(SHOWN.person, "Dr Fictive", old, now_ms=NOW)
+    await store.add_code(old, "CODE", expires_ms=NOW + DAY, now_ms=NOW)
+    secret = await confirmed(store, person, SHOWN)
+    other = enrolment(Person())
+    assert await code_of(store.finish(secret, other, now_ms=NOW)) is Code.UNTRUSTED
+    assert await store.finish(secret, enrolment(person), now_ms=NOW) == person.account
+    assert await store.find(old) is None
+    assert (await store.account_of_code("CODE", now_ms=NOW)).address == person.account
+
+
+async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store: Store) -> None:
+    person = Person()
+    await store.finish(await confirmed(store, person, SHOWN), enrolment(person), now_ms=NOW)
+    assert await store.lapse(before_ms=NOW, now_ms=NOW + DAY) == []
+    [lapsed] = await store.lapse(before_ms=NOW + 1, now_ms=NOW + DAY)
+    assert (lapsed.account, lapsed.devices) == (person.account, (person.device.certificate.device,))
+    assert await store.lapse(before_ms=NOW + 1, now_ms=NOW + DAY) == []
+    account = await store.find(person.account)
+    assert account is not None
+    assert account.suspended
+    other = replace_person(SHOWN, "810000000025")
+    wrong = await confirmed(store, person, other, renews=True)
+    assert await code_of(store.finish(wrong, None, now_ms=NOW)) is Code.ANOTHER_PERSON
+    newer = Shown(
+        SHOWN.person, SHOWN.name, SHOWN.issuer, SHOWN.client, "d.e.f", "eidas2", NOW + DAY
+    )
+    secret = await confirmed(store, person, newer, renews=True)
+    assert await store.finish(secret, None, now_ms=NOW + 1) == person.account
+    account, proof = await store.find(person.account), await store.proof(person.account)
+    assert account is not None
+    assert not account.suspended
+    assert proof is not None
+    assert (proof.token, proof.level, proof.lapsed) == ("d.e.f", "eidas2", False)
+    assert proof.genesis == person.roster.genesis
+
+
+def replace_person(shown: Shown, person: str) -> Shown:
+    return Shown(person, *(getattr(shown, name) for name in shown.__struct_fields__[1:]))
+
+
+async def test_accounts_of_codes_have_no_proof_and_never_lapse(store: Store) -> None:
+    person = Person()
+    await mailing.enrol(store, person)
+    assert await store.proof(person.account) is None
+    assert await store.lapse(before_ms=NOW + DAY, now_ms=NOW + DAY) == []
