@@ -9,6 +9,7 @@ from miss_protocol.directory import Source, normalise
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling
+from miss_server.storage.directory_tables import state
 from miss_server.storage.sql.directory import generation
 from tests.support import register, sources
 from tests.support.devices import NOW
@@ -173,3 +174,27 @@ def test_only_one_import_runs_at_a_time(bench: Bench) -> None:
     bench.shelf.fill(second)
     bench.load(CARDIOLOGIST)
     assert bench.names("lef") == ["LEFÉVÈRE-DESPRÉ"]
+
+
+def test_an_import_names_who_left_and_who_came_back(bench: Bench) -> None:
+    bench.load(*(activity(n) for n in range(4)))
+    bench.join(1, NOW)
+    bench.join(2, NOW)
+    report = bench.load(activity(0), activity(2))
+    assert (report.gone, report.left, report.returned) == (2, ["8" + rpps(1)], [])
+    report = bench.load(*(activity(n) for n in range(5)))
+    assert (report.added, report.left, report.returned) == (3, [], ["8" + rpps(1)])
+
+
+def test_only_the_same_directory_remembers_what_it_was_made_from(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    [reader] = readers(bench.folder / STAMPED)
+    bench.shelf.fill(lambda target: run_import([reader], target, now_ms=NOW))
+    assert reader.read == 0
+    # A version that remembers nothing puts another one in force.
+    bench.shelf.write(lambda on: on.execute(state.update().values(generation=2)))
+    [reader] = readers(bench.folder / STAMPED)
+    bench.shelf.fill(
+        lambda target: run_import([reader], target, now_ms=NOW, allowed=Allowed(gone=1))
+    )
+    assert reader.read > 0

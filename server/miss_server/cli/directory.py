@@ -1,8 +1,9 @@
 """`miss-server directory`: make a fictive register, import a real or a fictive one."""
 
 import asyncio
+import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,16 @@ from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.importers.generate import DEMO_PEOPLE, generate, generate_all
-from miss_server.importers.importing import GONE_SHARE, REJECTED_SHARE, Allowed, Report, run_import
+from miss_server.importers.importing import (
+    APART_FROM,
+    GONE_SHARE,
+    REJECTED_SHARE,
+    Allowed,
+    Report,
+    run_import,
+)
 from miss_server.importers.importing import Progress as OnProgress
+from miss_server.importers.readers import Reader
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.relay.clock import SystemClock
@@ -34,6 +43,10 @@ from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine
 from miss_server.storage.sqlite.store import DatabaseError, prepare
 from miss_server.words import tr
+
+NICENESS = 10
+"""How far a large import stands behind others that want a core (nice(2))."""
+PROCESSES_MAX = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -226,6 +239,7 @@ def import_command(
         texts = [
             text for file in files for text in readers(file, test_identifiers=test_identifiers)
         ]
+        processes = _give_way(texts)
         allowed = Allowed(max_rejected / 100, max_gone / 100, tuple(without or ()), allow_older)
 
         def work(target: DirectoryFilling) -> Report:
@@ -237,6 +251,7 @@ def import_command(
                     now_ms=now_ms,
                     dry_run=dry_run,
                     allowed=allowed,
+                    processes=processes,
                     progress=progress,
                 )
 
@@ -268,6 +283,15 @@ def import_command(
     tell(report, dry_run=dry_run, now_ms=now_ms)
 
 
+def _give_way(texts: Sequence[Reader]) -> int:
+    """How many processes may work beside this one. A national import takes a minute of every core: a
+    server on the same machine goes first."""
+    if sum(text.size for text in texts) < APART_FROM:
+        return 0
+    os.nice(NICENESS)
+    return min(PROCESSES_MAX, os.cpu_count() or 1)
+
+
 _NOT_IMPORTED = tr(
     "Nothing was imported: the directory is as it was.",
     "Rien n'a été importé : l'annuaire est inchangé.",
@@ -294,11 +318,17 @@ class _NoDirectory:
     def clear(self) -> None:
         raise AssertionError("a dry run clears nothing")
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         raise AssertionError("a dry run publishes nothing")
 
-    def renew(self, files: Sequence[ImportedFile]) -> None:
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         raise AssertionError("a dry run notes nothing")
+
+    def remembered(self) -> bytes | None:
+        return None
+
+    def holders(self) -> Collection[str]:
+        return ()
 
     def communes(self) -> list[Commune]:
         return []

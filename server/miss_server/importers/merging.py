@@ -6,9 +6,9 @@ common with the first one's is a conflict: it is kept beside, searched, and repo
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
@@ -40,16 +40,17 @@ _NOWHERE = Place()
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """One number under names that have nothing in common: each with its source."""
 
     person: str
     names: tuple[tuple[str, str], ...]
 
 
-def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Record | None:
-    """The record of an entry; None if no line names it.
+def merge(
+    person: str, told: Sequence[tuple[str, Line]], digest: bytes, found: Conflict | None = None
+) -> Record | None:
+    """The record of an entry, which shows the conflict that was `found`; None if no line names it.
 
     `told` has (source, line), the sources in the order in which they are believed, each one's lines in
     their order.
@@ -63,10 +64,7 @@ def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Recor
     code = _best([line.profession_code for line in own])
     skilled = {line.speciality_code or line.speciality: line for line in lines if _skill(line)}
     places = _places(told, organisation=organisation)
-    others: tuple[str, ...] = ()
-    if len(sources) > 1 and not organisation:
-        found = conflict(person, told)
-        others = tuple(dict.fromkeys(name for _, name in found.names[1:])) if found else ()
+    others = tuple(dict.fromkeys(name for _, name in found.names[1:])) if found else ()
     name, given = _named(own)
     mailboxes = [line.mailbox for line in lines if line.mailbox]
     codes = [line.speciality_code for line in skilled.values() if line.speciality_code]
@@ -97,11 +95,6 @@ def merge(person: str, told: Sequence[tuple[str, Line]], digest: bytes) -> Recor
         digest=digest,
         entry=_encode(entry),
     )
-
-
-def order(person: str, told: Sequence[tuple[str, Line]]) -> str:
-    """`Record.sort` of what `merge` makes of the same lines, for less than merging them costs."""
-    return sort_key(*_named(_own(told)[1]), person)
 
 
 def conflict(person: str, told: Sequence[tuple[str, Line]]) -> Conflict | None:

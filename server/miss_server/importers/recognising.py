@@ -48,6 +48,8 @@ def readers(path: Path, *, test_identifiers: bool = False) -> list[Reader]:
                 "Voir server/DIRECTORY.md pour les fichiers qui peuvent être importés.",
             ),
         )
+    for place, reader in enumerate(made):
+        reader.path, reader.place = path, place
     return made
 
 

@@ -14,8 +14,12 @@ class ImportRefused(Exception):
     """
 
     def __init__(self, code: str, reason: str, advice: str, faults: Faults | None = None) -> None:
-        super().__init__(reason)
+        # All of them, so that a process can hand it over to another one.
+        super().__init__(code, reason, advice, faults)
         self.code = code
         self.reason = reason
         self.advice = advice
         self.faults = faults or Faults()
+
+    def __str__(self) -> str:
+        return self.reason

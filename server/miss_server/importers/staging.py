@@ -7,15 +7,14 @@ touched (and no lock of it held) until the whole input was read and found good.
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from miss_server.importers.lines import Line
 from miss_server.importers.merging import EDITION
-
-AT_ONCE = 1_000
+from miss_server.storage.directory import Record
 
 
 class Group(NamedTuple):
@@ -44,7 +43,8 @@ class Staging:
         self._db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;"
             "CREATE TABLE rows (person TEXT, source INTEGER, line TEXT);"
-            "CREATE TABLE kept (sort TEXT, person TEXT, digest BLOB, packed TEXT);"
+            "CREATE TABLE kept (person TEXT, sort TEXT, name_key TEXT, words TEXT, digest BLOB,"
+            " entry BLOB);"
             "CREATE TABLE gone (person TEXT);"
         )
 
@@ -77,29 +77,21 @@ class Staging:
             packed = [(self._sources[number], line) for _, number, line in lines]
             yield Group(person, _digest(packed), packed)
 
-    def keep(self, groups: Iterable[tuple[str, Group]]) -> None:
-        """Put entries aside that must be written, each with what puts them in order."""
-        rows = (
-            (order, group.person, group.digest, "\x1e".join(map("\x1d".join, group.packed)))
-            for order, group in groups
-        )
-        while some := list(islice(rows, AT_ONCE)):
-            self.kept += len(some)
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO kept VALUES (?, ?, ?, ?)", some)
-            self._db.execute("COMMIT")
+    def keep(self, records: Sequence[Record]) -> None:
+        """Put entries aside that must be written."""
+        self.kept += len(records)
+        self._db.execute("BEGIN")
+        self._db.executemany("INSERT INTO kept VALUES (?, ?, ?, ?, ?, ?)", records)
+        self._db.execute("COMMIT")
 
     def drop(self, person: str) -> None:
         """Put an entry aside that must be taken out."""
         self._db.execute("INSERT INTO gone VALUES (?)", (person,))
 
-    def kept_groups(self) -> Iterator[Group]:
+    def kept_records(self) -> Iterator[Record]:
         """What was kept, in the order of names."""
-        for person, digest, packed in self._db.execute(
-            "SELECT person, digest, packed FROM kept ORDER BY sort"
-        ):
-            parts = (text.partition("\x1d") for text in packed.split("\x1e"))
-            yield Group(person, digest, [(source, line) for source, _, line in parts])
+        for row in self._db.execute("SELECT * FROM kept ORDER BY sort"):
+            yield Record(*row)
 
     def gone(self) -> Iterator[str]:
         """What was dropped."""

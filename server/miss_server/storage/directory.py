@@ -5,11 +5,11 @@ inside `AsyncConnection.run_sync` (PostgreSQL), which gives the same `Connection
 command's own process. `tests/contract/test_directory.py` is the contract suite.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
@@ -60,8 +60,7 @@ def day(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).date().isoformat()
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """An entry as it is stored. Records are written in the order in which names are listed.
 
     `sort` puts records in that order and `name_key`, the folded name, begins it; `words` is every folded
@@ -235,12 +234,20 @@ class DirectoryFilling(Protocol):
         """Empty the directory aside."""
         ...
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
-        """Put the directory aside in force, in one short transaction."""
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        """Put the directory aside in force, in one short transaction; `remembered` is kept beside it."""
         ...
 
-    def renew(self, files: Sequence[ImportedFile]) -> None:
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         """Note that the directory in force is what these files say, too."""
+        ...
+
+    def remembered(self) -> bytes | None:
+        """What was given when the directory in force was published, or renewed since."""
+        ...
+
+    def holders(self) -> Collection[str]:
+        """Identifiers of all persons with an account."""
         ...
 
     def communes(self) -> list[Commune]:

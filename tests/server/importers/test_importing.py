@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Kept:
         self.made_from: list[ImportedFile] = []
         self.written: list[str] = []
         self.settled: list[Commune] = []
+        self.with_account: set[str] = set()
+        self.memory: bytes | None = None
         self._aside: dict[str, Record] = {}
 
     def files(self) -> list[ImportedFile]:
@@ -51,12 +53,20 @@ class Kept:
     def clear(self) -> None:
         self._aside = {}
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        self.memory = remembered
         self.in_force, self._aside = self._aside, self.in_force
         self.made_from = list(files)
 
-    def renew(self, files: Sequence[ImportedFile]) -> None:
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        self.memory = remembered
         self.made_from = list(files)
+
+    def remembered(self) -> bytes | None:
+        return self.memory
+
+    def holders(self) -> Collection[str]:
+        return self.with_account
 
     def communes(self) -> list[Commune]:
         return self.settled

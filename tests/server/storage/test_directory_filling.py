@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
@@ -57,6 +58,36 @@ def test_the_log_beside_the_database_stays_small(
     # How large it would grow without the checkpoints between the slices.
     monkeypatch.setattr(f"{module}.CHECKPOINT_EVERY", 10**9)
     assert log_after_import(2000) > 3 * kept_small
+
+
+def test_an_index_that_was_built_aside_is_whole_and_goes_on(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    people = [activity(n, name=f"NOM{n % 700}") for n in range(1500)]
+    before = set(tmp_path.iterdir())
+    for turn in range(4):  # each slot is filled once and amended once
+        people[turn] = activity(turn, name="Dupont-Fictif")
+        file = register.write(tmp_path / "f.txt", *people)
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW)
+            for slot in (0, 1):
+                check(target.connection, slot)
+        with shelf.engine.connect() as connection:
+            check(connection, (turn + 1) % 2)
+        found = shelf.read(lambda on: shelf.directory.search(on, "dupont", now_ms=NOW))
+        assert len(found.entries) == turn + 1
+        again = shelf.read(lambda on: shelf.directory.search(on, "nom500", now_ms=NOW))
+        assert len(again.entries) == 2
+    left = set(tmp_path.iterdir()) - before
+    assert {path.name for path in left} == {"f.txt", "miss.sqlite.import.lock"}
+
+
+def check(connection: Connection, slot: int) -> None:
+    """SQLite's own comparison of an index with what it is made of."""
+    words = f"directory_words_{slot}"
+    asked = f"INSERT INTO {words}({words}) VALUES ('integrity-check')"  # noqa: S608
+    connection.exec_driver_sql(asked)
+    assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
 
 
 def test_an_index_that_kept_no_texts_is_made_anew_by_the_imports(

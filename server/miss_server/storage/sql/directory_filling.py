@@ -6,7 +6,7 @@ between its neighbours without moving anybody.
 
 from abc import ABC, abstractmethod
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby, islice
 from typing import Any
@@ -28,6 +28,7 @@ from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sort_key
 from miss_server.storage.directory_tables import entries, sources, state
 from miss_server.storage.geography import Commune
+from miss_server.storage.schema import accounts
 from miss_server.storage.sql import audit, geography, settings, vocabulary
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, files, generation
 
@@ -43,6 +44,9 @@ LEARNT_MAX = 100_000
 """Words that an import remembers to have written: not all of a nation, and nearly all of each slice."""
 LAST = (1 << 31) - 1
 """The highest number that every engine's column holds."""
+
+REMEMBERED = "directory import"
+"""The setting with the generation (8 bytes) and what its import gave to remember."""
 
 Numbered = tuple[int, Record]
 
@@ -133,18 +137,36 @@ class SqlFilling(ABC):
         else:
             self._fit_in(iter(records))
 
-    def publish(self, files: Sequence[ImportedFile]) -> None:
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         """See `DirectoryFilling`."""
         with self.slice():
             self.connection.execute(update(state).values(generation=self._generation + 1))
             self._note(files)
+            self._remember(self._generation + 1, remembered)
         self._generation += 1
         self._learnt.clear()
 
-    def renew(self, files: Sequence[ImportedFile]) -> None:
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         """See `DirectoryFilling`."""
         with self.slice():
             self._note(files)
+            self._remember(self._generation, remembered)
+
+    def remembered(self) -> bytes | None:
+        """See `DirectoryFilling`."""
+        found = self.read(lambda on: settings.get(on, REMEMBERED)) or b""
+        # By a version that remembers nothing, the directory may have been replaced since.
+        if int.from_bytes(found[:8], "big") != self._generation:
+            return None
+        return bytes(found[8:])
+
+    def _remember(self, generation: int, remembered: bytes) -> None:
+        settings.put(self.connection, REMEMBERED, generation.to_bytes(8, "big") + remembered)
+
+    def holders(self) -> Collection[str]:
+        """See `DirectoryFilling`."""
+        asked = select(accounts.c.person).where(accounts.c.person.is_not(None))
+        return set(self.read(lambda on: on.execute(asked).scalars().all()))
 
     def communes(self) -> list[Commune]:
         """See `DirectoryFilling`."""
@@ -183,7 +205,10 @@ class SqlFilling(ABC):
 
     def _fill(self, records: Iterable[Record], count: int) -> None:
         room = max(1, min(ROOM, LAST // (2 * (count + 1))))
-        numbered = ((place * room, record) for place, record in enumerate(records, 1))
+        self.fill((place * room, record) for place, record in enumerate(records, 1))
+
+    def fill(self, numbered: Iterator[Numbered]) -> None:
+        """Write a whole directory into the slot aside, which is empty; numbers go up."""
         while batch := list(islice(numbered, self.size())):
             with self.slice():
                 self._put(batch)

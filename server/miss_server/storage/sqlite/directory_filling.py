@@ -8,8 +8,9 @@ become two tokens, i.e. a phrase.
 
 import fcntl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -17,7 +18,9 @@ from sqlalchemy import Connection, Engine
 from miss_server.storage.directory import DirectoryBusy
 from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
+from miss_server.storage.sql import vocabulary
 from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
+from miss_server.storage.sqlite.directory_scratch import SCHEMA, scratch
 from miss_server.storage.sqlite.engine import reading, writing
 
 SLICE_TARGET_S = 0.004
@@ -26,6 +29,8 @@ milliseconds, so that a slice that is a little longer costs it much more. Now an
 merges inside one, which takes 20 ms: the whole stays under the 50 ms that a sender may wait for it."""
 SLICE_START = 100
 SLICE_MAX = 5_000
+BUILT_TOGETHER = 5_000
+"""Entries of one transaction that nobody waits for."""
 CHECKPOINT_EVERY = 16
 """Slices between two checkpoints: the log beside the database stays small."""
 
@@ -63,9 +68,10 @@ def create_directory(connection: Connection) -> None:
     connection.exec_driver_sql("INSERT OR IGNORE INTO directory_state VALUES (1, 0)")
 
 
-def in_slot(statement: str, slot: int) -> str:
-    """Write a slot's number into a statement's table names. Nothing of a user's goes in here."""
-    return statement.replace("_SLOT", f"_{slot}")
+def in_slot(statement: str, slot: int, schema: str = "main") -> str:
+    """Write a slot's number into a statement's table names, and which database's they are. Nothing of a
+    user's goes in here."""
+    return statement.replace("_SLOT", f"_{slot}").replace("HERE.", f"{schema}.")
 
 
 @contextmanager
@@ -88,11 +94,14 @@ def filling(
         with engine.connect() as connection:
             with writing(connection):
                 create_directory(connection)
+            # Slices need not be on the disk when they are committed, only in order: what the server says
+            # is durable waits for the log, and need not wait for more of it.
+            connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
             # Checkpoints run between the slices and not at their end, where they would be counted
             # (and feared) as time for which the server's writer is kept waiting.
             connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
             try:
-                yield SqliteDirectoryFilling(connection, pause)
+                yield SqliteDirectoryFilling(connection, database, pause)
             finally:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -103,8 +112,11 @@ class SqliteDirectoryFilling(SqlFilling):
     `slices` has the seconds for which each transaction held the write lock.
     """
 
-    def __init__(self, connection: Connection, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, connection: Connection, database: Path, pause: Callable[[float], None]
+    ) -> None:
         super().__init__(connection)
+        self._database = database
         self.slices: list[float] = []
         self._pause = pause
         self._size = SLICE_START
@@ -121,17 +133,51 @@ class SqliteDirectoryFilling(SqlFilling):
 
     def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
+        self._put_entries("main", slot, rows)
+
+    def _put_entries(self, schema: str, slot: int, rows: Sequence[Numbered]) -> None:
         self.connection.exec_driver_sql(
-            in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot),
+            in_slot("INSERT INTO HERE.directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot, schema),
             [(number, r.person, r.name_key, r.digest, r.entry) for number, r in rows],
         )
 
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
+        self._put_words("main", slot, rows)
+
+    def _put_words(self, schema: str, slot: int, rows: Sequence[Numbered]) -> None:
         self.connection.exec_driver_sql(
-            in_slot("INSERT INTO directory_words_SLOT (rowid, words) VALUES (?, ?)", slot),
+            in_slot(
+                "INSERT INTO HERE.directory_words_SLOT (rowid, words) VALUES (?, ?)", slot, schema
+            ),
             [(number, record.words) for number, record in rows],
         )
+
+    def fill(self, numbered: Iterator[Numbered]) -> None:
+        """See `SqlFilling`."""
+        # What was taken out entry by entry left its traces in the index.
+        self.clear()
+        slot = self.slot
+        names = {"entries": f"directory_entries_{slot}", "words": f"directory_words_{slot}"}
+        made_by = WORDS_TABLES[slot].replace("IF NOT EXISTS ", "")
+        learnt: set[str] = set()
+        with scratch(self.connection, self._database, **names, indexed=made_by) as built:
+            while batch := list(islice(numbered, BUILT_TOGETHER)):
+                with built.building():
+                    self._put_entries(SCHEMA, slot, batch)
+                    self._put_words(SCHEMA, slot, batch)
+                for _, record in batch:
+                    learnt.update(record.words.split())
+            built.finish()
+            built.copy(self.slice, self.size)
+        if self.learns:
+            self._learn_all(learnt)
+
+    def _learn_all(self, words: Iterable[str]) -> None:
+        known = iter(sorted(filter(vocabulary.is_kept, words)))
+        while some := list(islice(known, self.size())):
+            with self.slice():
+                vocabulary.learn(self.connection, self.slot, some)
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""

@@ -1,0 +1,115 @@
+"""Why an import is refused that could be read: what it would take away, and what it is older than."""
+
+from collections.abc import Sequence
+
+from miss_server.importers.readers import Reader
+from miss_server.importers.refusal import ImportRefused
+from miss_server.importers.reports import Allowed, Report
+from miss_server.storage.directory import ImportedFile, day
+from miss_server.words import tr
+
+_DAY_MS = 86_400_000
+
+
+def check_sources(
+    texts: Sequence[Reader], before: Sequence[ImportedFile], allowed: Allowed
+) -> None:
+    """Refuse if no file of a source is given that the directory in force is made from."""
+    given = {text.source for text in texts}
+    missing = sorted({old.name for old in before} - given - set(allowed.without))
+    if missing:
+        name = missing[0]
+        last = next(old for old in before if old.name == name)
+        raise ImportRefused(
+            "source_missing",
+            tr(
+                f"No file of {name} is given, which the directory in force is made from.",
+                f"Aucun fichier de {name} n'est donné, dont l'annuaire en vigueur est fait.",
+            ),
+            tr(
+                f"Give its last file again ({last.file}), or leave it away for good: --without {name}.",
+                f"Donnez encore son dernier fichier ({last.file}), ou retirez la source :"
+                f" --without {name}.",
+            ),
+        )
+
+
+def check_older(
+    files: Sequence[ImportedFile], before: Sequence[ImportedFile], allowed: Allowed
+) -> None:
+    """Refuse a file of a day before that in force."""
+    for name in dict.fromkeys(file.name for file in files):
+        now = max(file.date_ms for file in files if file.name == name)
+        then = max((old.date_ms for old in before if old.name == name), default=now)
+        if now // _DAY_MS < then // _DAY_MS and not allowed.older:
+            raise ImportRefused(
+                "older",
+                tr(
+                    f"The file of {name} is of {day(now)}, the directory in force of {day(then)}.",
+                    f"Le fichier de {name} date du {day(now)}, l'annuaire en vigueur du {day(then)}.",
+                ),
+                tr(
+                    "Give a newer file; --allow-older goes back all the same.",
+                    "Donnez un fichier plus récent ; --allow-older revient tout de même en arrière.",
+                ),
+            )
+
+
+def check_shrunk(
+    files: Sequence[ImportedFile], before: Sequence[ImportedFile], share: float
+) -> None:
+    """Refuse if a source has many lines less."""
+    for name in dict.fromkeys(file.name for file in files):
+        now = sum(file.activities for file in files if file.name == name)
+        then = sum(old.activities for old in before if old.name == name)
+        # A handful more or less of a short list says nothing.
+        if then - now > max(10, share * then):
+            raise ImportRefused(
+                "shrunk",
+                tr(
+                    f"The files of {name} have {now} lines; those in force had {then}.",
+                    f"Les fichiers de {name} ont {now} lignes ; ceux en vigueur en avaient {then}.",
+                ),
+                _WHOLE,
+            )
+
+
+def check_rejected(text: Reader, share: float) -> None:
+    """Refuse a file of which too many lines cannot be used."""
+    rejected = text.rejected.count
+    if rejected > share * text.lines:
+        raise ImportRefused(
+            "too_many_rejected",
+            tr(
+                f"{rejected} of the {text.lines} lines of {text.name} cannot be used.",
+                f"{rejected} des {text.lines} lignes de {text.name} sont inutilisables.",
+            ),
+            tr(
+                "Look at the lines above; download the file again, or import it as it is with a"
+                " higher --max-rejected.",
+                "Voyez les lignes ci-dessus ; téléchargez le fichier à nouveau, ou importez-le"
+                " tel quel avec un --max-rejected plus élevé.",
+            ),
+            text.rejected,
+        )
+
+
+def check_gone(report: Report, share: float) -> None:
+    """Refuse if too many entries would be gone."""
+    known = report.gone + report.changed + report.unchanged
+    if report.gone > share * known:
+        raise ImportRefused(
+            "too_many_gone",
+            tr(
+                f"{report.gone} of the {known} entries of the directory would be gone.",
+                f"{report.gone} des {known} entrées de l'annuaire disparaîtraient.",
+            ),
+            _WHOLE,
+        )
+
+
+_WHOLE = tr(
+    "Check that the file is whole. If so many did leave, allow it with --max-gone.",
+    "Vérifiez que le fichier est entier. Si tant d'entrées sont bien parties, autorisez-le avec"
+    " --max-gone.",
+)
