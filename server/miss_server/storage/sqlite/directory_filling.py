@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from miss_server.storage.directory import DirectoryBusy
+from miss_server.storage.directory import DirectoryBusy, ImportedFile
 from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import vocabulary
@@ -185,6 +185,16 @@ class SqliteDirectoryFilling(SqlFilling):
             in_slot("DELETE FROM directory_words_SLOT WHERE rowid = ?", slot),
             [(number,) for number in ids],
         )
+
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        """See `DirectoryFilling`. From here on it must not be lost, nor must its place in the audit log."""
+        self.connection.exec_driver_sql("PRAGMA synchronous = FULL")
+        super().publish(files, remembered)
+
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        """See `DirectoryFilling`."""
+        self.connection.exec_driver_sql("PRAGMA synchronous = FULL")
+        super().renew(files, remembered)
 
     def aside(self) -> Iterator[tuple[str, bytes]]:
         """See `DirectoryFilling`."""
