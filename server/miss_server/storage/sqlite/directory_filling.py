@@ -23,7 +23,7 @@ from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
 from miss_server.storage.sqlite.directory_scratch import SCHEMA, scratch
 from miss_server.storage.sqlite.engine import reading, writing
 
-SLICE_TARGET_S = 0.004
+SLICE_TARGET_S = 0.002
 """A transaction of an import aims at this. A sender that finds the lock taken asks again after 1, 2, 5, 10
 milliseconds, so that a slice that is a little longer costs it much more. Now and then the full-text index
 merges inside one, which takes 20 ms: the whole stays under the 50 ms that a sender may wait for it."""
