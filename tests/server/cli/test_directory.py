@@ -84,15 +84,16 @@ def test_a_whole_edition_is_generated_imported_and_reported(database: Path) -> N
     Path("edition").mkdir()
     said = run("generate", "edition", "--people", 3000, "--seed", 3)
     files = re.findall(r"edition/\S+", said)
-    assert len(files) == 3
+    assert len(files) == 4
     said = run("import", *files, "--database", database)
     assert re.search(r"3000 people, \d+ organisations", said)
-    assert all(f"Source: {name}" in said for name in ("RPPS", "FINESS", "MSSANTE"))
+    assert all(f"Source: {name}" in said for name in ("RPPS", "FINESS", "MSSANTE", "COMMUNES"))
+    assert re.search(r"\d+ communes, the centre of \d+ is known", said)
     assert re.search(r"\d people bear different names in two sources", said)
     refused = run("import", files[0], "--database", database, code=1)
     assert "source_missing: " in refused
-    said = run("import", files[0], "--without", "FINESS", "--without", "MSSANTE", "--database",
-               database)  # fmt: skip
+    left_away = [word for name in ("FINESS", "MSSANTE", "COMMUNES") for word in ("--without", name)]
+    said = run("import", files[0], *left_away, "--database", database)
     assert "3000 people, 0 organisations" in said
 
 
