@@ -4,17 +4,19 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from miss_protocol.frames import Address, Counter
+from miss_protocol.api import Charter
+from miss_protocol.frames import Address, Counter, Id16
 
 PersonId = Annotated[str, Meta(max_length=96)]
 """The identifier of a directory entry (spec 05 §1.1)."""
 
 
 class AccountNotice(Struct, frozen=True, omit_defaults=True):
-    """Something that will end this account's access at `due`, unless what it names is over before.
+    """Something that will end this device's access at `due`, unless what it names is over before.
 
-    `kind` is `left` (its person is no longer in the directory) or `unattested` (nothing vouches any
-    more for a person without a national number); clients show one that they do not know with its times.
+    `kind` is `left` (its person is no longer in the directory), `unattested` (nothing vouches any
+    more for a person without a national number) or `recovery` (somebody founds the account anew; a
+    device that is still in its owner's hands objects: `POST /v1/recoveries/veto`); clients show one that they do not know with its times.
     Times are milliseconds.
     """
 
@@ -50,3 +52,31 @@ class Attestations(Struct, frozen=True):
 
     attestations: tuple[Attestation, ...]
     most: int
+
+
+class RecoveryPreview(Struct):
+    """*open* `POST /v1/recoveries/preview` with a `CodeGiven`: whose account, and how long it takes.
+
+    `delay` is in seconds: for so long every device of the account may object.
+    """
+
+    account: Address
+    name: str
+    profession: str
+    charter: Charter
+    delay: Counter
+
+
+class RecoveryState(Struct, frozen=True):
+    """*open* `POST /v1/recoveries` with an `Enrol`: a new genesis waits to replace the old one.
+
+    The very same call, repeated, tells how that stands: `state` is `waiting`, `done` (connect now),
+    `vetoed` by a device of the account, or `cancelled` by the operator. Signed, `POST
+    /v1/recoveries/veto` objects. Times are milliseconds.
+    """
+
+    account: Address
+    device: Id16
+    state: str
+    begun: Counter
+    due: Counter

@@ -57,6 +57,7 @@ from miss_server.relay.departing import Departing
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
+from miss_server.relay.recovering import RECOVER_EVERY, Recovering
 from miss_server.relay.renewing import LAPSE_EVERY, Renewing
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.database import DatabaseError
@@ -94,7 +95,11 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         sweep,
         clock,
         sweep_every=settings.sweep_every,
-        rounds=[(settings.leaving_every, departing.depart), (LAPSE_EVERY, renewing.lapse)],
+        rounds=[
+            (settings.leaving_every, departing.depart),
+            (LAPSE_EVERY, renewing.lapse),
+            (RECOVER_EVERY, Recovering(store, hub, doorbell, clock).recover),
+        ],
     )
     figures = FiguresKept(opened.overview, clock)
     admission, certificate = admission_of(settings), certificate_of(settings, clock)
@@ -131,6 +136,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         meeting=store,
         departures=store,
         attestations=store,
+        recoveries=store,
         doorbell=doorbell,
         hub=hub,
         sweep=sweep,

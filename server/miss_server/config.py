@@ -153,6 +153,9 @@ class Settings(BaseSettings):
     new_recipients_per_day: int = Field(
         limits.NEW_RECIPIENTS_PER_DAY, ge=0, description="the same within a day"
     )
+    recovery_hours: float = Field(
+        72.0, ge=0, description="hours in which a device may object to a recovery of its account"
+    )
     metrics_from: Annotated[tuple[Network, ...], NoDecode] = Field(
         (ip_network("127.0.0.0/8"), ip_network("::1/128")),
         description="addresses or networks, by commas, that may read /metrics",

@@ -208,6 +208,7 @@ class Node:
             invitations=self.store,
             departures=self.store,
             attestations=self.store,
+            recoveries=self.store,
             doorbell=self.doorbell,
             hub=self.hub,
             sweep=sweep,

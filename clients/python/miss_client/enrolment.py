@@ -17,6 +17,7 @@ from miss_client.errors import ClientError, RefusedByServer, ServerError, Troubl
 from miss_client.records import Contact, DeviceInfo, Vouched
 from miss_client.vault import Vault
 from miss_protocol import limits
+from miss_protocol.account import RecoveryPreview, RecoveryState
 from miss_protocol.api import (
     Charter,
     CharterSigned,
@@ -66,16 +67,20 @@ def begin_enrolment(
     vault: Vault,
     server: str,
     code: str,
-    preview: EnrolmentPreview,
+    preview: EnrolmentPreview | RecoveryPreview,
     *,
     device_name: str,
     app: App,
     sign_in: SignInOpened | None = None,
+    recovering: bool = False,
 ) -> None:
     """Make keys, genesis, prekeys and the signed charter, and save them with the call to make.
 
     The account key signs the genesis and is gone when this returns: nobody, not even this device,
     can found the account a second time.
+
+    Args:
+        recovering: the account has a genesis, which this one is to replace (rule A3).
     """
     now = vault.clock()
     account = parse_address(preview.account)
@@ -104,7 +109,7 @@ def begin_enrolment(
             account=account,
             person_name=preview.name,
             device_name=device_name,
-            stage="enrolling",
+            stage="recovering" if recovering else "enrolling",
             call=msgspec.json.encode(call),
             charter=preview.charter.version,
             sign_in=sign_in,
@@ -137,6 +142,24 @@ def finish_sign_in(vault: Vault, done: SignedIn, vouched: Vouched | None) -> Non
     with vault.store.transaction():
         vault.put_info(info)
     _ready(vault, genesis, [genesis.encode()], person=done.person, vouched=vouched)
+
+
+async def ask_recovery(vault: Vault, calls: Calls) -> RecoveryState:
+    """Make the saved call, which begins the recovery or tells how it stands; once it is `done`, this is
+    an account's device like any other.
+
+    Raises:
+        Unreachable: call this again; the very same call is made.
+        RefusedByServer: the code is unknown, used or expired; recovering, another one waits.
+    """
+    info = vault.info
+    answer = await calls.post_open("/v1/recoveries", info.call, RecoveryState)
+    if (answer.account, answer.device) != (info.account, vault.device):
+        raise ServerError("another recovery")
+    if answer.state == "done":
+        genesis = decode(msgspec.json.decode(info.call, type=Enrol).roster)
+        _ready(vault, genesis, [genesis.encode()])
+    return answer
 
 
 def begin_joining(
@@ -275,6 +298,11 @@ def _ready(
                 verified=True,
             ),
         )
+
+
+async def preview_recovery(calls: Calls, code: str) -> RecoveryPreview:
+    """Whose account a recovery code recovers, before it is used."""
+    return await calls.post_open("/v1/recoveries/preview", CodeGiven(code), RecoveryPreview)
 
 
 async def preview_code(calls: Calls, code: str, *, join: bool) -> EnrolmentPreview:

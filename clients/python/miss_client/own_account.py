@@ -1,8 +1,8 @@
 """What this account may be told about itself, and do about itself. Spec: 11-accounts §3."""
 
-from miss_client.calls import Calls
+from miss_client.calls import Calls, Nothing
 from miss_client.errors import RefusedByServer
-from miss_protocol.account import AccountNotice, AccountNotices, Attest, Attestations
+from miss_protocol.account import AccountNotice, AccountNotices, Attest, Attestations, RecoveryState
 from miss_protocol.errors import Code
 
 
@@ -33,3 +33,12 @@ async def withdraw(calls: Calls, person: str) -> Attestations:
 async def attestations(calls: Calls) -> Attestations:
     """For whom this account vouches, the latest first."""
     return await calls.get("/v1/attestations", Attestations)
+
+
+async def veto_recovery(calls: Calls) -> RecoveryState:
+    """Object to a recovery of this account: its owner still has this device.
+
+    Raises:
+        RefusedByServer: not_found, none waits.
+    """
+    return await calls.post("/v1/recoveries/veto", Nothing(), RecoveryState)

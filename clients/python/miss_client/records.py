@@ -13,7 +13,7 @@ from miss_protocol.frames import Kind, Urgency
 from miss_protocol.sign_in import SignInOpened
 from miss_protocol.vouching import ProofShown
 
-Stage = Literal["enrolling", "joining", "ready", "over"]
+Stage = Literal["enrolling", "recovering", "joining", "ready", "over"]
 State = Literal["queued", "sent", "delivered", "read", "failed"]
 DeviceOutcome = Literal[
     "waiting", "delivered", "read", "undecryptable", "expired", "refused", "revoked"

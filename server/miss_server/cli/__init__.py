@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": "serve:serve:HELP",
     "enrol-code": "codes:enrol_code:HELP",
     "codes": "bulk_codes:app",
+    "recovery": "recovery:app",
     "accounts": "accounts:app",
     "audit": "audit:app",
     "invitations": "invitations:app",

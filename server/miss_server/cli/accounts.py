@@ -1,7 +1,6 @@
 """`miss-server accounts`: who has one, who is about to lose it, and whom it may write to."""
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from miss_protocol.errors import RemoteError
 from miss_protocol.ids import parse_address
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.stores import with_store
+from miss_server.cli.times import time_of
 from miss_server.storage.departures import Cause
 from miss_server.words import tr
 
@@ -59,7 +59,7 @@ def accounts(
         tr("Last seen", "Vu le"),
     )
     for account in found:
-        seen = _time(account.seen_ms) if account.seen_ms else tr("never", "jamais")
+        seen = time_of(account.seen_ms) if account.seen_ms else tr("never", "jamais")
         table.add_row(
             account.address, account.name, account.person or "", str(account.devices), seen
         )
@@ -90,12 +90,12 @@ def leaving(database: DatabaseOption = None, domain: DomainOption = None) -> Non
     )
     for one in found:
         when = (
-            tr("on ", "le ") + _time(one.due_ms)
+            tr("on ", "le ") + time_of(one.due_ms)
             if one.suspended_ms is None
-            else tr("since ", "depuis le ") + _time(one.suspended_ms)
+            else tr("since ", "depuis le ") + time_of(one.suspended_ms)
         )
         table.add_row(
-            one.account, one.name, one.person, CAUSES[one.cause], _time(one.since_ms), when
+            one.account, one.name, one.person, CAUSES[one.cause], time_of(one.since_ms), when
         )
     Console().print(table)
 
@@ -153,7 +153,3 @@ def budget(
             f"{per_hour} nouvelles personnes par heure, {per_day} par jour (limite {whose}).",
         )
     )
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

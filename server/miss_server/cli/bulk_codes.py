@@ -116,8 +116,8 @@ def create(
     people = _read(source)
     with ExitStack() as files:
         # Before any code is made: a folder that cannot be written costs nobody a code.
-        table = files.enter_context(_private(out)) if out else None
-        pages = files.enter_context(_private(letters)) if letters else None
+        table = files.enter_context(private_file(out)) if out else None
+        pages = files.enter_context(private_file(letters)) if letters else None
 
         async def work(store: Store) -> tuple[Orders, Issued | None]:
             clock = SystemClock()
@@ -176,7 +176,7 @@ def _read(source: Path) -> PeopleList:
 
 
 @contextmanager
-def _private(path: Path) -> Iterator[IO[str]]:
+def private_file(path: Path) -> Iterator[IO[str]]:
     """A file that nobody else can read, under its name once it is whole. One that exists stays."""
     part = path.with_name(f"{path.name}.part")
     try:

@@ -14,9 +14,8 @@ async def notices(request: Request) -> Response:
     it = services(request)
     caller = await signed(request)
     leaving = await it.departures.departures(caller.device.account)
-    return reply(
-        AccountNotices(
-            caller.device.account,
-            tuple(AccountNotice(one.cause.value, one.since_ms, one.due_ms) for one in leaving),
-        )
-    )
+    found = [AccountNotice(one.cause.value, one.since_ms, one.due_ms) for one in leaving]
+    recovery = await it.recoveries.recovery_of(caller.device.account)
+    if recovery is not None:
+        found.insert(0, AccountNotice("recovery", recovery.begun_ms, recovery.due_ms))
+    return reply(AccountNotices(caller.device.account, tuple(found)))

@@ -147,6 +147,7 @@ async def rosters(request: Request) -> Response:
         raise Refused(Code.UNKNOWN_ACCOUNT)
     entry = await it.directory.entry(chain.person, now_ms=now_ms) if chain.person else None
     attested, shown = attested_by(await it.proofs.proof(address))
+    recovery = await it.recoveries.recovery_of(address)
     return reply(
         api.Rosters(
             address,
@@ -158,6 +159,7 @@ async def rosters(request: Request) -> Response:
             tuple(chain.dormant),
             await attesters(it, entry) if entry else (),
             proof=shown or UNSET,
+            recovering=UNSET if recovery is None else recovery.due_ms,
         )
     )
 

@@ -14,6 +14,7 @@ from miss_server.http import (
     meeting,
     operating,
     prekeys,
+    recoveries,
 )
 from miss_server.provider.settings import CALLBACK
 
@@ -45,6 +46,9 @@ def routes() -> list[BaseRoute]:
         Route("/v1/attestations", attestations.attest, methods=["POST"]),
         Route("/v1/attestations", attestations.given, methods=["GET"]),
         Route("/v1/attestations/withdraw", attestations.withdraw, methods=["POST"]),
+        Route("/v1/recoveries/preview", recoveries.preview, methods=["POST"]),
+        Route("/v1/recoveries", recoveries.begin, methods=["POST"]),
+        Route("/v1/recoveries/veto", recoveries.veto, methods=["POST"]),
         Route("/v1/charter", devices.sign_charter, methods=["POST"]),
         Route("/v1/prekeys", prekeys.upload, methods=["POST"]),
         Route("/v1/prekeys", prekeys.count, methods=["GET"]),

@@ -25,6 +25,7 @@ from miss_server.storage.invitations import Invitations
 from miss_server.storage.meeting import Meeting
 from miss_server.storage.messages import Messages
 from miss_server.storage.proofs import Proofs
+from miss_server.storage.recoveries import Recoveries
 from miss_server.tallies import DoorTally
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Services:
     departures: Departures
     attestations: Attestations
     meeting: Meeting
+    recoveries: Recoveries
     doorbell: Doorbell
     hub: Hub
     sweep: Sweep

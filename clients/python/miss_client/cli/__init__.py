@@ -17,6 +17,7 @@ from miss_client.cli import (
     identity,
     listen,
     meeting,
+    recover,
     sandbox,
     search,
     send,
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 app.command("enrol", help=enrol.HELP)(enrol.enrol)
 app.command("identity", help=identity.HELP)(identity.identity)
+app.command("recover", help=recover.HELP)(recover.recover)
+app.command("veto", help=recover.VETO_HELP)(recover.veto)
 app.command("search", help=search.HELP)(search.search)
 app.command("send", help=send.HELP)(send.send)
 app.command("listen", help=listen.HELP)(listen.listen)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import platform
 import sys
 import unicodedata
 from collections.abc import Awaitable, Callable
@@ -117,6 +118,11 @@ def stop(text: str, *, code: int = FAILED) -> NoReturn:
     """Tell why a command ends here."""
     err.print(clean(f"miss: {text}"))
     raise typer.Exit(code)
+
+
+def device_name(chosen: str) -> str:
+    """What a new device is called: as its user says, else as its machine is."""
+    return chosen or platform.node()[:60] or "miss"
 
 
 def show_code(text: str) -> None:

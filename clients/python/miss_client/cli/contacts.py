@@ -99,6 +99,13 @@ def verify(who: _Who, yes: _Yes = False, store: StoreOption = None) -> None:
 
 
 @app.command(
+    "confirm",
+    help=tr(
+        "The same as accept.\n\nExample: miss contacts confirm ADDRESS",
+        "Comme accept.\n\nExemple : miss contacts confirm ADRESSE",
+    ),
+)
+@app.command(
     "accept",
     help=tr(
         "Accept the new identity of a person who enrolled anew, after calling them.\n\n"

@@ -1,7 +1,6 @@
 """`miss enrol`: this device's first step, as an account's first device or a further one."""
 
 import os
-import platform
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from miss_client.cli import identity
 from miss_client.cli.common import (
     StoreOption,
     clean,
+    device_name,
     err,
     out,
     passphrase,
@@ -136,10 +136,10 @@ def enrol(
             given or str(typer.prompt(tr("Code", "Code"), err=True)), server, "enrol"
         )
     path = store_path(store)
-    device = name or platform.node()[:60] or "miss"
+    device = device_name(name)
 
     async def work() -> None:
-        opened = _store(path, use_passphrase)
+        opened = open_or_create(path, use_passphrase)
         try:
             if signs_in:
                 client = await identity.enrol(
@@ -151,7 +151,7 @@ def enrol(
                 client = await new_device.enrol(
                     server, code, opened, device_name=device, accept_charter=accept or _confirm
                 )
-            _welcome(client, path)
+            welcome(client, path)
             await client.close()
         finally:
             # Whatever was begun is saved: the same command goes on with it.
@@ -195,7 +195,7 @@ def server_and_code(given: str, server: str | None, action: Action) -> tuple[str
     return link.server, link.code
 
 
-def _store(path: Path, use_passphrase: bool) -> Store:
+def open_or_create(path: Path, use_passphrase: bool) -> Store:
     """The store to enrol into: a new one, or one whose enrolment was cut short."""
     try:
         return Store.open(path, passphrase=passphrase(path))
@@ -267,7 +267,8 @@ async def _join(server: str, code: str, store: Store, device: str) -> Client:
     return await joining.approved()
 
 
-def _welcome(client: Client, path: Path) -> None:
+def welcome(client: Client, path: Path) -> None:
+    """What a new device's user is told."""
     out.print(tr("Enrolled: ", "Inscrit : ") + clean(client_name(client)))
     if key_file_of(path).exists():
         err.print(

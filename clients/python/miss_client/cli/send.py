@@ -1,6 +1,8 @@
 """`miss send`: one message."""
 
 import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -10,16 +12,18 @@ from miss_client.cli.common import (
     WAITING,
     StoreOption,
     clean,
+    err,
     out,
     resolve,
     stop,
     with_client,
 )
 from miss_client.client import Client
-from miss_client.errors import Trouble
+from miss_client.errors import ClientError, RefusedByServer, Trouble
 from miss_client.records import State
 from miss_client.words import LANGUAGE, tr
 from miss_protocol.errors import code_of
+from miss_protocol.ids import AccountAddress
 
 HELP = tr(
     "Send a message to one person, named by address or by words of the directory.\n\n"
@@ -28,6 +32,8 @@ HELP = tr(
     'Exemple : miss send "cardio lille lefevere" "Puis-je vous adresser une patiente ?"',
 )
 
+ASK_PATIENCE = 3.0
+"""Seconds to ask the server about a recipient before a message is written."""
 WAIT_FOR: dict[str, State] = {"sent": "sent", "delivered": "delivered", "read": "read"}
 TICKS = {"queued": "…", "sent": "✓", "delivered": "✓✓", "read": "✓✓", "failed": "✗"}
 
@@ -60,6 +66,7 @@ def send(
 
     async def work(client: Client) -> None:
         address = await resolve(client, who)
+        await warn_recovering(client, address)
         id = await client.send([address], text, urgency="urgent" if urgent else "normal")
         async with client:
             try:
@@ -83,6 +90,26 @@ def send(
             )
 
     with_client(store, work)
+
+
+async def warn_recovering(client: Client, address: AccountAddress) -> None:
+    """Tell, as far as the server can be asked, that this account is about to get other keys."""
+    # What is wrong shows with the message itself, which does not wait for this.
+    with suppress(ClientError, RefusedByServer, TimeoutError):
+        async with asyncio.timeout(ASK_PATIENCE):
+            await client.contacts.refresh(address)
+    contact = client.contact(address)
+    if contact is not None and contact.recovering:
+        day = datetime.fromtimestamp(contact.recovering / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        name = clean(contact.name)
+        err.print(
+            tr(
+                f"! {name} is recovering: says to have lost every device. What you write goes to the "
+                f"old ones; until {day} they may object. Call them.",
+                f"! {name} est en récupération : dit avoir perdu tous ses appareils. Vos messages "
+                f"vont aux anciens ; jusqu'au {day} ils peuvent s'y opposer. Appelez.",
+            )
+        )
 
 
 def state_text(state: str) -> str:

@@ -94,15 +94,20 @@ async def _notices(client: Client) -> None:
         out.print(f"! {explain(refused, LANGUAGE)}")
         return
     for one in found:
-        day = datetime.fromtimestamp(one.due / 1000, UTC).strftime("%Y-%m-%d")
-        out.print(
-            "! "
-            + KINDS.get(one.kind, clean(one.kind))
-            + tr(
+        day = datetime.fromtimestamp(one.due / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if one.kind == "recovery":
+            what = tr(
+                f"Somebody asks for new keys for your account, because every device is lost. On {day} "
+                "this device will be out. If you did not ask for that: miss veto",
+                "Quelqu'un demande de nouvelles clés pour votre compte, tous ses appareils étant "
+                f"perdus. Le {day}, cet appareil en sera exclu. Si ce n'est pas vous : miss veto",
+            )
+        else:
+            what = KINDS.get(one.kind, clean(one.kind)) + tr(
                 f" Your account will be suspended on {day}. Ask your operator if that is wrong.",
                 f" Votre compte sera suspendu le {day}. Si c'est une erreur, prévenez votre opérateur.",
             )
-        )
+        out.print(f"! {what}")
 
 
 async def _sign(client: Client) -> None:

@@ -9,6 +9,7 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity.roster import Roster, decode, verify_successor
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.account_tables import former_rosters
 from miss_server.storage.accounts import Account, Link, RosterChain, RosterChange
 from miss_server.storage.meeting_tables import silenced
 from miss_server.storage.schema import (
@@ -23,12 +24,14 @@ from miss_server.storage.schema import (
 from miss_server.storage.settlement.news import News
 from miss_server.storage.sql import accounts as accounts_
 from miss_server.storage.sql import devices as devices_
-from miss_server.storage.sql import epochs, locks
+from miss_server.storage.sql import epochs, locks, schemas
 from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.sql.news import tell
 
 CHAIN_MAX = 64
 """Rosters of one answer; more are asked for after the last of them."""
+RECOVERIES_SINCE = 2
+"""The first schema that has recoveries."""
 
 _NAMED = select(accounts.c.name, accounts.c.person).where(
     accounts.c.address == bindparam("account_"), accounts.c.genesis.is_not(None)
@@ -38,6 +41,12 @@ _CHAIN = (
     .where(rosters.c.account == bindparam("account_"), rosters.c.version > bindparam("after"))
     .order_by(rosters.c.version)
     .limit(CHAIN_MAX)
+)
+_FORMER = (
+    select(accounts.c.roster_version)
+    .join(former_rosters, former_rosters.c.account == accounts.c.address)
+    .where(accounts.c.address == bindparam("account_"))
+    .limit(1)
 )
 _DORMANT = select(devices.c.id).where(
     devices.c.account == bindparam("account_"),
@@ -86,10 +95,23 @@ def chain(
     row = connection.execute(_NAMED, {"account_": account}).one_or_none()
     if row is None:
         return None
+    if _starts_anew(connection, account):
+        after = 0
     found = connection.execute(_CHAIN, {"account_": account, "after": after}).scalars().all()
     horizon = now_ms - limits.DORMANT_AFTER * 1000
     dormant = connection.execute(_DORMANT, {"account_": account, "horizon": horizon}).scalars()
     return RosterChain(account, row[0], row[1], found, [DeviceId(device) for device in dormant])
+
+
+def _starts_anew(connection: Connection, account: AccountAddress) -> bool:
+    """Whether a recovery replaced this account's chain, which is then told from its genesis on.
+
+    Else whoever knows the old one, at the same version or a higher, would hear of nothing new.
+    """
+    if not schemas.has(connection, RECOVERIES_SINCE):
+        return False
+    former = connection.execute(_FORMER, {"account_": account}).first()
+    return former is not None and former.roster_version <= CHAIN_MAX
 
 
 def change(connection: Connection, roster: Roster, now_ms: int) -> RosterChange:
@@ -108,7 +130,7 @@ def change(connection: Connection, roster: Roster, now_ms: int) -> RosterChange:
     before = {entry.certificate.device for entry in current.entries}
     after = {entry.certificate.device: entry.certificate for entry in roster.entries}
     added, revoked = sorted(after.keys() - before), sorted(before - after.keys())
-    ring = _revoke(connection, revoked, now_ms) if revoked else set()
+    ring = revoke(connection, revoked, now_ms) if revoked else set()
     names = _link_names(connection, roster.account) if added else {}
     for device in added:
         devices_.add(connection, after[device], names.get(device, ""), now_ms)
@@ -131,7 +153,7 @@ def _link_names(connection: Connection, account: AccountAddress) -> dict[DeviceI
     return {certificates.decode(blob).device: name for blob, name, _ in asked}
 
 
-def _revoke(connection: Connection, gone: Sequence[DeviceId], now_ms: int) -> set[DeviceId]:
+def revoke(connection: Connection, gone: Sequence[DeviceId], now_ms: int) -> set[DeviceId]:
     """End devices: nothing waits for them any more, and their senders are told.
 
     The account is locked, so no send adds a row: who has written is known before it is locked.

@@ -7,15 +7,17 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.attestations import Attestation
 from miss_server.storage.departures import Departure, Found, Swept
-from miss_server.storage.sql import attestations, departures
+from miss_server.storage.recoveries import Recovered, Recovery
+from miss_server.storage.sql import attestations, departures, recoveries
 
 T = TypeVar("T")
 
 
 class TenureCalls(ABC):
-    """`Departures` and `Attestations`, over what an engine brings."""
+    """`Departures`, `Attestations` and `Recoveries`, over what an engine brings."""
 
     @abstractmethod
     async def read_with(self, work: Callable[[Connection], T]) -> T:
@@ -67,3 +69,36 @@ class TenureCalls(ABC):
 
     async def attestations_of(self, people: Sequence[str]) -> list[Attestation]:
         return await self.read_with(lambda connection: attestations.of_people(connection, people))
+
+    # --- Recoveries -------------------------------------------------------------------------------
+
+    async def add_recovery_code(
+        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+    ) -> None:
+        await self._write(recoveries.add_code, account, code, expires_ms, now_ms)
+
+    async def account_of_recovery_code(self, code: str, *, now_ms: int) -> Account:
+        return await self.read_with(
+            lambda connection: recoveries.account_of_code(connection, code, now_ms)
+        )
+
+    async def begin_recovery(self, enrolment: Enrolment, *, delay_ms: int, now_ms: int) -> Recovery:
+        return await self._write(recoveries.begin, enrolment, delay_ms, now_ms)
+
+    async def recovery_of(self, account: AccountAddress) -> Recovery | None:
+        return await self.read_with(lambda connection: recoveries.waiting(connection, account))
+
+    async def recoveries(self) -> list[Recovery]:
+        return await self.read_with(recoveries.listing)
+
+    async def veto_recovery(
+        self, account: AccountAddress, device: DeviceId | None, *, now_ms: int
+    ) -> Recovery:
+        return await self._write(recoveries.veto, account, device, now_ms)
+
+    async def complete_recoveries(self, *, now_ms: int) -> Sequence[Recovered]:
+        done = []
+        for account in await self.read_with(lambda connection: recoveries.due(connection, now_ms)):
+            completed = await self._write_long(recoveries.complete, account, now_ms)
+            done += [completed] if completed is not None else []
+        return done

@@ -1,0 +1,97 @@
+"""Recovering an account whose devices are all lost, and objecting to it (rule A3)."""
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+
+from miss_protocol import api
+from miss_protocol.account import RecoveryPreview, RecoveryState
+from miss_protocol.errors import Code, Refused
+from miss_server.http.bodies import parse, read_bytes, reply
+from miss_server.http.enrolment import (
+    WRONG_CODES,
+    enrolment_of,
+    normal_code,
+    peer_address,
+    preview_of,
+)
+from miss_server.http.services import Services, services
+from miss_server.http.signatures import signed
+from miss_server.observe import short
+from miss_server.storage.accounts import Account
+from miss_server.storage.recoveries import Recovery
+
+log = structlog.get_logger()
+
+
+async def preview(request: Request) -> Response:
+    """`POST /v1/recoveries/preview`."""
+    it = services(request)
+    given = parse(await read_bytes(request), api.CodeGiven)
+    shown = await preview_of(it, await _account_of(request, given.code))
+    return reply(
+        RecoveryPreview(
+            shown.account, shown.name, shown.profession, shown.charter, _delay_ms(it) // 1000
+        )
+    )
+
+
+async def begin(request: Request) -> Response:
+    """`POST /v1/recoveries`; repeated, it tells how the recovery stands."""
+    it = services(request)
+    given = parse(await read_bytes(request), api.Enrol)
+    # Before fifty signatures are checked. A used code may be this very call, repeated for days: it
+    # counts as a guess only if it turns out to be none.
+    await it.throttle.may_try_code(peer_address(request))
+    try:
+        await it.recoveries.account_of_recovery_code(
+            normal_code(given.code), now_ms=it.clock.now_ms()
+        )
+    except Refused as refused:
+        if refused.code is not Code.CODE_USED:
+            await it.throttle.wrong_code(peer_address(request))
+            raise
+    enrolment = enrolment_of(it, given)
+    try:
+        begun = await it.recoveries.begin_recovery(
+            enrolment, delay_ms=_delay_ms(it), now_ms=it.clock.now_ms()
+        )
+    except Refused as refused:
+        if refused.code in WRONG_CODES:
+            await it.throttle.wrong_code(peer_address(request))
+        raise
+    log.warning("recovery", account=short(begun.account), state=begun.state)
+    return reply(_shown(begun))
+
+
+async def veto(request: Request) -> Response:
+    """`POST /v1/recoveries/veto`: a device of the account objects."""
+    it = services(request)
+    caller = await signed(request)
+    ended = await it.recoveries.veto_recovery(
+        caller.device.account, caller.device.id, now_ms=it.clock.now_ms()
+    )
+    log.warning("recovery vetoed", account=short(caller.device.account))
+    return reply(_shown(ended))
+
+
+async def _account_of(request: Request, code: str) -> Account:
+    """The account behind a recovery code; wrong ones count against the caller's address."""
+    it, address = services(request), peer_address(request)
+    await it.throttle.may_try_code(address)
+    try:
+        return await it.recoveries.account_of_recovery_code(
+            normal_code(code), now_ms=it.clock.now_ms()
+        )
+    except Refused as refused:
+        if refused.code in WRONG_CODES:
+            await it.throttle.wrong_code(address)
+        raise
+
+
+def _shown(one: Recovery) -> RecoveryState:
+    return RecoveryState(one.account, one.device, one.state, one.begun_ms, one.due_ms)
+
+
+def _delay_ms(it: Services) -> int:
+    return round(it.settings.recovery_hours * 3600 * 1000)
