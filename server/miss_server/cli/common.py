@@ -3,10 +3,10 @@
 import os
 import pwd
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -121,9 +121,17 @@ def operating_user() -> str:
     return operator(f"{name} (sudo {came_from})" if came_from else name)
 
 
+class Bar(Protocol):
+    """Shows how far something is, 0 to 1, and what is done now if that changed."""
+
+    def __call__(self, share: float, text: str | None = None) -> None:
+        """Show it."""
+        ...
+
+
 @contextmanager
-def bar(text: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on a terminal, nothing elsewhere."""
+def bar(text: str) -> Iterator[Bar]:
+    """A progress bar on a terminal, nothing elsewhere (a cron job's mail is no terminal)."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -135,4 +143,4 @@ def bar(text: str) -> Iterator[Callable[[float], None]]:
         disable=not console.is_terminal,
     ) as shown:
         task = shown.add_task(text, total=1.0)
-        yield lambda share: shown.update(task, completed=share)
+        yield lambda share, text=None: shown.update(task, completed=share, description=text)

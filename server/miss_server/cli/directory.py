@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
+from miss_server.cli.common import DatabaseOption, DomainOption, bar, fail, operating_user, settings
 from miss_server.cli.directory_report import listed, tell, warn
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
@@ -27,7 +25,6 @@ from miss_server.importers.importing import (
     Report,
     run_import,
 )
-from miss_server.importers.importing import Progress as OnProgress
 from miss_server.importers.readers import Reader
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
@@ -244,7 +241,7 @@ def import_command(
 
         def work(target: DirectoryFilling) -> Report:
             target.actor = operating_user()
-            with _bar() as progress:
+            with bar("") as shown:
                 return run_import(
                     texts,
                     target,
@@ -252,7 +249,7 @@ def import_command(
                     dry_run=dry_run,
                     allowed=allowed,
                     processes=processes,
-                    progress=progress,
+                    progress=lambda text, share: shown(share, text),
                 )
 
         report = _over(chosen, work, dry_run=dry_run, now_ms=now_ms)
@@ -363,23 +360,6 @@ def _target(chosen: Settings, *, dry_run: bool, now_ms: int) -> Iterator[Directo
             yield target
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _bar() -> Iterator[OnProgress]:
-    """A progress bar on a terminal, nothing elsewhere (a cron job's mail is not a terminal)."""
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
-        task = bar.add_task("", total=1.0)
-        yield lambda text, share: bar.update(task, description=text, completed=share)
 
 
 def _fail_os(path: Path, error: OSError) -> NoReturn:

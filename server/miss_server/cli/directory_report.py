@@ -39,6 +39,9 @@ _REASONS = {
         "la nature n'est ni personne, ni organisation, ni service"
     ),
     "neither a national nor a local identifier": "ni identifiant national, ni identifiant local",
+    "a local identifier that another one is written like": (
+        "un identifiant local qui s'écrit presque comme un autre"
+    ),
     "a quote that is not closed": "un guillemet qui n'est pas fermé",
     "no code of a commune": "pas de code de commune",
     "no coordinates": "pas de coordonnées",

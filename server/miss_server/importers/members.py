@@ -88,6 +88,7 @@ class MemberReader(Reader):
         found = places(self._columns, self.NEEDED, self.OPTIONAL)
         missing = len(self._columns)
         wanted = ("national", "local", *FIELDS[1:])
+        self._locals: dict[str, str] = {}
         self._pick = itemgetter(*(found.get(field, missing) for field in wanted))
 
     def row(self, text: str, number: int) -> tuple[str, str] | None:
@@ -132,7 +133,11 @@ class MemberReader(Reader):
             return service_key(line.parent, line.name)
         if not local:
             raise Unusable("neither a national nor a local identifier")
-        return local_key(self.source, local)
+        key = local_key(self.source, local)
+        # Two people must not become one because an identifier is folded.
+        if self._locals.setdefault(key, local) != local:
+            raise Unusable("a local identifier that another one is written like")
+        return key
 
     def _split(self, text: str) -> list[str]:
         # A line for itself: a quote that is never closed must not swallow the lines behind it.

@@ -78,6 +78,18 @@ def test_lines_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     ]
 
 
+def test_two_local_identifiers_that_fold_alike_do_not_become_one(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    lines = ("name;local identifier", "A;12-B", "B;12/B", "C;12-b", "A;12-B", "D;12C")
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    reader = register.reader(path)
+    assert [line.name for line in register.lines(reader)] == ["A", "A", "D"]
+    assert [(line, why) for _, line, why in reader.rejected.listed] == [
+        (3, "a local identifier that another one is written like"),
+        (4, "a local identifier that another one is written like"),
+    ]
+
+
 def test_a_broken_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImportRefused) as refusal:
         read(tmp_path / "own.csv", 'name;"kind', "X;person")
