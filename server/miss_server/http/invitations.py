@@ -91,7 +91,9 @@ async def _not_on_miss(it: Services, caller: Caller) -> str:
 
 async def _entries(it: Services, caller: Caller, persons: Sequence[str]) -> dict[str, Entry]:
     """Entries as the caller may see them."""
-    return await it.directory.entries(persons, now_ms=it.clock.now_ms())
+    return await it.directory.entries(
+        persons, account=caller.device.account, now_ms=it.clock.now_ms()
+    )
 
 
 async def _wishes(it: Services, caller: Caller) -> Response:

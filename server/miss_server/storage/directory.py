@@ -150,9 +150,15 @@ class Directory(Protocol):
         ...
 
     def entries(
-        self, connection: Connection, persons: Sequence[str], *, now_ms: int
+        self,
+        connection: Connection,
+        persons: Sequence[str],
+        *,
+        now_ms: int,
+        account: AccountAddress | None = None,
     ) -> dict[str, Entry]:
-        """Entries by their identifiers, without `dated`; who is not in the directory is missing."""
+        """Entries by their identifiers, as `account` may see them and without `dated`; who is not in the
+        directory is missing."""
         ...
 
     def by_account(
@@ -192,7 +198,9 @@ class DirectoryReader(Protocol):
         """See `Directory.entry`."""
         ...
 
-    async def entries(self, persons: Sequence[str], *, now_ms: int) -> dict[str, Entry]:
+    async def entries(
+        self, persons: Sequence[str], *, now_ms: int, account: AccountAddress | None = None
+    ) -> dict[str, Entry]:
         """See `Directory.entries`."""
         ...
 

@@ -6,9 +6,10 @@ import pytest
 
 from miss_protocol import limits
 from miss_protocol.invitations import InvitationPage, PersonNamed, Wishes
+from miss_protocol.meeting import ReachRules
 from tests.support import register
 from tests.support.server import ServerProcess, miss_server
-from tests.support.wire import Device, code_of, enrolled
+from tests.support.wire import Device, beside, code_of, enrolled
 
 
 def person(serial: int) -> str:
@@ -93,6 +94,25 @@ async def test_a_wish_is_fulfilled_by_the_first_device(server: ServerProcess) ->
     assert [one.person for one in left.wishes] == [person(2)]
     again_left = await device.result("POST", "/v1/wishes/withdraw", PersonNamed(person(1)), Wishes)
     assert again_left == left
+
+
+@pytest.mark.usefixtures("people")
+async def test_who_hides_looks_like_somebody_who_has_not_joined(server: ServerProcess) -> None:
+    device, hidden = await enrolled(server), await enrolled(server, person=person(1))
+    await hidden.result("PUT", "/v1/reach", ReachRules(found_by="contacts"), ReachRules)
+    waiting = await device.result("POST", "/v1/wishes", PersonNamed(person(1)), Wishes)
+    [absent] = (await device.result("POST", "/v1/wishes", PersonNamed(person(2)), Wishes)).wishes[
+        1:
+    ]
+    [wish] = waiting.wishes
+    assert (wish.reach, wish.account) == (absent.reach, absent.account) == ("none", None)
+    page = await invite(device, 1)
+    assert page.left == limits.INVITATIONS_PER_DAY - 1
+    async with beside(server) as store:
+        assert await store.letters() == []  # who has joined gets none, and the inviter is not told
+    await hidden.result("PUT", "/v1/reach", ReachRules(), ReachRules)
+    [told, _] = (await device.result("GET", "/v1/wishes", None, Wishes)).wishes
+    assert (told.reach, told.account) == ("miss", hidden.person.account)
 
 
 @pytest.mark.usefixtures("people")

@@ -255,7 +255,11 @@ class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
             )
         )
 
-    async def entries(self, persons: Sequence[str], *, now_ms: int) -> dict[str, Entry]:
+    async def entries(
+        self, persons: Sequence[str], *, now_ms: int, account: AccountAddress | None = None
+    ) -> dict[str, Entry]:
         return await self.read_with(
-            lambda connection: self._directory.entries(connection, persons, now_ms=now_ms)
+            lambda connection: self._directory.entries(
+                connection, persons, now_ms=now_ms, account=account
+            )
         )

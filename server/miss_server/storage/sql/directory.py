@@ -143,12 +143,19 @@ class SqlDirectory:
         return None
 
     def entries(
-        self, connection: Connection, persons: Sequence[str], *, now_ms: int
+        self,
+        connection: Connection,
+        persons: Sequence[str],
+        *,
+        now_ms: int,
+        account: AccountAddress | None = None,
     ) -> dict[str, Entry]:
         """See `Directory`."""
         with self._words.reading(connection):
-            slot, everybody = _by_nobody(connection, now_ms)
-            shown = self._shown.by_person(connection, slot, list(persons), everybody)
+            slot = generation(connection) % 2
+            people = vocabulary.exists(connection)
+            who = seeker(connection, slot, account, people=people, now_ms=now_ms)
+            shown = self._shown.by_person(connection, slot, list(persons), who)
         return {entry.person: entry for entry in shown.values()}
 
     def by_account(
