@@ -4,11 +4,15 @@ import asyncio
 import os
 
 import pytest
+from sqlalchemy import update
 
 from miss_protocol.errors import Code, MissError, Refused
 from miss_protocol.identity import charter
 from miss_server.storage.accounts import Enrolment
+from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
+from miss_server.storage.schema import accounts
+from miss_server.storage.sqlite.store import SqliteStore
 from tests.support import mailing
 from tests.support.devices import NOW, Person, address
 
@@ -209,6 +213,17 @@ async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store
 
 def replace_person(shown: Shown, person: str) -> Shown:
     return Shown(person, *(getattr(shown, name) for name in shown.__struct_fields__[1:]))
+
+
+async def test_a_recovered_account_is_not_vouched_for_by_the_token_of_its_old_genesis(
+    store: SqliteStore | PostgresStore,
+) -> None:
+    person = Person()
+    secret = await confirmed(store, person, SHOWN)  # type: ignore[arg-type]  # it is one
+    await store.finish(secret, enrolment(person), now_ms=NOW)
+    recovered = update(accounts).where(accounts.c.address == person.account)
+    await store._write(lambda connection: connection.execute(recovered.values(genesis=bytes(32))))
+    assert await store.proof(person.account) is None
 
 
 async def test_accounts_of_codes_have_no_proof_and_never_lapse(store: Store) -> None:
