@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from miss_protocol.api import Charter
-from miss_protocol.frames import Address, Counter, Id16
+from miss_protocol.frames import Address, Counter, Id16, Text
 
 PersonId = Annotated[str, Meta(max_length=96)]
 """The identifier of a directory entry (spec 05 §1.1)."""
@@ -25,11 +25,24 @@ class AccountNotice(Struct, frozen=True, omit_defaults=True):
     due: Counter
 
 
+class AccountStanding(Struct, frozen=True):
+    """A decision about this account that is in force (spec 09 §2).
+
+    `state` is `restricted` (`suspended` cannot be asked for: the refusal of the call says it); `reason`
+    is shown as it stands.
+    """
+
+    state: str
+    reason: Text
+    since: Counter
+
+
 class AccountNotices(Struct, frozen=True):
     """`GET /v1/account/notices`: what its user should know of this account; empty if all is well."""
 
     account: Address
     notices: tuple[AccountNotice, ...] = ()
+    standing: AccountStanding | UnsetType = UNSET
 
 
 class Attest(Struct):

@@ -34,7 +34,8 @@ PrekeyBytes = Annotated[bytes, Meta(max_length=2048)]
 
 
 class Problem(Struct, omit_defaults=True):
-    """An error, `application/problem+json`. `code` is one of `errors.Code`; `texts` by language."""
+    """An error, `application/problem+json`. `code` is one of `errors.Code`; `texts` by language;
+    `reason` is what whoever suspended the account wrote for its owner."""
 
     type: str
     title: str
@@ -44,6 +45,7 @@ class Problem(Struct, omit_defaults=True):
     retry: str
     retry_after: Seconds | UnsetType = UNSET
     accounts: tuple[Address, ...] = ()
+    reason: Text = ""
 
 
 class Charter(Struct):

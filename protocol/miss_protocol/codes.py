@@ -223,6 +223,20 @@ class Code(Enum):
         "The recipient has not been seen for 30 days.",
         "Le destinataire n'a pas été vu depuis 30 jours.",
     )
+    NOT_SERVED = _Rule(
+        "not_served",
+        Retry.NEVER,
+        410,
+        "This recipient's account is out of service at present; nothing was sent.",
+        "Le compte de ce destinataire est hors service actuellement ; rien n'a été envoyé.",
+    )
+    RESTRICTED = _Rule(
+        "restricted",
+        Retry.NEVER,
+        403,
+        "This account is restricted: it may write only to people who have answered it.",
+        "Ce compte est restreint : il ne peut écrire qu'aux personnes qui lui ont répondu.",
+    )
     MAILBOX_FULL = _Rule(
         "mailbox_full",
         Retry.NEVER,

@@ -58,12 +58,21 @@ class Refused(RemoteError):
         code: why, and by its `Retry` rule what to do next.
         detail: for logs; it never reaches the peer.
         retry_after: seconds to wait, for the `Retry.SAME` rule.
+        reason: of a decision about the account, as it was written for its owner; the peer is told.
     """
 
-    def __init__(self, code: Code, detail: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        detail: str = "",
+        *,
+        retry_after: float | None = None,
+        reason: str = "",
+    ) -> None:
         super().__init__(detail or code.wire)
         self.code = code
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class Untrusted(RemoteError):

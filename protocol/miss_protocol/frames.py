@@ -276,13 +276,15 @@ class Acked(Frame, tag="acked"):
 
 
 class Error(Frame, tag="error"):
-    """A frame was refused alone; the connection goes on. `about` is its `op` if that was read."""
+    """A frame was refused alone; the connection goes on. `about` is its `op` if that was read;
+    `reason` what whoever suspended the account wrote for its owner."""
 
     code: Text
     text: Text
     about: Text = ""
     ref: Counter | UnsetType = UNSET
     retry_after: Seconds | UnsetType = UNSET
+    reason: Text = ""
 
 
 class Bye(Frame, tag="bye"):

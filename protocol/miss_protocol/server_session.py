@@ -234,8 +234,9 @@ class ServerSession:
         about: str = "",
         ref: int | None = None,
         retry_after: float | None = None,
+        reason: str = "",
     ) -> None:
-        """Refuse one frame; the connection goes on."""
+        """Refuse one frame; the connection goes on. `reason`: a decision's, written for the user."""
         self._put(
             f.Error(
                 code.wire,
@@ -243,6 +244,7 @@ class ServerSession:
                 about,
                 UNSET if ref is None else ref,
                 UNSET if retry_after is None else retry_after,
+                reason,
             )
         )
 

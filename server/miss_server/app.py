@@ -16,7 +16,6 @@ from miss_protocol.errors import RemoteError
 from miss_server.charter import load_charter
 from miss_server.config import Settings
 from miss_server.doorbell.interface import Doorbell
-from miss_server.doorbell.line import Line
 from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.doorbell.nodes import NodeDoorbell
 from miss_server.dsn import Dsn
@@ -36,6 +35,7 @@ from miss_server.http.requests import Requests
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
+from miss_server.lines import line_of
 from miss_server.listening import ListenError, bind, listen, server_of
 from miss_server.operating import pulse
 from miss_server.operating.edge_watching import CertificateWatch, RoomWatch
@@ -59,6 +59,7 @@ from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.recovering import RECOVER_EVERY, Recovering
 from miss_server.relay.renewing import LAPSE_EVERY, Renewing
+from miss_server.relay.sanctions import Sanctions
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
@@ -135,6 +136,8 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         invitations=store,
         meeting=store,
         departures=store,
+        standings=store,
+        sanctions=Sanctions(store, sweep, doorbell, clock),
         attestations=store,
         recoveries=store,
         doorbell=doorbell,
@@ -214,17 +217,8 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
 
 def doorbell_of(settings: Settings, clock: Clock) -> Doorbell:
     """How this node reaches the others, if there are any."""
-    # What the settings do not ask for is not loaded: a single node starts in half the time.
-    line: Line
-    if settings.redis is not None:
-        from miss_server.doorbell.redis import RedisLine
-
-        line = RedisLine(settings.redis.get_secret_value(), settings.domain)
-    elif isinstance(settings.database, Dsn):
-        from miss_server.doorbell.postgres import PostgresLine
-
-        line = PostgresLine(settings.postgres.secret, settings.domain)
-    else:
+    line = line_of(settings)
+    if line is None:
         return MemoryDoorbell(clock.now_ms)
     return NodeDoorbell(line, clock.now_ms)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from tests.support.engines import free_port
 from tests.support.mailing import revoke
 from tests.support.postgres import PostgresProcess
 from tests.support.redis import redis_server
-from tests.support.server import ServerProcess
-from tests.support.wire import Device, Line, enrolled, further, publish
+from tests.support.server import DOMAIN, ServerProcess, environment
+from tests.support.wire import Device, Line, enrolled, further, json_problem, publish
 
 NEVER = "3600"
 """Seconds between sweeps: what happens before is a ring's doing."""
@@ -46,6 +47,17 @@ class Service:
         await server.start()
         self.stack.push_async_callback(server.stop)
         return server
+
+    async def command(self, *words: str) -> None:
+        """Run an operator's command with the nodes' settings."""
+        done = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "miss_server", *words, "--domain", DOMAIN),
+            env=environment() | self.settings | {"MISS_DATABASE": self.dsn},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said = (await done.communicate())[1].decode()
+        assert done.returncode == 0, said
+        assert self.rings or "restore" in words or "not rung" in said, said
 
 
 @pytest.fixture(params=["redis", "notify", "nothing"])
@@ -122,6 +134,38 @@ async def test_a_device_revoked_on_one_node_is_ended_on_the_other(
         revoke(gp.person, tablet.id)
         await publish(gp)
         assert await line.closed() == CloseCode.REVOKED
+
+
+async def test_an_account_that_the_command_suspends_is_told_why_on_another_node(
+    service: Service, pair: tuple[ServerProcess, ServerProcess]
+) -> None:
+    gp, nurse = await enrolled(pair[0]), await enrolled(pair[0])
+    account = gp.person.account
+    tablet = await further(gp)
+    tablet.server = pair[1]
+    why = "Publicité : charte, article 4."
+    async with gp.online() as line, tablet.online() as second, nurse.online() as writer:
+        for one in (line, second, writer):
+            await ready(one)
+        await service.command("accounts", "suspend", account, "--reason", why)
+        refused = await writer.settle(nurse.send(gp.person))
+        assert isinstance(refused, f.Refused)
+        assert (refused.code, refused.accounts) == ("not_served", (account,))
+        for ended in (line, second):
+            told = (await ended.next(events.ErrorTold)).error
+            assert (told.code, told.reason) == ("suspended", why)
+            assert await ended.closed() == CloseCode.AUTH
+    async with tablet.line() as line:
+        await line.greet()
+        assert (await line.error()).reason == why
+        assert await line.closed() == CloseCode.AUTH
+    problem = json_problem(await gp.call("GET", "/v1/prekeys"))
+    assert (problem.code, problem.reason) == ("suspended", why)
+    await service.command("accounts", "restore", account, "--reason", "Réglé.")
+    async with tablet.online() as line, nurse.online() as writer:
+        await ready(line)
+        assert isinstance(await writer.settle(nurse.send(gp.person)), f.Sent)
+        assert await line.deliveries(1)
 
 
 async def test_a_restore_that_shows_on_one_node_ends_the_sessions_on_the_other(

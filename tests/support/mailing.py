@@ -28,10 +28,11 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
+from miss_server.storage.standing import Standings
 from tests.support.devices import NOW, Person
 
 
-class Store(Accounts, Messages, AuditLog):
+class Store(Accounts, Messages, AuditLog, Standings):
     """What the contract tests are given."""
 
 

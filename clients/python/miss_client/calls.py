@@ -181,4 +181,6 @@ def _refusal(response: httpx2.Response) -> Exception:
     if code is None:
         return ServerError(problem.code[:64], texts=problem.texts)
     after = None if problem.retry_after is msgspec.UNSET else problem.retry_after
-    return RefusedByServer(code, retry_after=after, accounts=problem.accounts)
+    return RefusedByServer(
+        code, retry_after=after, accounts=problem.accounts, reason=problem.reason
+    )

@@ -7,7 +7,7 @@ server told without a code that we know becomes a `ServerError`.
 from enum import Enum
 from typing import NamedTuple
 
-from miss_protocol.errors import Code, MissError, Refused
+from miss_protocol.errors import Code, MissError, Refused, Unproven
 
 
 class _Text(NamedTuple):
@@ -175,14 +175,27 @@ class RefusedByServer(Refused):
     """The server refused an HTTP call; `accounts` names whose rosters are the cause, if any."""
 
     def __init__(
-        self, code: Code, *, retry_after: float | None = None, accounts: tuple[str, ...] = ()
+        self,
+        code: Code,
+        *,
+        retry_after: float | None = None,
+        accounts: tuple[str, ...] = (),
+        reason: str = "",
     ) -> None:
-        super().__init__(code, retry_after=retry_after)
+        super().__init__(code, retry_after=retry_after, reason=reason)
         self.accounts = accounts
 
 
 def explain(error: MissError, language: str) -> str:
-    """What to tell a person about an error, in their language."""
+    """What to tell a person about an error, in their language, with the reason of a decision."""
+    reason = "".join(letter for letter in getattr(error, "reason", "") if letter.isprintable())
+    told = _explained(error, language)
+    if not reason or isinstance(error, Unproven):
+        return told
+    return f"{told} Motif : {reason}" if language == "fr" else f"{told} Reason: {reason}"
+
+
+def _explained(error: MissError, language: str) -> str:
     if isinstance(error, ServerError) and language in error.texts:
         return error.texts[language]
     refusal = getattr(error, "refusal", None)

@@ -6,14 +6,20 @@ from miss_protocol.account import AccountNotice, AccountNotices, Attest, Attesta
 from miss_protocol.errors import Code
 
 
-async def notices(calls: Calls) -> tuple[AccountNotice, ...]:
-    """What will end this account unless something is done. Raises as any call."""
+async def told(calls: Calls) -> AccountNotices | None:
+    """All that this account is told about itself; None by an older server. Raises as any call."""
     try:
-        return (await calls.get("/v1/account/notices", AccountNotices)).notices
+        return await calls.get("/v1/account/notices", AccountNotices)
     except RefusedByServer as refused:
         if refused.code is Code.NOT_FOUND:
-            return ()  # an older server
+            return None
         raise
+
+
+async def notices(calls: Calls) -> tuple[AccountNotice, ...]:
+    """What will end this account unless something is done. Raises as any call."""
+    found = await told(calls)
+    return () if found is None else found.notices
 
 
 async def attest(calls: Calls, person: str) -> Attestations:

@@ -51,11 +51,14 @@ _STOPS = {
 
 class Stopped(ClientError):
     """The connection ended for good; a new attempt would end the same way. `refusal` is the
-    server's code, if it told one."""
+    server's code, if it told one, and `reason` what was written for this account's owner."""
 
-    def __init__(self, trouble: Trouble, detail: str = "", refusal: Code | None = None) -> None:
+    def __init__(
+        self, trouble: Trouble, detail: str = "", refusal: Code | None = None, reason: str = ""
+    ) -> None:
         super().__init__(trouble, detail)
         self.refusal = refusal
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,7 @@ class _Once:
         self.greeted_sn = 0
         self.bye: f.Bye | None = None
         self.refusal: Code | None = None
+        self.reason = ""
         self.held_until = 0.0
         """Nothing more is sent before: the server asked to repeat a send later."""
         self.on_their_way: dict[int, tuple[Sequence[Receipt], Sequence[f.Nack]]] = {}
@@ -215,7 +219,7 @@ class _Once:
             after = self.bye.retry_after if self.bye else None
             raise _Lost(reason, retry_after=after) from None
         trouble = _STOPS.get(known, Trouble.SERVER) if known else Trouble.SERVER
-        raise Stopped(trouble, reason, self.refusal) from None
+        raise Stopped(trouble, reason, self.refusal, self.reason) from None
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -348,8 +352,8 @@ class _Once:
                     self.o._hub.tell(ConnectionChanged(Connection.LIVE, refused.code.wire))
 
     def _told(self, error: f.Error) -> None:
-        if not self.welcomed:
-            self.refusal = code_of(error.code)
+        if not self.welcomed or error.code == Code.SUSPENDED.wire:
+            self.refusal, self.reason = code_of(error.code), error.reason
         if error.ref is not UNSET:
             receipts, _ = self.on_their_way.pop(error.ref, ((), ()))
             if error.code == Code.RECEIPT_UNKNOWN.wire and len(receipts) > 1:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from miss_protocol.errors import RemoteError
 from miss_protocol.ids import parse_address
+from miss_server.cli import standing
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
@@ -153,3 +154,9 @@ def budget(
             f"{per_hour} nouvelles personnes par heure, {per_day} par jour (limite {whose}).",
         )
     )
+
+
+app.command("restrict", help=standing.RESTRICT_HELP)(standing.restrict)
+app.command("suspend", help=standing.SUSPEND_HELP)(standing.suspend)
+app.command("restore", help=standing.RESTORE_HELP)(standing.restore)
+app.command("standing", help=standing.STANDING_HELP)(standing.standing)

@@ -1,9 +1,10 @@
 """What an account is told about itself."""
 
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
-from miss_protocol.account import AccountNotice, AccountNotices
+from miss_protocol.account import AccountNotice, AccountNotices, AccountStanding
 from miss_server.http.bodies import reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
@@ -18,4 +19,10 @@ async def notices(request: Request) -> Response:
     recovery = await it.recoveries.recovery_of(caller.device.account)
     if recovery is not None:
         found.insert(0, AccountNotice("recovery", recovery.begun_ms, recovery.due_ms))
-    return reply(AccountNotices(caller.device.account, tuple(found)))
+    decided = await it.standings.standing(caller.device.account)
+    standing = (
+        UNSET
+        if decided is None
+        else AccountStanding(decided.state.value, decided.reason, decided.since_ms)
+    )
+    return reply(AccountNotices(caller.device.account, tuple(found), standing))

@@ -22,6 +22,7 @@ def problem(
     *,
     retry_after: float | None = None,
     status: int | None = None,
+    reason: str = "",
 ) -> Response:
     """The document of a code."""
     language = language_accepted(request.headers.get("accept-language", ""))
@@ -33,6 +34,7 @@ def problem(
         texts={"en": code.text("en"), "fr": code.text("fr")},
         retry=code.retry.value,
         retry_after=msgspec.UNSET if retry_after is None else retry_after,
+        reason=reason,
     )
     headers = {} if retry_after is None else {"retry-after": str(max(1, round(retry_after)))}
     return Response(
@@ -47,7 +49,12 @@ async def on_remote_error(request: Request, error: Exception) -> Response:
     """What the caller did wrong."""
     assert isinstance(error, RemoteError)  # noqa: S101  # registered for these only
     log.info("refused", call=_call(request), reason=error.code.wire)
-    answer = problem(request, error.code, retry_after=getattr(error, "retry_after", None))
+    answer = problem(
+        request,
+        error.code,
+        retry_after=getattr(error, "retry_after", None),
+        reason=getattr(error, "reason", "") if error.code is Code.SUSPENDED else "",
+    )
     # Who guesses signatures must connect anew for each: that is counted by address.
     if isinstance(error, TooSlow) or error.code is Code.AUTH_FAILED:
         answer.headers["connection"] = "close"

@@ -16,6 +16,7 @@ from miss_server.relay.clock import Clock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.login import Login
+from miss_server.relay.sanctions import Sanctions
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.attestations import Attestations
@@ -26,6 +27,7 @@ from miss_server.storage.meeting import Meeting
 from miss_server.storage.messages import Messages
 from miss_server.storage.proofs import Proofs
 from miss_server.storage.recoveries import Recoveries
+from miss_server.storage.standing import Standings
 from miss_server.tallies import DoorTally
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Services:
     directory: DirectoryReader
     invitations: Invitations
     departures: Departures
+    standings: Standings
+    sanctions: Sanctions
     attestations: Attestations
     meeting: Meeting
     recoveries: Recoveries

@@ -149,7 +149,8 @@ async def signed(request: Request, *, suspended: bool = False) -> Caller:
     if record.revoked:
         raise Refused(Code.REVOKED)
     if record.suspended and not suspended:
-        raise Refused(Code.SUSPENDED)
+        reason = await it.messages.why_suspended(record.account)
+        raise Refused(Code.SUSPENDED, reason=reason)
     await it.throttle.call(record.id)
     # Kept until even the latest time that this signature could be accepted at has passed.
     expires = now_ms + 2 * limits.CLOCK_SKEW_MAX * 1000

@@ -201,7 +201,7 @@ class Socket:
         if self.session.close_code is not None:
             return
         if isinstance(start, Turned):
-            self.session.error(start.code, about="hello")
+            self.session.error(start.code, about="hello", reason=start.reason)
             connection.end(start.close)
             return
         connection.device = DeviceId(hello.device)

@@ -32,6 +32,8 @@ class Turned:
 
     code: Code
     close: CloseCode
+    reason: str = ""
+    """Of a suspension, as it was written for the account's owner."""
 
 
 class Login:
@@ -78,7 +80,8 @@ class Login:
         if record.revoked:
             return Turned(Code.REVOKED, CloseCode.REVOKED)
         if record.suspended:
-            return Turned(Code.SUSPENDED, CloseCode.AUTH)
+            reason = await self._messages.why_suspended(record.account)
+            return Turned(Code.SUSPENDED, CloseCode.AUTH, reason)
         if not await self._may_log_in(device):
             return Turned(Code.RATE_LIMITED, CloseCode.RATE)
         greeting = Greeting(

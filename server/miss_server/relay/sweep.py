@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from miss_protocol.errors import CloseCode
+from miss_protocol.errors import CloseCode, Code
 from miss_protocol.ids import DeviceId
 from miss_protocol.states import ServerState
 from miss_server.doorbell.interface import News
@@ -85,12 +85,25 @@ class Sweep:
                 continue
             head = heads.get(connection.device)
             code = _why_not(one, head, epoch, hinted.get(connection.device))
+            if code is not None and head is not None and head.generation > connection.generation:
+                code = await self._or_suspended(connection, code)
             if code is not None:
                 log.info("session ends", device=short(connection.device), why=code.name.lower())
                 connection.end(code)
             elif head is not None and self._waits(connection, head):
                 behind.append(connection.device)
         self._hub.ring(behind)
+
+    async def _or_suspended(self, connection: Connection, code: CloseCode) -> CloseCode:
+        """Who was suspended is told so, with the reason, in place of being sent round once more."""
+        assert connection.device is not None  # noqa: S101  # it is logged in
+        record = await self._messages.device(connection.device)
+        if record is None or not record.suspended:
+            return code
+        reason = await self._messages.why_suspended(record.account)
+        if connection.live:
+            connection.session.error(Code.SUSPENDED, reason=reason)
+        return CloseCode.AUTH
 
     def _waits(self, connection: Connection, head: Head) -> bool:
         session = connection.session

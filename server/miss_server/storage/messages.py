@@ -258,6 +258,10 @@ class Messages(Protocol):
         """Forget results, nonces, codes and links past their time; returns how many rows."""
         ...
 
+    async def why_suspended(self, account: AccountAddress) -> str:
+        """What the owner of a suspended account is told; empty if nobody noted a reason."""
+        ...
+
     async def epoch(self) -> bytes:
         """The mailbox epoch in force."""
         ...

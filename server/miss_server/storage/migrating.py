@@ -18,6 +18,7 @@ from miss_server.storage import (
     meeting_tables,
     proof_tables,
     search_tables,
+    standing_tables,
 )
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
@@ -37,6 +38,7 @@ BY_SUBJECT = (
     *audit_tables.tables,
     *proof_tables.tables,
     *search_tables.tables,
+    *standing_tables.tables,
 )
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from msgspec import UNSET
 
 from miss_client import own_account
 from miss_client.cli import identity
@@ -87,13 +88,24 @@ KINDS = {
 async def _notices(client: Client) -> None:
     """What the account's user should do something about; an unreachable server is told below."""
     try:
-        found = await own_account.notices(client.calls)
+        told = await own_account.told(client.calls)
     except Unreachable:
         return
     except RefusedByServer as refused:
         out.print(f"! {explain(refused, LANGUAGE)}")
         return
-    for one in found:
+    if told is None:
+        return
+    if told.standing is not UNSET:
+        since = datetime.fromtimestamp(told.standing.since / 1000, UTC).strftime("%Y-%m-%d")
+        out.print(
+            tr(
+                f"! Since {since} you may write only to people who have answered you. Reason: ",
+                f"! Depuis le {since}, vous ne pouvez écrire qu'à qui vous a répondu. Motif : ",
+            )
+            + clean(told.standing.reason)
+        )
+    for one in told.notices:
         day = datetime.fromtimestamp(one.due / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
         if one.kind == "recovery":
             what = tr(

@@ -33,7 +33,11 @@ _RELATIONS = (
     " FROM unnest($1::text[], $2::text[]) AS w(owner, peer)"
     " JOIN relations r ON r.owner = w.owner AND r.peer = w.peer"
 )
-_BUDGETS = "SELECT account, per_hour, per_day FROM budgets WHERE account = ANY($1::text[])"
+_BUDGETS = (
+    "SELECT account, per_hour, per_day FROM budgets WHERE account = ANY($1::text[])"
+    " UNION ALL SELECT account, -1, -1 FROM standings WHERE account = ANY($1::text[])"
+    " AND state = 'restricted'"
+)
 _SPENT = (
     "SELECT mine.owner, mine.first_ms FROM unnest($1::text[]) AS w(account)"
     " JOIN relations mine ON mine.owner = w.account AND mine.first_ms > $2 WHERE NOT ANSWERED"

@@ -79,6 +79,7 @@ class Meeting:
         self._senders: set[str] = set()
         self._relations: dict[Pair, _Relation] = {}
         self._budgets: dict[str, tuple[int, int]] = {}
+        self._restricted: set[str] = set()
         self._spent: dict[str, list[int]] = {}
         self._reach: dict[str, Reach] = {}
         self._traits: dict[str, Traits] = {}
@@ -140,7 +141,8 @@ class Meeting:
 
         Args:
             rows: those of `again`.
-            budgets: (account, per_hour, per_day) of the writers that have their own.
+            budgets: (account, per_hour, per_day) of the writers that have their own; with -1 once
+                more for who is restricted (spec 09 §2).
             spent: (account, first_ms) of the writers' first contacts of the last day that the peer
                 has not answered.
             reach: the rules of `strangers` that have some.
@@ -149,7 +151,12 @@ class Meeting:
         for pair in self.again:
             self._relations.pop(pair, None)
         self._take(rows)
-        self._budgets = {account: (hour, day) for account, hour, day in budgets}
+        self._budgets, self._restricted = {}, set()
+        for account, hour, day in budgets:
+            if hour < 0:
+                self._restricted.add(account)
+            else:
+                self._budgets[account] = (hour, day)
         for account, first_ms in spent:
             self._spent.setdefault(account, []).append(first_ms)
         for times in self._spent.values():
@@ -173,13 +180,14 @@ class Meeting:
         """Whether a send may go to all of these accounts; nothing is changed yet.
 
         Raises:
-            Refusal: not_reachable, declined, unanswered, budget_spent with the time after which
+            Refusal: restricted, not_reachable, declined, unanswered, budget_spent with the time after which
                 there is room, too_many_recipients for more new ones than any budget has.
         """
         if self._off:
             return Passage()
         peers = [name for name in names if name != own]
         hidden, declined, unanswered = list[str](), list[str](), list[str]()
+        barred = list[str]()
         new, silent = list[str](), set[str]()
         for peer in peers:
             mine, theirs = self._of(own, peer), self._of(peer, own)
@@ -190,7 +198,9 @@ class Meeting:
                 if not theirs.answers and mine.first_ms is None:
                     unanswered.append(peer)
             elif not theirs.answers:
-                if not self._may_reach(own, peer):
+                if own in self._restricted:
+                    barred.append(peer)
+                elif not self._may_reach(own, peer):
                     hidden.append(peer)
                 elif mine.unanswered >= self._allowed.messages:
                     unanswered.append(peer)
@@ -199,6 +209,7 @@ class Meeting:
             if theirs.blocked_ms is not None:
                 silent.add(peer)
         for code, accounts in (
+            (Code.RESTRICTED, barred),
             (Code.NOT_REACHABLE, hidden),
             (Code.DECLINED, declined),
             (Code.UNANSWERED, unanswered),

@@ -258,6 +258,12 @@ class Sends:
         # The sender's own other devices are recipients of every send (rule D7).
         if sender.account not in named:
             stale.append(sender.account)
+        out = sorted(
+            name for name in named if name in self._accounts and self._accounts[name].suspended
+        )
+        if out:
+            # Nothing could be delivered, and the sender must know it now (spec 09 §2).
+            raise Refusal(Code.NOT_SERVED, out)
         if unknown:
             raise Refusal(Code.UNKNOWN_ACCOUNT, unknown)
         if stale:

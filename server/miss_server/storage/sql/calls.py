@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from miss_protocol.audit import AuditEntry, Head
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.filters import Filters
 from miss_protocol.identity.charter import CharterAcceptance
@@ -22,12 +21,11 @@ from miss_server.storage.accounts import (
     RosterChain,
     RosterChange,
 )
-from miss_server.storage.audit import SERVER, Deed
+from miss_server.storage.audit import SERVER
 from miss_server.storage.meeting import Relation
 from miss_server.storage.messages import DeviceRecord
 from miss_server.storage.sql import (
     accounts,
-    audit,
     codes,
     devices,
     endings,
@@ -40,12 +38,13 @@ from miss_server.storage.sql import (
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sql.invitation_calls import InvitationCalls
 from miss_server.storage.sql.proof_calls import ProofCalls
+from miss_server.storage.sql.standing_calls import StandingCalls
 from miss_server.storage.sql.tenure_calls import TenureCalls
 
 T = TypeVar("T")
 
 
-class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
+class QuietCalls(StandingCalls, TenureCalls, InvitationCalls, ProofCalls):
     """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Proofs`, and what of `Messages` is quiet.
 
     Engines say how a function comes to run, and bring their words for searches.
@@ -173,21 +172,6 @@ class QuietCalls(TenureCalls, InvitationCalls, ProofCalls):
 
     async def use_nonce(self, device: DeviceId, nonce: str, *, expires_ms: int) -> bool:
         return await self._write(accounts.use_nonce, device, nonce, expires_ms)
-
-    # --- AuditLog ---------------------------------------------------------------------------------
-
-    async def record(self, deed: Deed, *, now_ms: int) -> Head:
-        return await self._write(audit.append, deed, now_ms)
-
-    async def audit_head(self) -> Head:
-        return await self.read_with(audit.head)
-
-    async def audit_entries(
-        self, *, after: int = 0, limit: int = 1_000, subject: str | None = None, since_ms: int = 0
-    ) -> list[AuditEntry]:
-        return await self.read_with(
-            lambda connection: audit.entries(connection, after, limit, subject, since_ms)
-        )
 
     # --- Meeting ----------------------------------------------------------------------------------
 

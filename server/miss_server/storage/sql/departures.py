@@ -14,7 +14,7 @@ from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Fou
 from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sql import locks, schemas
+from miss_server.storage.sql import locks, schemas, standing
 from miss_server.storage.sql.attestations import HOLDS
 from miss_server.storage.sql.directory import files, generation
 
@@ -216,7 +216,9 @@ def _cancel(connection: Connection, pair: _Pair) -> bool:
     )
     if row.suspended_ms is not None and not row.had_been:
         others = connection.execute(_OF_ACCOUNT, {"account_": address}).all()
-        if not any(other.suspended_ms is not None for other in others):
+        if not any(
+            other.suspended_ms is not None for other in others
+        ) and not standing.is_suspended_by_decision(connection, address):
             _set_suspended(connection, address, suspended=False)
     return True
 

@@ -9,7 +9,11 @@ from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.rows import select_many
 
 _THERE = "SELECT count(*) FROM sqlite_schema WHERE name = 'relations'"
-_BUDGETS = "SELECT account, per_hour, per_day FROM wanted CROSS JOIN budgets ON account = key"
+_BUDGETS = (
+    "SELECT account, per_hour, per_day FROM wanted CROSS JOIN budgets ON account = key"
+    " UNION ALL SELECT account, -1, -1 FROM wanted CROSS JOIN standings ON account = key"
+    " AND state = 'restricted'"
+)
 _SPENT = (
     "SELECT mine.owner, mine.first_ms FROM relations mine"
     " WHERE mine.owner = ? AND mine.first_ms > ? AND NOT ANSWERED"

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _audit()
     _proofs()
     _search()
+    _standing()
 
 
 def _meeting() -> None:
@@ -265,3 +266,14 @@ def _search() -> None:
             sa.Column("sound", word, nullable=False),
         )
         op.create_index(f"ix_{name}_sound", name, ["sound"])
+
+
+def _standing() -> None:
+    op.create_table(
+        "standings",
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("state", sa.String, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("since_ms", _MS, nullable=False),
+        sa.Column("actor", sa.String, nullable=False),
+    )
