@@ -158,8 +158,8 @@ def tell(address: AccountAddress, change: Change) -> None:
     if change.still:
         typer.echo(
             tr(
-                "It stays suspended because its person left the register: see `accounts leaving`.",
-                "Il reste suspendu, son titulaire n'étant plus au répertoire : voir `accounts leaving`.",
+                "It stays suspended for another cause: see `accounts leaving` and `audit show`.",
+                "Il reste suspendu pour une autre cause : voir `accounts leaving` et `audit show`.",
             )
         )
 

@@ -38,7 +38,7 @@ class Standing:
 @dataclass(frozen=True, slots=True)
 class Change:
     """What a decision did. `sessions`: devices whose sessions ended on every node, with the generation
-    that a doorbell announces; `still`: the account stays suspended because it left the register."""
+    that a doorbell announces; `still`: the account stays suspended for another cause, as having left the register."""
 
     changed: bool
     sessions: Sequence[tuple[DeviceId, int]] = ()

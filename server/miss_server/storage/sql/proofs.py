@@ -13,7 +13,7 @@ from miss_server.storage.proof_tables import proofs
 from miss_server.storage.proofs import Lapsed, Proof, Shown, SignIn
 from miss_server.storage.schema import accounts, devices, enrolment_codes
 from miss_server.storage.sql import accounts as accounts_
-from miss_server.storage.sql import audit, epochs, locks, schemas
+from miss_server.storage.sql import audit, epochs, locks, schemas, standing
 from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
 
@@ -87,6 +87,8 @@ def _reinstate(connection: Connection, address: AccountAddress, now_ms: int) -> 
         departures.c.account == address, departures.c.suspended_ms.is_not(None)
     )
     if connection.execute(left).first() is not None:
+        return
+    if standing.is_suspended_by_decision(connection, address):
         return
     connection.execute(
         update(accounts).where(accounts.c.address == address).values(suspended=False)

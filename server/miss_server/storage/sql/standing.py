@@ -8,6 +8,7 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import Action, Deed
+from miss_server.storage.proof_tables import proofs
 from miss_server.storage.schema import accounts, devices
 from miss_server.storage.sql import audit, locks, schemas
 from miss_server.storage.sql.dialects import Upsert
@@ -19,6 +20,11 @@ SINCE = 2
 LEFT = (
     "Vous n'êtes plus au répertoire professionnel, ou plus attesté. / "
     "You are no longer in the professional register, or no longer attested."
+)
+
+LAPSED = (
+    "Votre identité n'a pas été prouvée de nouveau à temps. / "
+    "Your identity was not proven anew in time."
 )
 
 _ACTIONS = {
@@ -36,6 +42,9 @@ _ONE = _ALL.where(standings.c.account == bindparam("account_"))
 _FLAG = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
 _DEPARTED = select(departures.c.account).where(
     departures.c.account == bindparam("account_"), departures.c.suspended_ms.is_not(None)
+)
+_LAPSED = select(proofs.c.account).where(
+    proofs.c.account == bindparam("account_"), proofs.c.lapsed.is_(True)
 )
 _DEVICES = select(devices.c.id).where(
     devices.c.account == bindparam("account_"), devices.c.revoked_ms.is_(None)
@@ -75,7 +84,7 @@ def decide(
         actor=actor,
     )
     sessions: Sequence[tuple[DeviceId, int]] = ()
-    still = has_left(connection, account)
+    still = is_suspended_otherwise(connection, account)
     if state is State.SUSPENDED and not suspended:
         _set_suspended(connection, account, suspended=True)
         sessions = _end_sessions(connection, account)
@@ -91,7 +100,7 @@ def reinstate(
     """Take the decision back."""
     schemas.require(connection, SINCE)
     _lock(connection, account)
-    still = has_left(connection, account)
+    still = is_suspended_otherwise(connection, account)
     before = find(connection, account)
     if before is None:
         return Change(changed=False, still=still)
@@ -116,9 +125,11 @@ def why_suspended(connection: Connection, account: AccountAddress) -> str:
     decided = find(connection, account)
     if decided is not None and decided.state is State.SUSPENDED:
         return decided.reason
-    if schemas.has(connection, SINCE) and has_left(connection, account):
+    if not schemas.has(connection, SINCE):
+        return ""
+    if connection.execute(_DEPARTED, {"account_": account}).first() is not None:
         return LEFT
-    return ""
+    return LAPSED if is_suspended_otherwise(connection, account) else ""
 
 
 def listing(connection: Connection) -> list[Standing]:
@@ -135,9 +146,12 @@ def is_suspended_by_decision(connection: Connection, account: str) -> bool:
     return decided is not None and decided.state is State.SUSPENDED
 
 
-def has_left(connection: Connection, account: str) -> bool:
-    """Whether the account is suspended because its person left the register."""
-    return connection.execute(_DEPARTED, {"account_": account}).first() is not None
+def is_suspended_otherwise(connection: Connection, account: str) -> bool:
+    """Whether it is suspended by no decision: its person left the register, or proved nothing anew."""
+    return any(
+        connection.execute(cause, {"account_": account}).first() is not None
+        for cause in (_DEPARTED, _LAPSED)
+    )
 
 
 def _lock(connection: Connection, account: AccountAddress) -> bool:
