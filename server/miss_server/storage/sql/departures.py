@@ -10,11 +10,12 @@ from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.importers.identifiers import slug
 from miss_server.storage.account_tables import attestations, departures
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
 from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sql import locks, schemas, standing
+from miss_server.storage.sql import audit, locks, schemas, standing
 from miss_server.storage.sql.attestations import HOLDS
 from miss_server.storage.sql.directory import files, generation
 
@@ -134,6 +135,9 @@ def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Sw
     cancelled = [pair for pair in found.cancel if _cancel(connection, pair)]
     ended: set[DeviceId] = set()
     suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
+    for address, cause in suspended:
+        deed = Deed(SERVER, Action.ACCOUNT_SUSPENDED, address, {"cause": cause.value})
+        audit.append(connection, deed, now_ms)
     return Swept(
         _addresses(begun), _addresses(cancelled), _addresses(suspended), tuple(sorted(ended))
     )
