@@ -57,7 +57,7 @@ relations = Table(
         postgresql_where=text("first_ms IS NOT NULL"),
     ),
     # Who wrote to me: the requests.
-    Index("relations_peer", "peer"),
+    Index("relations_peer", "peer", "owner"),
 )
 
 reach_rules = Table(

@@ -42,7 +42,7 @@ def _meeting() -> None:
         sqlite_where=written,
         postgresql_where=written,
     )
-    op.create_index("relations_peer", "relations", ["peer"])
+    op.create_index("relations_peer", "relations", ["peer", "owner"])
     op.create_table(
         "reach_rules",
         sa.Column("account", sa.String, primary_key=True),
