@@ -38,7 +38,9 @@ def test_no_operator_reaches_the_engine(bench: Bench, query: str) -> None:
     words = {"or", "not", "near", "words", "drop", "and"}
     typed = "".join(c if c.isalnum() else " " for c in query.lower()).split()
     expected = bool(typed) and not words & set(typed)
-    assert bool(bench.names(query)) is expected
+    page = bench.page(query)
+    # A short word that nobody has may be left out, and then the answer says so: `not` means nothing.
+    assert (bool(page.entries) and not page.repaired) is expected
 
 
 @pytest.mark.parametrize(("query", "error"), [("a\x00b", Malformed), ("x" * 10_240, Refused)])

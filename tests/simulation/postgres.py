@@ -50,7 +50,8 @@ from tests.support.meeting import LIFTED
 
 T = TypeVar("T")
 
-TABLES = [table.name for table in metadata.sorted_tables]
+TABLES = [table.name for table in metadata.sorted_tables if table.name != "audit"]
+"""All but the audit log, which the database lets nobody empty; no world writes to it."""
 
 
 class Far:

@@ -18,6 +18,7 @@ from miss_server.relay.clock import SystemClock
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from miss_server.stores import Opened
+from tests.support.meeting import LIFTED
 from tests.support.server import DOMAIN
 
 
@@ -62,7 +63,7 @@ async def hosted(
     )
     clock = TurnedClock()
     prepare(chosen.file, domain=chosen.domain, now_ms=clock.now_ms())
-    store = store_type(chosen.file)
+    store = store_type(chosen.file, LIFTED)
     store.begin_life(now_ms=clock.now_ms())
     store.open()
     app = build(chosen, Opened(store, SqliteOverview(chosen.file), folder), clock)

@@ -18,6 +18,7 @@ from miss_server.doorbell.redis_checks import judged
 from miss_server.findings import Verdict, bad, ok
 from miss_server.operating import machine
 from miss_server.operating.doctor import examine
+from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
 from tests.support.postgres import PASSWORD, PostgresProcess
@@ -82,9 +83,9 @@ def test_a_new_installation(database: Path) -> None:
     assert "ms to keep 4 KiB" in told["fsync"]["text"]["en"]
     assert not list(database.parent.glob(".doctor-*"))
     said = run(database).stdout
-    assert "ok    database: sound, schema 1 of 1" in said
+    assert f"ok    database: sound, schema {SCHEMA_VERSION} of {SCHEMA_VERSION}" in said
     french = run(database, LANG="fr_FR.UTF-8").stdout
-    assert "saine, schéma 1 sur 1" in french
+    assert f"saine, schéma {SCHEMA_VERSION} sur {SCHEMA_VERSION}" in french
 
 
 async def test_a_running_server_is_asked(server: ServerProcess) -> None:

@@ -272,7 +272,12 @@ async def test_the_order_of_one_sender_holds_under_many_senders(nurse: Device) -
 
 async def test_a_control_message_makes_no_status(gp: Device, nurse: Device) -> None:
     async with gp.online() as writer, nurse.online() as reader:
-        await writer.settle(gp.send(nurse.person, kind="control"))
+        first = gp.send(nurse.person)  # control messages go between people who write to each other
+        await writer.settle(first)
+        await reader.deliveries(1)
+        await reader.ack()
+        assert (await writer.next(events.StatusChanged)).status.id == first.id
+        assert isinstance(await writer.settle(gp.send(nurse.person, kind="control")), f.Sent)
         [row] = await reader.deliveries(1)
         assert row.kind == "control"
         await reader.ack()

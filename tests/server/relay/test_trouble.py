@@ -25,6 +25,7 @@ from miss_server.storage.messages import (
     Settled,
     Submission,
 )
+from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.hosted import Hosted, hosted
 from tests.support.wire import PATIENCE, Device, code_of, enrolled, further, now_ms
@@ -303,8 +304,8 @@ class Late(SqliteStore):
     handed = 0
     """Acknowledgements of rows that were handed in."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, first_contacts: FirstContacts) -> None:
+        super().__init__(path, first_contacts)
         self.waiting = asyncio.Event()
         self.let = asyncio.Event()
 
