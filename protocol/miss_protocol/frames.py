@@ -284,7 +284,7 @@ class Error(Frame, tag="error"):
     about: Text = ""
     ref: Counter | UnsetType = UNSET
     retry_after: Seconds | UnsetType = UNSET
-    reason: Text = ""
+    reason: Text | UnsetType = UNSET
 
 
 class Bye(Frame, tag="bye"):

@@ -244,7 +244,7 @@ class ServerSession:
                 about,
                 UNSET if ref is None else ref,
                 UNSET if retry_after is None else retry_after,
-                reason,
+                reason or UNSET,
             )
         )
 

@@ -200,6 +200,11 @@ SAMPLES: tuple[Sample, ...] = (
         f.Error("receipt_unknown", "The receipt is for a message …", "ack", 1, 0.5),
     ),
     Sample("bye", "server", f.Bye("busy", 2.0)),
+    Sample(
+        "error with the reason of a suspension",
+        "server",
+        f.Error("suspended", "This account is suspended.", "hello", reason="Compte en double."),
+    ),
 )
 """At least one of each frame of each direction; every optional field is set in one of them."""
 

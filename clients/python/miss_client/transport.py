@@ -353,7 +353,8 @@ class _Once:
 
     def _told(self, error: f.Error) -> None:
         if not self.welcomed or error.code == Code.SUSPENDED.wire:
-            self.refusal, self.reason = code_of(error.code), error.reason
+            self.refusal = code_of(error.code)
+            self.reason = "" if error.reason is UNSET else error.reason
         if error.ref is not UNSET:
             receipts, _ = self.on_their_way.pop(error.ref, ((), ()))
             if error.code == Code.RECEIPT_UNKNOWN.wire and len(receipts) > 1:
