@@ -131,20 +131,19 @@ def _change(account: str, reason: str, chosen: Settings, decide: Decide) -> None
         fail(tr(f"{account} is no address", f"{account} n'est pas une adresse"), status=EXIT_USAGE)
     text = reason_of(reason)
 
-    async def work(store: Store) -> Change:
-        change = await decide(store, address, text, SystemClock().now_ms())
+    async def work(store: Store) -> Change | None:
+        try:
+            change = await decide(store, address, text, SystemClock().now_ms())
+        except Refused as refused:
+            if refused.code is not Code.UNKNOWN_ACCOUNT:
+                raise  # a database without the tables: `with_store` tells
+            return None
         await ring_nodes(chosen, change.sessions)
         return change
 
-    try:
-        change = with_store(chosen, work)
-    except Refused as refused:
-        if refused.code is Code.UNKNOWN_ACCOUNT:
-            fail(tr(f"there is no account {address}", f"il n'y a pas de compte {address}"))
-        fail(
-            tr("the database has no tables for this yet", "la base n'a pas encore les tables"),
-            hint=tr("Run `miss-server db upgrade`.", "Lancez `miss-server db upgrade`."),
-        )
+    change = with_store(chosen, work)
+    if change is None:
+        fail(tr(f"there is no account {address}", f"il n'y a pas de compte {address}"))
     tell(address, change)
 
 
