@@ -20,6 +20,7 @@ from tests.bench.machine import now_ms
 from tests.bench.population import Peer
 from tests.bench.script import WRAP_BYTES, encode_receipt
 from tests.support.mailing import opaque_body, opaque_wrap
+from tests.support.meeting import LIFTED
 
 BATCH = 500
 """Sends of one transaction, as many as the server's writer takes at once."""
@@ -37,7 +38,7 @@ def fill(
     with engine.connect() as connection:
         while batch := list(islice(submissions, BATCH)):
             with writing(connection):
-                for settled in sends.settle(driver(connection), batch):
+                for settled in sends.settle(driver(connection), batch, None, LIFTED):
                     if not isinstance(settled.reply, f.Sent) or settled.reply.refused:
                         raise ValueError(f"not accepted: {settled.reply}")
     engine.dispose()

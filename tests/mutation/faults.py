@@ -151,7 +151,7 @@ def no_dedupe(stack: ExitStack) -> None:
     real = sends.settle
 
     def settle(
-        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept
+        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept, *more: Any
     ) -> list[Settled]:
         kept._devices.clear()
         for submission, _ in batch:
@@ -163,7 +163,7 @@ def no_dedupe(stack: ExitStack) -> None:
                 "UPDATE devices SET sn = ? WHERE id = ? AND sn >= ?",
                 (send.sn - 1, submission.device, send.sn),
             )
-        return real(db, batch, kept)
+        return real(db, batch, kept, *more)
 
     stack.enter_context(patch.object(sends, "settle", settle))
 
@@ -175,10 +175,10 @@ def global_positions(stack: ExitStack) -> None:
     last = [0]
 
     def settle(
-        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept
+        db: sqlite3.Connection, batch: Sequence[tuple[Submission, int]], kept: Kept, *more: Any
     ) -> list[Settled]:
         (last[0],) = db.execute("SELECT max(head) FROM mailboxes").fetchone()
-        return real(db, batch, kept)
+        return real(db, batch, kept, *more)
 
     def put(self: Sends, submission: Submission, *rest: Any) -> Row:
         device = rest[0].device
@@ -267,7 +267,7 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
                     " WHERE device = ? AND tick = ?",
                     (ack.device, ack.device, ack.tick),
                 )
-        return real(db, batch, kept)
+        return real(db, batch, kept, *more)
 
     stack.enter_context(patch.object(acks, "settle", settle))
 

@@ -81,10 +81,11 @@ class _Early:
         return getattr(self._db, name)
 
     async def fetch(self, statement: str, *values: Any) -> Any:
-        if statement != batch._DELETE_AND_READ:
+        if statement not in (batch._DELETE_AND_READ, batch._AND_RELATIONS):
             return await self._db.fetch(statement, *values)
-        *others, accounts = values
-        rows = await self._db.fetch(statement, *others, [])
+        given = list(values)
+        accounts, given[4] = given[4], []
+        rows = await self._db.fetch(statement, *given)
         return rows + [row for row in self._seen if row[4] in accounts]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.support.server import ServerProcess, environment
+from tests.support.server import LIFTED, ServerProcess, environment
 
 SERVER = "tests.support.crashing"
 CLIENT = "tests.support.crashing_client"
@@ -117,7 +117,7 @@ class ForkedServer(ServerProcess):
     async def launch(self, words: Sequence[str]) -> Forked:
         assert self.forks is not None
         return self.forks.start(
-            [*self.crashing, "--", *words], self.log, self._place() | self.settings
+            [*self.crashing, "--", *words], self.log, LIFTED | self._place() | self.settings
         )
 
     async def command(self, *words: str) -> int:
