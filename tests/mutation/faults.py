@@ -267,7 +267,7 @@ def statuses_beget_statuses(stack: ExitStack) -> None:
                     " WHERE device = ? AND tick = ?",
                     (ack.device, ack.device, ack.tick),
                 )
-        return real(db, batch, kept, *more)
+        return real(db, batch, kept)
 
     stack.enter_context(patch.object(acks, "settle", settle))
 
