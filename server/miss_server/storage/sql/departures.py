@@ -132,12 +132,16 @@ def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Sw
                 for address, cause in begun
             ],
         )
-    cancelled = [pair for pair in found.cancel if _cancel(connection, pair)]
+    lifted: list[_Pair] = []
+    cancelled = [pair for pair in found.cancel if _cancel(connection, pair, lifted)]
     ended: set[DeviceId] = set()
     suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
-    for address, cause in suspended:
-        deed = Deed(SERVER, Action.ACCOUNT_SUSPENDED, address, {"cause": cause.value})
-        audit.append(connection, deed, now_ms)
+    for action, pairs_ in (
+        (Action.ACCOUNT_REINSTATED, lifted),
+        (Action.ACCOUNT_SUSPENDED, suspended),
+    ):
+        for address, cause in pairs_:
+            audit.append(connection, Deed(SERVER, action, address, {"cause": cause.value}), now_ms)
     return Swept(
         _addresses(begun), _addresses(cancelled), _addresses(suspended), tuple(sorted(ended))
     )
@@ -210,7 +214,7 @@ def _row(connection: Connection, pair: _Pair) -> Any:
     return connection.execute(_ROW, {"account_": pair[0], "cause_": pair[1].value}).one_or_none()
 
 
-def _cancel(connection: Connection, pair: _Pair) -> bool:
+def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
     row = _row(connection, pair)
     if row is None:
         return False
@@ -218,12 +222,10 @@ def _cancel(connection: Connection, pair: _Pair) -> bool:
     connection.execute(
         delete(departures).where(departures.c.account == address, departures.c.cause == cause.value)
     )
-    if row.suspended_ms is not None and not row.had_been:
-        others = connection.execute(_OF_ACCOUNT, {"account_": address}).all()
-        if not any(
-            other.suspended_ms is not None for other in others
-        ) and not standing.is_suspended_by_decision(connection, address):
-            _set_suspended(connection, address, suspended=False)
+    ours = row.suspended_ms is not None and not row.had_been
+    if ours and not standing.is_suspended_by_anything(connection, address):
+        _set_suspended(connection, address, suspended=False)
+        lifted.append(pair)
     return True
 
 

@@ -4,7 +4,6 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
-from miss_server.storage.account_tables import departures
 from miss_server.storage.accounts import Enrolment
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.audit import account as account_
@@ -83,12 +82,7 @@ def finish(
 
 def _reinstate(connection: Connection, address: AccountAddress, now_ms: int) -> None:
     """Take back the suspension that was for want of this proof, unless there is another cause."""
-    left = select(departures.c.account).where(
-        departures.c.account == address, departures.c.suspended_ms.is_not(None)
-    )
-    if connection.execute(left).first() is not None:
-        return
-    if standing.is_suspended_by_decision(connection, address):
+    if standing.is_suspended_by_anything(connection, address):
         return
     connection.execute(
         update(accounts).where(accounts.c.address == address).values(suspended=False)

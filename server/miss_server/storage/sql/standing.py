@@ -140,10 +140,12 @@ def listing(connection: Connection) -> list[Standing]:
     return [_standing(*row) for row in found]
 
 
-def is_suspended_by_decision(connection: Connection, account: str) -> bool:
-    """Whether coming back to the register leaves the account suspended all the same."""
-    decided = find(connection, AccountAddress(account))
-    return decided is not None and decided.state is State.SUSPENDED
+def is_suspended_by_anything(connection: Connection, account: AccountAddress) -> bool:
+    """Whether a cause is left when another one is over: a decision, a departure, a lapsed proof."""
+    decided = find(connection, account)
+    if decided is not None and decided.state is State.SUSPENDED:
+        return True
+    return is_suspended_otherwise(connection, account)
 
 
 def is_suspended_otherwise(connection: Connection, account: str) -> bool:
