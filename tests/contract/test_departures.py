@@ -3,12 +3,11 @@
 import asyncio
 
 import pytest
-from sqlalchemy import update
 
 from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Swept
-from miss_server.storage.schema import accounts
+from miss_server.storage.standing import State
 from tests.contract.test_accounts import enrolment
 from tests.support.devices import DAY_MS, NOW, Person
 from tests.support.in_force import Store, put_in_force, source
@@ -127,8 +126,8 @@ async def test_another_suspension_is_not_lifted_by_coming_back(store: Store) -> 
     person = await enrolled(store, DR)
     await put_in_force(store, [entry(OTHER)])
     await sweep(store, NOW)
-    await store._write(
-        lambda connection: connection.execute(update(accounts).values(suspended=True))
+    await store.set_standing(
+        person.account, State.SUSPENDED, reason="Fictif.", actor="operator:test", now_ms=NOW
     )
     late = NOW + GRACE
     await put_in_force(store, [entry(OTHER)], [source("RPPS", date_ms=late)])
@@ -136,6 +135,23 @@ async def test_another_suspension_is_not_lifted_by_coming_back(store: Store) -> 
     await put_in_force(store, [entry(DR)], [source("RPPS", date_ms=late)])
     assert (await sweep(store, late)).cancelled == (person.account,)
     assert await suspended(store, person.account)
+
+
+async def test_of_two_causes_the_last_to_end_lifts_the_suspension(store: Store) -> None:
+    person = await enrolled(store, DR)
+    await store.set_standing(
+        person.account, State.SUSPENDED, reason="Fictif.", actor="operator:test", now_ms=NOW
+    )
+    await put_in_force(store, [entry(OTHER)])
+    await sweep(store, NOW)
+    late = NOW + GRACE
+    await put_in_force(store, [entry(OTHER)], [source("RPPS", date_ms=late)])
+    assert (await sweep(store, late)).suspended == (person.account,)
+    await store.reinstate(person.account, reason="Levée.", actor="operator:test", now_ms=late)
+    assert await suspended(store, person.account)
+    await put_in_force(store, [entry(DR)], [source("RPPS", date_ms=late)])
+    assert (await sweep(store, late)).cancelled == (person.account,)
+    assert not await suspended(store, person.account)
 
 
 async def test_what_another_directory_has_overtaken_is_not_written(store: Store) -> None:

@@ -2,7 +2,7 @@
 administrators of establishments. Spec: 11-accounts; rules A3, F2.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, String, Table, false, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, text
 
 from miss_server.storage.schema import metadata
 
@@ -15,13 +15,6 @@ departures = Table(
     Column("due_ms", BigInteger, nullable=False, comment="when its grace ends"),
     Column(
         "suspended_ms", BigInteger, nullable=True, comment="null until the account is suspended"
-    ),
-    Column(
-        "had_been",
-        Boolean,
-        nullable=False,
-        server_default=false(),
-        comment="it was suspended already, for another reason: coming back does not lift that",
     ),
     comment="who has left the register or lost what vouched for them; gone when that is over",
 )

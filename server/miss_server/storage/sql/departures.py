@@ -69,7 +69,7 @@ _ALL = (
     .order_by(departures.c.due_ms, departures.c.account, departures.c.cause)
 )
 _OF_ACCOUNT = _ALL.where(departures.c.account == bindparam("account_"))
-_ROW = select(departures.c.suspended_ms, departures.c.had_been, departures.c.due_ms).where(
+_ROW = select(departures.c.suspended_ms, departures.c.due_ms).where(
     departures.c.account == bindparam("account_"), departures.c.cause == bindparam("cause_")
 )
 _SUSPENDED = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
@@ -222,8 +222,7 @@ def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
     connection.execute(
         delete(departures).where(departures.c.account == address, departures.c.cause == cause.value)
     )
-    ours = row.suspended_ms is not None and not row.had_been
-    if ours and not standing.is_suspended_by_anything(connection, address):
+    if row.suspended_ms is not None and not standing.is_suspended_by_anything(connection, address):
         _set_suspended(connection, address, suspended=False)
         lifted.append(pair)
     return True
@@ -235,17 +234,10 @@ def _suspend(connection: Connection, pair: _Pair, ended: set[DeviceId], now_ms: 
         return False
     address, cause = pair
     already = bool(connection.execute(_SUSPENDED, {"account_": address}).scalar_one())
-    ours = connection.execute(
-        select(departures.c.account).where(
-            departures.c.account == address,
-            departures.c.suspended_ms.is_not(None),
-            ~departures.c.had_been,
-        )
-    ).first()
     connection.execute(
         update(departures)
         .where(departures.c.account == address, departures.c.cause == cause.value)
-        .values(suspended_ms=now_ms, had_been=already and ours is None)
+        .values(suspended_ms=now_ms)
     )
     if not already:
         _set_suspended(connection, address, suspended=True)

@@ -93,7 +93,6 @@ def _accounts() -> None:
         sa.Column("since_ms", _MS, nullable=False),
         sa.Column("due_ms", _MS, nullable=False),
         sa.Column("suspended_ms", _MS, nullable=True),
-        sa.Column("had_been", sa.Boolean, nullable=False, server_default=sa.false()),
     )
     op.create_table(
         "attestations",
