@@ -72,8 +72,9 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         accept_charter=True,
         timing=QUICK,
     )
-    yield Place(server, members, client)
-    await client.close()
+    made = Place(server, members, client)
+    yield made
+    await made.client.close()  # tests open another one in its place
     await server.kill()
 
 
