@@ -158,11 +158,7 @@ async def reminder(client: Client) -> None:
     """For `miss status`: that the identity is to be proven anew soon."""
     try:
         held = await client.identity()
-    except Unreachable:
-        return
-    except RefusedByServer as refused:
-        if refused.code in (Code.NOT_FOUND, Code.BUSY, Code.SUSPENDED):
-            return  # an older server, or said already
-        raise
+    except (Unreachable, RefusedByServer):
+        return  # said already, or the connection that follows will tell; an older server has no answer
     if held.due:
         tell(held)
