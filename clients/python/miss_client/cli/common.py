@@ -43,6 +43,35 @@ StoreOption = Annotated[
     ),
 ]
 
+NameOption = Annotated[
+    str, typer.Option(help=tr("What to call this device.", "Le nom de cet appareil."))
+]
+AcceptOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-charter",
+        help=tr("The charter was read and is accepted.", "La charte a été lue et acceptée."),
+    ),
+]
+PassphraseOption = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase",
+        help=tr(
+            "Seal the store with a passphrase instead of a key file.",
+            "Protéger le fichier par une phrase de passe au lieu d'un fichier de clé.",
+        ),
+    ),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MISS_SERVER",
+        help=tr("The server's URL.", "L'URL du serveur."),
+        show_default=False,
+    ),
+]
+
 
 def store_path(chosen: Path | None) -> Path:
     """Which file: the option, else MISS_HOME, else the user's data folder."""

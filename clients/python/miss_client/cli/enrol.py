@@ -9,6 +9,9 @@ import typer
 from miss_client import new_device
 from miss_client.cli import identity
 from miss_client.cli.common import (
+    AcceptOption,
+    NameOption,
+    PassphraseOption,
     StoreOption,
     clean,
     device_name,
@@ -105,26 +108,9 @@ def enrol(
             show_default=False,
         ),
     ] = None,
-    name: Annotated[
-        str, typer.Option(help=tr("What to call this device.", "Le nom de cet appareil."))
-    ] = "",
-    accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept-charter",
-            help=tr("The charter was read and is accepted.", "La charte a été lue et acceptée."),
-        ),
-    ] = False,
-    use_passphrase: Annotated[
-        bool,
-        typer.Option(
-            "--passphrase",
-            help=tr(
-                "Seal the store with a passphrase instead of a key file.",
-                "Protéger le fichier par une phrase de passe au lieu d'un fichier de clé.",
-            ),
-        ),
-    ] = False,
+    name: NameOption = "",
+    accept: AcceptOption = False,
+    use_passphrase: PassphraseOption = False,
     store: StoreOption = None,
 ) -> None:
     """Enrol this device."""

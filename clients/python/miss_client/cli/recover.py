@@ -8,6 +8,10 @@ import typer
 from miss_client import own_account, recovery
 from miss_client.cli.common import (
     WAITING,
+    AcceptOption,
+    NameOption,
+    PassphraseOption,
+    ServerOption,
     StoreOption,
     clean,
     device_name,
@@ -53,34 +57,10 @@ def recover(
             show_default=False,
         ),
     ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option(
-            envvar="MISS_SERVER",
-            help=tr("The server's URL.", "L'URL du serveur."),
-            show_default=False,
-        ),
-    ] = None,
-    name: Annotated[
-        str, typer.Option(help=tr("What to call this device.", "Le nom de cet appareil."))
-    ] = "",
-    accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept-charter",
-            help=tr("The charter was read and is accepted.", "La charte a été lue et acceptée."),
-        ),
-    ] = False,
-    use_passphrase: Annotated[
-        bool,
-        typer.Option(
-            "--passphrase",
-            help=tr(
-                "Seal the store with a passphrase instead of a key file.",
-                "Protéger le fichier par une phrase de passe au lieu d'un fichier de clé.",
-            ),
-        ),
-    ] = False,
+    server: ServerOption = None,
+    name: NameOption = "",
+    accept: AcceptOption = False,
+    use_passphrase: PassphraseOption = False,
     store: StoreOption = None,
 ) -> None:
     """Regain an account."""
