@@ -59,7 +59,6 @@ from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.recovering import RECOVER_EVERY, Recovering
 from miss_server.relay.renewing import LAPSE_EVERY, Renewing
-from miss_server.relay.sanctions import Sanctions
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
@@ -137,7 +136,6 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         meeting=store,
         departures=store,
         standings=store,
-        sanctions=Sanctions(store, sweep, doorbell, clock),
         attestations=store,
         recoveries=store,
         doorbell=doorbell,

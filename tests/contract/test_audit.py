@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from miss_protocol.audit import Chain, Head
 from miss_protocol.errors import Code, Refused
-from miss_server.storage.audit import SERVER, Action, Deed, account, administrator, operator
+from miss_server.storage.audit import SERVER, Action, Deed, account, operator
 from miss_server.storage.audit_tables import audit
 from miss_server.storage.sql import accounts
 from tests.support.devices import NOW, address
@@ -41,7 +41,7 @@ async def test_deeds_are_written_in_order_with_everything_said(store: Store) -> 
     first = Deed(CLAIRE, Action.DIRECTORY_IMPORTED, detail={"sources": ["Annuaire d'été"], "n": 2})
     assert (await store.record(first, now_ms=NOW)).seq == 1
     about = address()
-    for actor in (administrator(address()), account(about), SERVER):
+    for actor in (account(address()), account(about), SERVER):
         await store.record(Deed(actor, Action.CODE_MADE, about), now_ms=NOW + 5)
     assert (await verified(store)).seq == 4
     [one, *others] = await store.audit_entries()

@@ -30,7 +30,6 @@ from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
-from miss_server.relay.sanctions import Sanctions
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import NotDurable, Row
 from tests.simulation.cast import DOMAIN, NOW
@@ -209,7 +208,6 @@ class Node:
             invitations=self.store,
             departures=self.store,
             standings=self.store,
-            sanctions=Sanctions(self.store, sweep, self.doorbell, clock),
             attestations=self.store,
             recoveries=self.store,
             doorbell=self.doorbell,

@@ -16,7 +16,6 @@ from miss_server.relay.clock import Clock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.hub import Hub
 from miss_server.relay.login import Login
-from miss_server.relay.sanctions import Sanctions
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.accounts import Accounts
 from miss_server.storage.attestations import Attestations
@@ -46,7 +45,6 @@ class Services:
     invitations: Invitations
     departures: Departures
     standings: Standings
-    sanctions: Sanctions
     attestations: Attestations
     meeting: Meeting
     recoveries: Recoveries

@@ -1,6 +1,4 @@
-"""The tables of how accounts end and begin anew: departures, attestations, recoveries, and the
-administrators of establishments. Spec: 11-accounts; rules A3, F2.
-"""
+"""The tables of how accounts end and begin anew: departures, attestations, recoveries. Spec: 11-accounts; rules A3, F2."""
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, text
 
@@ -77,13 +75,4 @@ former_rosters = Table(
     comment="the chains that recoveries replaced, as signed",
 )
 
-administrators = Table(
-    "administrators",
-    metadata,
-    Column("account", String, primary_key=True),
-    Column("organisation", String, primary_key=True, comment="identifier of its entry"),
-    Column("given_ms", BigInteger, nullable=False),
-    Index("administrators_organisation", "organisation"),
-)
-
-tables = (departures, attestations, recovery_codes, recoveries, former_rosters, administrators)
+tables = (departures, attestations, recovery_codes, recoveries, former_rosters)

@@ -1,4 +1,4 @@
-"""What is written into the audit log: deeds of operators, administrators and the server itself.
+"""What is written into the audit log: deeds of operators, of people about themselves and of the server.
 
 Whoever changes what somebody may do or is shown as, appends a `Deed` in the very transaction of the
 change (`sql.audit.append`), so that there is neither a change without its entry nor an entry
@@ -28,9 +28,6 @@ class Action(Enum):
     ACCOUNT_RESTRICTED = "account_restricted"
     ACCOUNT_SUSPENDED = "account_suspended"
     ACCOUNT_REINSTATED = "account_reinstated"
-    REPORT_FILED = "report_filed"
-    REPORT_SHOWN = "report_shown"
-    REPORT_CLOSED = "report_closed"
     DIRECTORY_IMPORTED = "directory_imported"
     DATABASE_RESTORED = "database_restored"
     DATABASE_COPIED = "database_copied"
@@ -42,7 +39,7 @@ class Deed:
     """What is to be written.
 
     Attributes:
-        actor: `operator(user)`, `administrator(address)`, `account(address)` or `SERVER`.
+        actor: `operator(user)`, `account(address)` or `SERVER`.
         subject: an account's address, a national identifier, a file; empty if there is none.
         detail: numbers and short words. No content of a message, no code, no key.
     """
@@ -58,13 +55,8 @@ def operator(user: str) -> str:
     return f"operator:{user}"
 
 
-def administrator(address: str) -> str:
-    """The actor of what an establishment's administrator does about its own people."""
-    return f"administrator:{address}"
-
-
 def account(address: str) -> str:
-    """The actor of what somebody does about their own account, or by a report."""
+    """The actor of what somebody does about their own account."""
     return f"account:{address}"
 
 

@@ -142,13 +142,6 @@ def _accounts() -> None:
         sa.Column("version", _MS, primary_key=True),
         sa.Column("roster", sa.LargeBinary, nullable=False),
     )
-    op.create_table(
-        "administrators",
-        sa.Column("account", sa.String, primary_key=True),
-        sa.Column("organisation", sa.String, primary_key=True),
-        sa.Column("given_ms", _MS, nullable=False),
-    )
-    op.create_index("administrators_organisation", "administrators", ["organisation"])
 
 
 def _invitations() -> None:
