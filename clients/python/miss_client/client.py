@@ -72,6 +72,7 @@ class Client:
         self.outbox = Outbox(vault, self.calls, self.contacts, self.hub)
         self.inbox = Inbox(vault, self.contacts, self.outbox, self.hub)
         self.upkeep = Upkeep(vault, self.calls, self.contacts, self.outbox, self.hub)
+        self.wishes = self.upkeep.wishes
         self.transport = Transport(
             info.server,
             this_app(),

@@ -139,6 +139,15 @@ class CharterChanged:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Somebody whom this account waited for is on MiSS now and can be written to."""
+
+    person: str
+    name: str
+    account: str
+
+
 Event = (
     MessageReceived
     | StatusChanged
@@ -153,4 +162,5 @@ Event = (
     | Restored
     | WasDormant
     | CharterChanged
+    | Joined
 )

@@ -210,3 +210,12 @@ class Wire(Struct):
 
     message: bytes
     sn: int
+
+
+class Waiting(Struct):
+    """Whom this account waits for, as far as this device knows: when it last asked (0: never), how many
+    have not joined, and of whom it told, by person: the `at` of that wish."""
+
+    asked_ms: int = 0
+    open: int = 0
+    told: dict[str, int] = {}

@@ -7,6 +7,7 @@ from miss_client.events import CharterChanged, Restored, WasDormant
 from miss_client.hub import Hub
 from miss_client.outbox import Outbox
 from miss_client.vault import Vault
+from miss_client.wishes import Wishes
 from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.api import (
@@ -32,6 +33,7 @@ class Upkeep:
         self._contacts = contacts
         self._outbox = outbox
         self._hub = hub
+        self.wishes = Wishes(vault, calls, hub)
 
     def note_epoch(
         self, epoch: bytes, *, restored: int | None, acked: int = 0, digest: bytes = b""
@@ -109,6 +111,7 @@ class Upkeep:
         self._outbox.forget_expired()
         if self._vault.endpoint.last_resort_due(now_ms=self._vault.clock()):
             await self.refill_prekeys(limits.PREKEYS_UPLOADED, last_resort=True)
+        await self.wishes.look_if_due()
 
     async def sign_charter(self) -> str:
         """Accept the operator's charter in force, after the user read it; returns its version."""

@@ -14,7 +14,17 @@ from miss_client.clock import Clock, Random
 from miss_client.clock import now_ms as system_clock
 from miss_client.clock import random as system_random
 from miss_client.errors import ClientError, Trouble
-from miss_client.records import Contact, Cursor, DeviceInfo, Draft, Message, OutboxEntry, Seen, Wire
+from miss_client.records import (
+    Contact,
+    Cursor,
+    DeviceInfo,
+    Draft,
+    Message,
+    OutboxEntry,
+    Seen,
+    Waiting,
+    Wire,
+)
 from miss_client.store import Shelf, Store
 from miss_protocol.crypto.endpoint import Endpoint
 from miss_protocol.encoding import u64
@@ -52,6 +62,7 @@ class Vault:
         self.owed = Shelf(store, "owed", Receipt)
         self.nacks = Shelf(store, "nacks", str)
         """Reasons, by position: owed like receipts, or a crash would make a message vanish."""
+        self._waiting = Shelf(store, "wishes", Waiting)
         self._endpoint: Endpoint | None = None
 
     # --- this device ------------------------------------------------------------------------------
@@ -128,6 +139,16 @@ class Vault:
     def put_cursor(self, cursor: Cursor) -> None:
         """Save it, inside a transaction."""
         self._cursor.put(_ONE, cursor)
+
+    @property
+    def waiting(self) -> Waiting:
+        """Whom this account waits for, as far as this device knows."""
+        return self._waiting.get(_ONE) or Waiting()
+
+    def put_waiting(self, waiting: Waiting) -> None:
+        """Save it, in a transaction of its own."""
+        with self.store.transaction():
+            self._waiting.put(_ONE, waiting)
 
     # --- names ------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from miss_client.cli import (
     devices,
     enrol,
     identity,
+    invite,
     listen,
     meeting,
     recover,
@@ -54,6 +55,8 @@ app.command("decline", help=meeting.DECLINE_HELP)(meeting.decline)
 app.command("block", help=meeting.BLOCK_HELP)(meeting.block)
 app.command("unblock", help=meeting.UNBLOCK_HELP)(meeting.unblock)
 app.command("reach", help=meeting.REACH_HELP)(meeting.reach)
+app.command("invite", help=invite.INVITE_HELP)(invite.invite)
+app.command("wishes", help=invite.WISHES_HELP)(invite.wishes)
 app.command("demo", help=demo.HELP)(demo.demo)
 app.command("sandbox", help=sandbox.HELP)(sandbox.sandbox)
 app.add_typer(devices.app, name="devices")

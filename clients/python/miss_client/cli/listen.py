@@ -19,6 +19,7 @@ from miss_client.events import (
     GapSeen,
     HoleSeen,
     IdentityChanged,
+    Joined,
     MessageReceived,
     Restored,
     StatusChanged,
@@ -173,6 +174,12 @@ def told(client: Client, event: Event) -> str:
                 f"! the charter has a new version ({clean(event.version)}): miss status --sign-charter",
                 f"! la charte a une nouvelle version ({clean(event.version)}) : "
                 "miss status --sign-charter",
+            )
+        case Joined():
+            name, address = clean(event.name), clean(event.account)
+            return tr(
+                f"· {name} is on MiSS now: miss send {address}",
+                f"· {name} est maintenant sur MiSS : miss send {address}",
             )
         case EncryptedAgain():
             return tr("… encrypted anew", "… rechiffré") + f" ({event.reason})"
