@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support import zygote
 from tests.support.postgres import PostgresProcess, postgres_server
 from tests.support.server import ServerProcess
 
@@ -14,6 +15,8 @@ pytest.register_assert_rewrite("tests.crash")  # the plays and their people asse
 
 # A shell that runs the tests in the background lets them ignore SIGINT, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+zygote.keep_one()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """People with devices, against a real server process over real sockets."""
 
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,7 @@ from miss_client import Client, Store, new_device
 from miss_client.events import Event
 from miss_client.transport import Timing
 from miss_server.importers.generate import DEMO_PEOPLE
-from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 
 QUICK = Timing(backoff_min=0.05, backoff_max=0.2)
 
@@ -22,18 +20,9 @@ QUICK = Timing(backoff_min=0.05, backoff_max=0.2)
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a small fictive directory, copied for each test that needs one."""
     folder = tmp_path_factory.mktemp("directory")
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "miss_server", "directory", "generate"),
-            *(str(folder / "people.txt"), "--people", "40", "--seed", "7"),
-        ],
-        check=True,
-        capture_output=True,
-        env=environment(),
-        timeout=60,
-    )
-    database = folder / "miss.sqlite"
-    people = str(folder / "people.txt")
+    database, people = folder / "miss.sqlite", str(folder / "people.txt")
+    words = ("directory", "generate", people, "--people", "40", "--seed", "7")
+    run_command("miss_server", *words).check_returncode()
     miss_server("directory", "import", people, "--domain", DOMAIN, database=database)
     return database
 

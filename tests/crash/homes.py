@@ -109,7 +109,7 @@ class Homes:
 
     async def _run(self, *words: object, options: Sequence[str]) -> int:
         options = [*options, *self._faulty(), "--", *map(str, words)]
-        return await self.forks.start(options, self.folder / "client.log", module=CLIENT).wait()
+        return await self.forks.begin(options, self.folder / "client.log", module=CLIENT).wait()
 
     async def close(self) -> None:
         """Close every client and end the server."""

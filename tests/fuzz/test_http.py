@@ -7,8 +7,6 @@ always a problem with a code that is declared for the call. New calls take part 
 
 import asyncio
 import json
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +28,7 @@ from miss_protocol.errors import code_of
 from tests.support import register
 from tests.support.fuzzing import LONG, effort
 from tests.support.postgres import PostgresProcess
-from tests.support.server import DOMAIN, ServerProcess, environment
+from tests.support.server import DOMAIN, ServerProcess, run_command
 from tests.support.signing import Signing, sign
 from tests.support.wire import AUTHORITIES, PATIENCE, Device, enrolled
 
@@ -85,12 +83,9 @@ def server(
         folder / "PS_LibreAcces_Personne_activite_202611270300.txt",
         *(register.activity(serial, name=f"Fictif{serial}") for serial in range(1, 4)),
     )
-    subprocess.run(
-        [sys.executable, "-m", "miss_server", "directory", "import", str(file), "--domain", DOMAIN],
-        check=True,
-        capture_output=True,
-        env=environment() | {"MISS_DATABASE": dsn or str(process.database)},
-    )
+    settings = {"MISS_DATABASE": dsn or str(process.database)}
+    words = ("directory", "import", str(file), "--domain", DOMAIN)
+    run_command("miss_server", *words, settings=settings).check_returncode()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(process.start())
     yield process

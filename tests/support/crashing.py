@@ -337,8 +337,9 @@ def make_room(rows: int) -> None:
     limits.MAILBOX_ROWS_MAX = rows
 
 
-def main(words: Sequence[str]) -> None:
+def main() -> None:
     """Run `miss-server` with what follows `--`."""
+    words = sys.argv[1:]
     options = argparse.ArgumentParser(prog="crashing")
     options.add_argument("--at", default="")
     options.add_argument("--nth", type=int, default=1)
@@ -346,7 +347,7 @@ def main(words: Sequence[str]) -> None:
     options.add_argument("--ahead", type=float, default=0.0)
     options.add_argument("--room", type=int, default=0)
     options.add_argument("--fault", default="")
-    place = list(words).index("--")
+    place = words.index("--")
     chosen = options.parse_args(words[:place])
     points, operations = Points(chosen.at, chosen.nth, chosen.trace), Operations()
     wrap_driver(points, operations)
@@ -370,4 +371,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -14,7 +14,8 @@ message's id into NOTE once `Client.send` returned, and ends when it was deliver
 
 import argparse
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,9 @@ async def send(client: Client, address: str, text: str, note: Path) -> None:
         await client.wait_for_state(id, "delivered")
 
 
-def main(words: Sequence[str]) -> None:
+def main() -> None:
     """Run one of the programs."""
+    words = sys.argv[1:]
     options = argparse.ArgumentParser(prog="crashing_client")
     options.add_argument("--at", default="")
     options.add_argument("--nth", type=int, default=1)

@@ -238,6 +238,10 @@ class PostgresProcess:
         """End it in order, with its clients (a fast stop)."""
         await self._end(signal.SIGINT)
 
+    async def abandon(self) -> None:
+        """End it without tidying up what nobody will read: an immediate stop."""
+        await self._end(signal.SIGQUIT)
+
     async def kill(self) -> None:
         """End all its processes at once, as a crash of the machine would: SIGKILL."""
         await self._end(signal.SIGKILL)
@@ -332,4 +336,4 @@ async def running(server: PostgresProcess) -> AsyncIterator[None]:
         if server.process is not None:
             if server.process.returncode is None:
                 server.thaw()
-            await server.stop()
+            await server.abandon()

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -31,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from tests.support.server import START_SECONDS, STOP_SECONDS, environment
+from tests.support.server import START_SECONDS, STOP_SECONDS, Process, started
 
 REALM = "/auth/realms/fictif"
 DISCOVERY = f"{REALM}/.well-known/wallet-openid-configuration"
@@ -269,25 +270,21 @@ class ProviderProcess:
     """The provider as a child process; `start` before use, `stop` after."""
 
     url: str = ""
-    process: asyncio.subprocess.Process | None = None
+    process: Process | None = None
 
     async def start(self) -> None:
         """Start it and wait until it listens."""
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.support.provider"),
-            stdout=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(START_SECONDS):
-            self.url = (await self.process.stdout.readline()).decode().strip()
+        self.process, said = await started("tests.support.provider")
+        with said:
+            async with asyncio.timeout(START_SECONDS):
+                self.url = (await asyncio.to_thread(said.readline)).strip()
         assert self.url.startswith("http://")
 
     async def stop(self) -> None:
         """End it."""
         assert self.process is not None
         if self.process.returncode is None:
-            self.process.kill()
+            self.process.send_signal(signal.SIGKILL)
         async with asyncio.timeout(STOP_SECONDS):
             await self.process.wait()
 

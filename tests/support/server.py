@@ -8,11 +8,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
+
+from tests.support import zygote
 
 DOMAIN = "miss.example"
 START_SECONDS = 30.0
@@ -30,15 +32,58 @@ _LISTENING = re.compile(r"""url["']?[=:] ?["'](https?://[0-9.:]+)""")
 def miss_server(
     *words: str, database: Path, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run one `miss-server` command to its end."""
+    """Run one `miss-server` command on a database to its end."""
+    done = run_command("miss_server", *words, "--database", str(database))
+    if check:
+        done.check_returncode()
+    return done
+
+
+def run_command(
+    package: str,
+    *words: str,
+    settings: Mapping[str, str] | None = None,
+    told: str = "",
+    cwd: Path | None = None,
+    timeout: float = 120,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of `miss_server` or `miss_client` to its end, whatever its status.
+
+    Args:
+        settings: environment variables beside those of `environment()`.
+        told: what it reads from its input.
+    """
+    surroundings = environment() | dict(settings or {})
+    forking = zygote.common(surroundings)
+    if forking is not None:
+        module = zygote.COMMANDS[package]
+        return forking.run(module, words, surroundings, told=told, cwd=cwd, timeout=timeout)
     return subprocess.run(
-        [sys.executable, "-m", "miss_server", *words, "--database", str(database)],
+        [sys.executable, "-m", package, *words],
+        input=told,
         capture_output=True,
         text=True,
-        check=check,
-        timeout=120,
-        env=environment(),
+        check=False,
+        timeout=timeout,
+        env=surroundings,
+        cwd=cwd,
     )
+
+
+async def started(module: str, *words: str) -> tuple["Process", TextIO]:
+    """Start a module that has a `main`; returns it with what it writes, to be closed."""
+    reading, writing = os.pipe()
+    forking = zygote.common(environment())
+    try:
+        if forking is None:
+            process: Process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module, *words), stdout=writing, env=environment()
+            )
+        else:
+            process = forking.start(module, words, environment(), writing, 2)
+    finally:
+        os.close(writing)
+    return process, os.fdopen(reading)
 
 
 def environment() -> dict[str, str]:
@@ -102,15 +147,20 @@ class ServerProcess:
 
     async def launch(self, words: Sequence[str]) -> Process:
         """Start `miss-server` with these words, its output in the log."""
+        surroundings = environment() | ({} if self.budgets else LIFTED) | self._place()
+        surroundings |= self.settings
+        forking = zygote.common(surroundings)
         with self.log.open("ab") as log:
+            if forking is not None and self.module in zygote.COMMANDS and not self.under:
+                number = log.fileno()
+                return forking.start(
+                    zygote.COMMANDS[self.module], words, surroundings, number, number
+                )
             return await asyncio.create_subprocess_exec(
                 *(*self.under, sys.executable, "-m", self.module, *words),
                 stdout=log,
                 stderr=log,
-                env=environment()
-                | ({} if self.budgets else LIFTED)
-                | self._place()
-                | self.settings,
+                env=surroundings,
             )
 
     def _place(self) -> dict[str, str]:

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from miss_protocol import api
 from miss_protocol.identity.enrolment_link import read_link
 from miss_protocol.ids import AccountAddress, parse_address
 from tests.support.devices import Person
-from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 from tests.support.wire import code_of, enrol_body, open_call
 
 
@@ -23,15 +22,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]
     """A database with a small directory, and whom it holds."""
     folder = tmp_path_factory.mktemp("directory")
     register, database = folder / "people.txt", folder / "miss.sqlite"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "miss_server", "directory", "generate", str(register)),
-            *("--people", "30"),
-        ],
-        check=True,
-        capture_output=True,
-        env=environment(),
-    )
+    run_command("miss_server", "directory", "generate", str(register), "--people", "30")
     miss_server("directory", "import", str(register), "--domain", DOMAIN, database=database)
     lines = [line.split("|") for line in register.read_text("utf-8").splitlines()]
     column = lines[0].index("Identification nationale PP")
@@ -180,12 +171,7 @@ def test_a_list_that_is_none_is_told(database: Path, tmp_path: Path) -> None:
 
 
 def test_a_public_address_is_checked(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "miss_server", "config", "check"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment() | {"MISS_PUBLIC_URL": "https://miss.example/path"},
-    )
+    settings = {"MISS_PUBLIC_URL": "https://miss.example/path"}
+    done = run_command("miss_server", "config", "check", settings=settings)
     assert done.returncode == 2
     assert "public_url" in done.stderr

@@ -12,20 +12,13 @@ import pytest
 
 from tests.support.devices import Person
 from tests.support.redis import redis_server
-from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.server import DOMAIN, ServerProcess, environment, miss_server, run_command
 from tests.support.wire import Device, enrol_body, enrolled, open_call
 
 
 def run(*words: str, settings: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run one command as it is typed."""
-    return subprocess.run(
-        [sys.executable, "-m", "miss_server", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment() | (settings or {}),
-    )
+    return run_command("miss_server", *words, settings=settings)
 
 
 def people(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from miss_server.cli.directory_report import OLD_DAYS, SHOWN_MAX
 from miss_server.importers.activities import COLUMNS_56
 from tests.support import register, sources
 from tests.support.register import STAMPED, activity
+from tests.support.server import run_command
 
 
 @pytest.fixture
@@ -39,14 +40,8 @@ def run(*words: object, code: int = 0) -> str:
 
 
 def spawn(*words: object, language: str = "C.UTF-8") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from miss_server.cli import main; main()", "directory"]
-        + [str(word) for word in words],
-        env=os.environ | {"LC_ALL": language, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    settings = {"LANG": language, "COLUMNS": "200"}
+    return run_command("miss_server", "directory", *map(str, words), settings=settings)
 
 
 def people(database: Path) -> int:

@@ -1,9 +1,7 @@
 """`miss-server directory import` into PostgreSQL, as an operator runs it."""
 
 import asyncio
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from tests.support.devices import DOMAIN
 from tests.support.directories import Bridge
 from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.register import STAMPED, activity
+from tests.support.server import run_command
 
 
 @pytest.fixture
@@ -37,14 +36,7 @@ def looking(dsn: str) -> Iterator[Bridge]:
 def run_import(dsn: str, file: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process."""
     words = ["directory", "import", str(file), "--database", dsn, "--domain", DOMAIN, *more]
-    return subprocess.run(
-        [sys.executable, "-c", "from miss_server.cli import main; main()", *words],
-        env=os.environ | {"LC_ALL": "C.UTF-8", "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
-    )
+    return run_command("miss_server", *words, settings={"COLUMNS": "200"})
 
 
 def rows(looking: Bridge) -> list[int]:

@@ -23,7 +23,7 @@ from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
 from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.redis import redis_server
-from tests.support.server import DOMAIN, ServerProcess, environment
+from tests.support.server import DOMAIN, ServerProcess, environment, run_command
 from tests.support.stores import prepared
 from tests.support.wire import enrolled, now_ms, open_call
 
@@ -32,18 +32,28 @@ def run(
     database: Path | str, *words: str, under: str = "", status: int = 0, **settings: str
 ) -> subprocess.CompletedProcess[str]:
     """The command, perhaps `under` a shell's limit; it must end with this status."""
-    command = [sys.executable, "-m", "miss_server", "doctor", "--database", str(database)]
-    command += ["--domain", DOMAIN, *words]
+    command = ["doctor", "--database", str(database), "--domain", DOMAIN, *words]
+    settings = {"MISS_PORT": "9"} | settings
     if under:
-        command = ["sh", "-c", f'{under}; exec "$@"', "sh", *command]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=environment() | {"MISS_PORT": "9"} | settings,
-    )
+        done = subprocess.run(
+            [
+                "sh",
+                "-c",
+                f'{under}; exec "$@"',
+                "sh",
+                sys.executable,
+                "-m",
+                "miss_server",
+                *command,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment() | settings,
+        )
+    else:
+        done = run_command("miss_server", *command, settings=settings)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done

@@ -4,8 +4,6 @@ import asyncio
 import base64
 import json
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from miss_protocol import frames as f
 from miss_protocol.identity.receipts import ReceiptState
 from tests.support.mailing import opaque_body
 from tests.support.postgres import PostgresProcess
-from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 from tests.support.stores import prepared
 from tests.support.wire import enrolled, further
 
@@ -119,17 +117,10 @@ def test_no_database_and_no_database_of_ours(tmp_path: Path, words: tuple[str, .
 
 def in_french(server: ServerProcess, *words: str) -> str:
     """What a command says there."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "miss_server", *words),
-            *("--domain", DOMAIN, "--database", str(server.database)),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-        env=environment() | {"LANG": "fr_FR.UTF-8"},
-    ).stdout
+    place = ("--domain", DOMAIN, "--database", str(server.database))
+    done = run_command("miss_server", *words, *place, settings={"LANG": "fr_FR.UTF-8"})
+    done.check_returncode()
+    return done.stdout
 
 
 async def test_in_french(server: ServerProcess) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.operating import Samples, scrape
-from tests.support.server import DOMAIN, ServerProcess, environment, miss_server
+from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 
 ROOT = Path(__file__).parents[3]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -64,16 +62,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a small directory."""
     folder = tmp_path_factory.mktemp("directory")
     people, database = folder / "people.txt", folder / "miss.sqlite"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "miss_server", "directory", "generate", str(people)),
-            *("--people", "30"),
-        ],
-        check=True,
-        capture_output=True,
-        env=environment(),
-        timeout=60,
-    )
+    run_command("miss_server", "directory", "generate", str(people), "--people", "30")
     miss_server("directory", "import", str(people), "--domain", DOMAIN, database=database)
     return database
 

@@ -36,7 +36,7 @@ from tests.support.mailing import pair
 from tests.support.meeting import LIFTED
 from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.server import DOMAIN as PEOPLES
-from tests.support.server import environment, miss_server
+from tests.support.server import environment, miss_server, started
 
 T = TypeVar("T")
 LATER = NOW + 1000
@@ -280,10 +280,9 @@ async def test_killed_after_every_few_steps_it_becomes_the_same(
 
     async def ended_at(call: int) -> int | None:
         words = [str(path), options.dsn, str(call)]
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.server.storage.killed_copy", *words)
-        )
-        return await process.wait()
+        process, said = await started("tests.server.storage.killed_copy", *words)
+        with said:
+            return await process.wait()
 
     call = deaths = 0
     while (status := await ended_at(call := call + 4)) == KILLED:
