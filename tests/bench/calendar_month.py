@@ -54,6 +54,11 @@ class Month:
         self._weights = [self._chance.lognormvariate(0, SKEW) for _ in range(people)]
         self._colleagues = [self._know(number) for number in range(people)]
 
+    def acquaintances(self) -> Iterator[tuple[int, int]]:
+        """Who writes to whom at any time: each person's colleagues, who know it as well."""
+        for number, colleagues in enumerate(self._colleagues):
+            yield from ((number, other) for other in colleagues)
+
     def region(self, region: int) -> range:
         """The numbers of its people."""
         return self._regions[region]

@@ -27,7 +27,7 @@ from tests.bench import script as scripts
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.one_way import OpenLoop
-from tests.bench.population import populate
+from tests.bench.population import acquaint, populate
 from tests.support.server import DOMAIN, ServerProcess, environment
 
 LINES = 2_000_000
@@ -93,7 +93,8 @@ async def traffic(folder: Path, seconds_max: float) -> AsyncIterator[OpenLoop]:
     """A server with people who talk to each other."""
     peers = populate(folder / "miss.sqlite", CONNECTIONS)
     script = scripts.write(peers, int(seconds_max * RATE / CONNECTIONS) + 1)
-    server = ServerProcess(folder / "miss.sqlite", folder / "log")
+    acquaint(folder / "miss.sqlite", script.pairs)
+    server = ServerProcess(folder / "miss.sqlite", folder / "log", budgets=True)
     await server.start()
     try:
         links = await connect_all(server.socket_url, peers)

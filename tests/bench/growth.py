@@ -20,7 +20,7 @@ from tests.bench import script as scripts
 from tests.bench.figures import Figure, medians, save, say
 from tests.bench.filling import fill
 from tests.bench.machine import allow_open_files
-from tests.bench.population import populate
+from tests.bench.population import acquaint, populate
 from tests.bench.throughput import Case, Load, measure, sends_each
 
 UNIT = "us of server CPU"
@@ -97,6 +97,7 @@ def _waiting(folder: Path, scale: Scale) -> Iterator[Point]:
     peers = populate(empty, scale.active)
     sender, *absent = populate(empty, ABSENT + 1, keys=False)
     script = scripts.write(peers, sends_each(scale.seconds, scale.active), recipients=absent)
+    acquaint(empty, script.pairs)
     for depth in scale.waiting:
         load = Load(folder, peers, {"message": script})
         shutil.copy(empty, load.template)

@@ -22,7 +22,7 @@ from tests.bench.figures import Figure, medians, save, say
 from tests.bench.filling_postgres import add_accounts, fill
 from tests.bench.growth import TO_ABSENT, WHOLE_PATH
 from tests.bench.nodes import cost
-from tests.bench.population import populate
+from tests.bench.population import acquaint, populate
 from tests.bench.postgres import Cluster, cluster_in, server
 from tests.bench.throughput import Case, Load, sends_each
 from tests.support.postgres import PostgresProcess
@@ -143,6 +143,7 @@ async def _waiting(process: PostgresProcess, folder: Path, scale: Scale) -> Asyn
     peers = populate(template, scale.active)
     sender, *absent = populate(template, ABSENT + 1, keys=False)
     script = scripts.write(peers, sends_each(scale.seconds, scale.active), recipients=absent)
+    acquaint(template, script.pairs)
     load = Load(folder, peers, {"message": script})
     for depth in scale.waiting:
         async with cluster_in(process, template) as cluster:

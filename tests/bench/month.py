@@ -31,7 +31,7 @@ from tests.bench.calendar_month import ACCOUNTS, MESSAGES, REGIONS, Letter, Mont
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.link import Answer, Link, close_all, log_in
 from tests.bench.machine import allow_open_files, now_ms
-from tests.bench.population import Peer, populate
+from tests.bench.population import Peer, acquaint, populate
 from tests.bench.postgres import cluster_with
 from tests.bench.script import WRAP_BYTES, encode_receipt, encode_send
 from tests.bench.service import Service, service
@@ -280,7 +280,7 @@ async def ground(folder: Path, engine: Engine) -> AsyncIterator[Ground]:
         else:
             shutil.copy(template, folder / "miss.sqlite")
             os.sync()
-            server = ServerProcess(folder / "miss.sqlite", folder / "log")
+            server = ServerProcess(folder / "miss.sqlite", folder / "log", budgets=True)
             await server.start()
             stack.push_async_callback(server.stop)
             it, theirs = Service([server]), float
@@ -342,6 +342,8 @@ def figures(
         peers = populate(folder / "template.sqlite", people)
         populate(folder / "template.sqlite", accounts - people, keys=False)
         month = Month(people, written)
+        pairs = ((peers[one], peers[other]) for one, other in month.acquaintances())
+        acquaint(folder / "template.sqlite", pairs)
         gc.collect()
         gc.disable()  # what a day needs goes with the day, and there are no circles in it
         try:

@@ -23,7 +23,7 @@ from tests.bench.figures import Bar, Figure, medians, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.machine import allow_open_files
 from tests.bench.one_way import RATE, OpenLoop, percentiles
-from tests.bench.population import Peer, populate
+from tests.bench.population import Peer, acquaint, populate
 from tests.bench.postgres import Cluster, cluster_in, server
 from tests.bench.script import Script
 from tests.bench.service import Bell, service
@@ -155,6 +155,7 @@ def figures(
         peers = populate(here / "template.sqlite", connections)
         each = -(-int(1.2 * loop_seconds * RATE) // connections)
         script = scripts.write(peers, each, across=True)
+        acquaint(here / "template.sqlite", script.pairs)
 
         async def run() -> list[Figure]:
             async with server() as process:

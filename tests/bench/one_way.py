@@ -21,7 +21,7 @@ from tests.bench import script as scripts
 from tests.bench.figures import Bar, Figure, medians, save, say
 from tests.bench.link import Answer, Link, close_all, connect_all
 from tests.bench.machine import allow_open_files, cpu_seconds
-from tests.bench.population import populate
+from tests.bench.population import acquaint, populate
 from tests.bench.script import Script
 from tests.support.server import ServerProcess
 
@@ -99,7 +99,8 @@ async def _measure(folder: Path, connections: int, seconds: float) -> list[Figur
     count = warm_up + int(seconds * RATE)
     peers = populate(folder / "miss.sqlite", connections)
     script = scripts.write(peers, -(-count // connections))
-    server = ServerProcess(folder / "miss.sqlite", folder / "log")
+    acquaint(folder / "miss.sqlite", script.pairs)
+    server = ServerProcess(folder / "miss.sqlite", folder / "log", budgets=True)
     await server.start()
     assert server.process is not None
     try:

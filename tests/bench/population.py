@@ -4,7 +4,7 @@ Enrolment over HTTP is not what is measured, and a hundred thousand of them woul
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,24 @@ def populate(database: Path, count: int, *, keys: bool = True) -> list[Peer]:
         )
     engine.dispose()
     return peers
+
+
+def acquaint(database: Path, pairs: Iterable[tuple[Peer, Peer]]) -> None:
+    """Let the two of each pair have written to each other before, as most who write have: nothing
+    is unanswered between them, and no budget is spent (spec 08)."""
+    known = {pair for one, other in pairs for pair in _both_ways(one.account, other.account)}
+    at = now_ms()
+    engine = open_engine(database)
+    with engine.connect() as connection, writing(connection):
+        driver(connection).executemany(
+            "INSERT OR IGNORE INTO relations (owner, peer, first_ms, accepted_ms) VALUES (?, ?, ?, ?)",
+            [(owner, peer, at, at) for owner, peer in sorted(known)],
+        )
+    engine.dispose()
+
+
+def _both_ways(one: str, other: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (one, other), (other, one)
 
 
 def _peer(generate: Callable[[], SigningKey] | None) -> Peer:

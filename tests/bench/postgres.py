@@ -43,7 +43,7 @@ class Cluster:
         target = await self.process.connect(self.template)
         try:
             with source.connect() as connection:
-                for name in ("settings", "accounts", "devices", "mailboxes"):
+                for name in ("settings", "accounts", "devices", "mailboxes", "relations"):
                     await _copy(connection, target, metadata.tables[name])
         finally:
             await target.close()

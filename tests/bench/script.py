@@ -27,11 +27,13 @@ _encode = msgspec.msgpack.Encoder().encode
 @dataclass
 class Script:
     """For each peer its sends in order with their message ids, and for each id the recipient's
-    receipt."""
+    receipt; `pairs` are who writes to whom: `population.acquaint` them, unless strangers are what
+    is measured."""
 
     sends: list[list[msgspec.Raw]] = field(default_factory=list)
     ids: list[list[bytes]] = field(default_factory=list)
     receipts: dict[bytes, msgspec.Raw] = field(default_factory=dict)
+    pairs: set[tuple[Peer, Peer]] = field(default_factory=set)
 
 
 def write(
@@ -55,6 +57,7 @@ def write(
             recipient = sender
             while recipient is sender:
                 recipient = chance.choice(recipients or halves[place % 2])
+            script.pairs.add((sender, recipient))
             message = os.urandom(16)
             own.append(encode_send(sn, message, at, body, wrap, sender, recipient, kind))
             ids.append(message)

@@ -86,6 +86,7 @@ async def service(
                 options=("--workers", str(workers)),
                 settings=common,
                 module=module,
+                budgets=True,
                 dsn=dsn,
             )
             await node.start()

@@ -10,6 +10,7 @@ import random
 import statistics
 import tempfile
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.bench import readme
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.link import close_all
 from tests.bench.machine import cpu_seconds, memory_kib
-from tests.bench.population import populate
+from tests.bench.population import acquaint, populate
 from tests.bench.wanderer import Wanderer
 from tests.support.server import ServerProcess
 
@@ -70,8 +71,13 @@ async def _measure(
 ) -> list[Figure]:
     database = folder / "miss.sqlite"
     peers = populate(database, devices)
+    acquaint(database, combinations(peers, 2))
     server = ServerProcess(
-        database, folder / "log", module="tests.bench.forgetful", settings={"BENCH_KEPT": str(kept)}
+        database,
+        folder / "log",
+        module="tests.bench.forgetful",
+        settings={"BENCH_KEPT": str(kept)},
+        budgets=True,
     )
     await server.start()
     assert server.process is not None

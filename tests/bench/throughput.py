@@ -27,7 +27,7 @@ from tests.bench.exchange import Exchange
 from tests.bench.figures import Bar, Figure, medians, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.machine import cpu_seconds, still
-from tests.bench.population import Peer, populate
+from tests.bench.population import Peer, acquaint, populate
 from tests.bench.postgres import Cluster, cluster_with
 from tests.bench.script import Script
 from tests.support.server import ServerProcess
@@ -88,6 +88,8 @@ def prepare(folder: Path, cases: Sequence[Case], seconds: float, connections: in
     each = sends_each(seconds, connections)
     kinds: set[f.Kind] = {case.kind for case in cases}
     load = Load(folder, peers, {kind: scripts.write(peers, each, kind=kind) for kind in kinds})
+    for script in load.scripts.values():
+        acquaint(load.template, script.pairs)
     gc.collect()
     gc.freeze()  # half a million objects that live to the end are not looked at again
     return load
@@ -116,7 +118,7 @@ async def measure(
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     shutil.copy(load.template, database)
     os.sync()  # else the server's first fsyncs would wait for the copy
-    server = ServerProcess(database, load.folder / "log")
+    server = ServerProcess(database, load.folder / "log", budgets=True)
     if cluster is not None:
         server.dsn = await cluster.fresh()
     if profile is not None:
