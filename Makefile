@@ -62,11 +62,12 @@ simulate: .venv/done      ## delivery in seeded worlds without time, for SECONDS
 schema: .venv/done        ## writes what follows from the protocol's types: schemas, OpenAPI, codes
 	$(BIN)/python protocol/generate.py
 
-# These end processes at hundreds of points, play whole days and seeded worlds, fill machines and break the
+# These end processes at hundreds of points, race a thousand times, play whole days and worlds, fill machines and break the
 # product. What they pass through the other suites pass through too; measured, they would take three times as
 # long.
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios \
-  tests/simulation tests/fuzz
+  tests/simulation tests/fuzz \
+  tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py
 
 # Most tests wait for processes and disks more than they reckon: two at a time for each core.
 WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
