@@ -18,7 +18,8 @@ from tests.support.loopdisk import LoopDisk, loop_disk
 from tests.support.namespace import Namespace, namespace
 
 DISK_MIB = 256
-SMALL_DISK_MIB = 20
+SMALL_DISK_MIB = 64
+"""Several times the write-ahead log at its longest: what fills it is the ballast, not the server."""
 _SYNCS = ("-q", "-o", "/dev/null", "-e", "trace=fsync,fdatasync")
 _TRACED = ("strace", "-D", "-f", "--seccomp-bpf", *_SYNCS)
 """`-D`: the tracer stands aside, the server is the child that signals reach."""
