@@ -11,9 +11,10 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.attestations import Attestation
+from miss_server.storage.audit import Action, Deed, account
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import locks, schemas
+from miss_server.storage.sql import audit, locks, schemas
 from miss_server.storage.sql.directory import generation
 
 SINCE = 2
@@ -97,6 +98,7 @@ def attest(
         )
     else:
         _set(connection, attester, person, at_ms=now_ms, withdrawn_ms=None)
+    audit.append(connection, Deed(account(attester), Action.ATTESTATION_MADE, person), now_ms)
 
 
 def withdraw(connection: Connection, attester: AccountAddress, person: str, now_ms: int) -> None:
@@ -107,6 +109,7 @@ def withdraw(connection: Connection, attester: AccountAddress, person: str, now_
     if known is None or known.withdrawn_ms is not None:
         raise Refused(Code.NOT_FOUND, "no such attestation")
     _set(connection, attester, person, withdrawn_ms=now_ms)
+    audit.append(connection, Deed(account(attester), Action.ATTESTATION_ENDED, person), now_ms)
 
 
 def given_by(connection: Connection, attester: AccountAddress) -> list[Attestation]:

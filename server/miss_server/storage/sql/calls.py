@@ -199,9 +199,14 @@ class QuietCalls(StandingCalls, TenureCalls, InvitationCalls, ProofCalls):
         await self._write(relations.set_rules, account, rules, now_ms)
 
     async def set_budget(
-        self, account: AccountAddress, budget: tuple[int, int] | None, *, now_ms: int
+        self,
+        account: AccountAddress,
+        budget: tuple[int, int] | None,
+        *,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        await self._write(relations.set_budget, account, budget, now_ms)
+        await self._write(relations.set_budget, account, budget, now_ms, actor)
 
     async def budget(self, account: AccountAddress) -> tuple[int, int] | None:
         return await self.read_with(lambda connection: relations.budget(connection, account))

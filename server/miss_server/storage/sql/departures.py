@@ -136,12 +136,17 @@ def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Sw
     cancelled = [pair for pair in found.cancel if _cancel(connection, pair, lifted)]
     ended: set[DeviceId] = set()
     suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
-    for action, pairs_ in (
-        (Action.ACCOUNT_REINSTATED, lifted),
-        (Action.ACCOUNT_SUSPENDED, suspended),
-    ):
-        for address, cause in pairs_:
-            audit.append(connection, Deed(SERVER, action, address, {"cause": cause.value}), now_ms)
+    deeds = [
+        Deed(SERVER, action, address, {"cause": cause.value})
+        for action, some in (
+            (Action.DEPARTURE_BEGUN, begun),
+            (Action.DEPARTURE_ENDED, cancelled),
+            (Action.ACCOUNT_REINSTATED, lifted),
+            (Action.ACCOUNT_SUSPENDED, suspended),
+        )
+        for address, cause in some
+    ]
+    audit.append_all(connection, deeds, now_ms)
     return Swept(
         _addresses(begun), _addresses(cancelled), _addresses(suspended), tuple(sorted(ended))
     )
