@@ -73,6 +73,7 @@ class Client:
         self.inbox = Inbox(vault, self.contacts, self.outbox, self.hub)
         self.upkeep = Upkeep(vault, self.calls, self.contacts, self.outbox, self.hub)
         self.wishes = self.upkeep.wishes
+        self.notices = self.upkeep.notices
         self.transport = Transport(
             info.server,
             this_app(),
