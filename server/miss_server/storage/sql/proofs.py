@@ -70,6 +70,7 @@ def finish(
         issuer=one.shown.issuer,
         client=one.shown.client,
         token=one.shown.token if by_code else "",
+        userinfo=one.shown.userinfo if by_code else "",
         level=one.shown.level,
         proved_ms=one.shown.issued_ms,
         lapsed=False,

@@ -244,6 +244,7 @@ def _proofs() -> None:
         sa.Column("level", sa.String, nullable=False),
         sa.Column("proved_ms", _MS, nullable=False),
         sa.Column("lapsed", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("userinfo", sa.Text, nullable=False, server_default=""),
     )
     op.create_index("proofs_proved", "proofs", ["proved_ms"])
 
