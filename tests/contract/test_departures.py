@@ -11,7 +11,7 @@ from miss_server.storage.departures import STALE_AFTER_MS, Cause, Swept
 from miss_server.storage.standing import State
 from tests.contract.test_accounts import enrolment
 from tests.contract.test_proofs import SHOWN, confirmed
-from tests.support.devices import DAY_MS, NOW, Person
+from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.in_force import Store, put_in_force, source
 from tests.support.mailing import phone
 
@@ -25,8 +25,7 @@ def entry(person: str, **fields: str) -> Entry:
 
 async def enrolled(store: Store, person: str) -> Person:
     """Somebody of the directory with a device."""
-    made = Person()
-    await store.create(person, "Dr Fictif", made.account, now_ms=NOW)
+    made = Person(await store.create(person, "Dr Fictif", address(), now_ms=NOW))
     await store.add_code(made.account, person, expires_ms=NOW + 1000, now_ms=NOW)
     await store.enrol(enrolment(made, person), now_ms=NOW)
     return made

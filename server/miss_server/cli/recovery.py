@@ -9,7 +9,7 @@ import typer
 from miss_protocol import limits
 from miss_protocol.errors import Malformed, Refused
 from miss_protocol.ids import AccountAddress, parse_address
-from miss_server.admin.codes import new_code, shown_code
+from miss_server.admin.codes import new_code
 from miss_server.admin.letters import Letter, letters_page
 from miss_server.cli.bulk_codes import private_file
 from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
@@ -17,6 +17,7 @@ from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.accounts import Account
+from miss_server.storage.code_letters import shown_code
 from miss_server.stores import Store
 from miss_server.words import LANGUAGE, tr
 
