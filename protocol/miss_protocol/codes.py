@@ -338,6 +338,21 @@ class Code(Enum):
         "You wait for too many people. Withdraw a wish first.",
         "Vous attendez trop de personnes. Retirez d'abord un souhait.",
     )
+    # reports
+    NOT_REPORTABLE = _Rule(
+        "not_reportable",
+        Retry.NEVER,
+        403,
+        "Only a message that somebody else wrote to this account can be reported.",
+        "Seul un message reçu d'une autre personne peut être signalé.",
+    )
+    REPORT_TOO_OLD = _Rule(
+        "report_too_old",
+        Retry.NEVER,
+        410,
+        "This message came too long ago to be reported here.",
+        "Ce message a été reçu il y a trop longtemps pour être signalé ici.",
+    )
     # identity
     CODE_UNKNOWN = _Rule(
         "code_unknown",

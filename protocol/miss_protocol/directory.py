@@ -201,7 +201,8 @@ def query_words(query: str) -> tuple[str, ...]:
 class Place(Struct, frozen=True, omit_defaults=True):
     """Where a person practises or an organisation is, as the source writes it; an unknown part is
     empty. `commune` is the INSEE code; `latitude` and `longitude` (degrees, WGS 84) are of the place
-    itself, where its source says them: the centre of a commune is none."""
+    itself, where its source says them: the centre of a commune is none. `establishment` is the
+    identifier of the establishment where a person works (spec 05 §1.1)."""
 
     organisation: str = ""
     address: str = ""
@@ -212,6 +213,7 @@ class Place(Struct, frozen=True, omit_defaults=True):
     commune: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    establishment: str = ""
 
 
 class Source(Struct, frozen=True, omit_defaults=True):

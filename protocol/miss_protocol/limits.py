@@ -136,3 +136,12 @@ WISHES_MAX = 200
 """People of whom one account wants to know when they join."""
 WISH_TTL = 365 * 24 * 3600
 """A wish ends by itself: who wants to know after a year asks again."""
+
+# --- Reports (spec 09-standing §3) ----------------------------------------------------------------------
+
+REPORTS_PER_DAY = 20
+"""Messages that one account reports within 24 hours: a bad day, and no flood for the operator."""
+REPORT_AGE_MAX = 90 * 24 * 3600
+"""Time since a message came: long enough for a holiday, short enough to ask both what happened."""
+REPORT_NOTE_MAX = 500
+"""Characters of what a reporter adds: the message speaks for itself."""

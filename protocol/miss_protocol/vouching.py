@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from miss_protocol.identity.proof import TOKEN_MAX
 
@@ -20,8 +20,13 @@ class ProviderInfo(Struct):
 
 
 class ProofShown(Struct):
-    """What vouches for an account's genesis: a provider's ID token, given to `client`. In `Rosters`."""
+    """What vouches for an account's genesis: a provider's ID token, given to `client`. In `Rosters`.
+
+    `userinfo` is there if the token names no person: a JWS of the same provider that says who the token's
+    `sub` is.
+    """
 
     issuer: str
     client: str
     token: TokenText
+    userinfo: TokenText | UnsetType = UNSET

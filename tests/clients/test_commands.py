@@ -19,6 +19,8 @@ from miss_client.cli.common import clean, store_path
 from miss_client.cli.listen import told
 from miss_client.cli.send import reason_text
 from miss_client.events import (
+    AccountEnding,
+    AccountRestricted,
     CharterChanged,
     Connection,
     ConnectionChanged,
@@ -310,6 +312,11 @@ async def test_every_event_has_words(world: World) -> None:
         (CharterChanged("v2"), "v2"),
         (EncryptedAgain(MessageId(id), 1, "stale_roster"), "encrypted anew"),
         (DeviceChanged(other, 2, True), "version 2"),
+        (AccountEnding("left", 0, 0), "no longer in the directory"),
+        (AccountEnding("unattested", 0, 0), "Nobody vouches"),
+        (AccountEnding("recovery", 0, 0), "miss veto"),
+        (AccountEnding("something new", 0, 0), "something new"),
+        (AccountRestricted(0, "Publicité."), "Reason: Publicité."),
     ]:
         assert words in told(gp, event)  # type: ignore[arg-type]  # one of each
     for state in Connection:

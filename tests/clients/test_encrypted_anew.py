@@ -6,10 +6,10 @@ import pytest
 from miss_client import Client
 from miss_client.events import EncryptedAgain, MessageReceived, Unopened
 from miss_client.records import Outcome
+from miss_protocol import content as contents
 from miss_protocol import frames as f
 from miss_protocol import limits
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto.content import Text
+from miss_protocol.content import Text
 from miss_protocol.errors import Code
 from tests.clients.conftest import World, until
 

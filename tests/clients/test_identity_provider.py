@@ -232,6 +232,29 @@ async def test_a_token_that_was_tampered_with_is_caught(signing: Signing, change
     assert await seen(gp, nurse) == "provider"
 
 
+async def test_a_person_whom_only_a_signed_userinfo_names_is_checked_by_both(
+    signing: Signing,
+) -> None:
+    await signing.provider.control(userinfo="signed")
+    nurse, pharmacist = await signing.sign_in("nurse"), await signing.sign_in("pharmacist")
+    gp = await signing.watcher()
+    other = pharmacist.contact(pharmacist.account)
+    assert other is not None
+    assert other.vouched is not None
+    for userinfo in (other.vouched.userinfo, other.vouched.token, "no.JWS.", None):
+
+        def lie(said: dict[str, Any], userinfo: str | None = userinfo) -> None:
+            said["proof"].pop("userinfo")
+            said["proof"] |= {} if userinfo is None else {"userinfo": userinfo}
+
+        assert await lied_to(signing, gp, nurse, lie) == "operator"
+    assert await seen(gp, nurse) == "provider"
+    contact = gp.contact(nurse.account)
+    assert contact is not None
+    assert contact.vouched is not None
+    assert contact.vouched.userinfo
+
+
 async def test_a_token_that_was_given_to_somebody_else_than_the_operator_is_caught(
     signing: Signing,
 ) -> None:

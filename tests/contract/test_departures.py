@@ -3,13 +3,15 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Swept
 from miss_server.storage.standing import State
 from tests.contract.test_accounts import enrolment
-from tests.support.devices import DAY_MS, NOW, Person
+from tests.contract.test_proofs import SHOWN, confirmed
+from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.in_force import Store, put_in_force, source
 from tests.support.mailing import phone
 
@@ -23,8 +25,7 @@ def entry(person: str, **fields: str) -> Entry:
 
 async def enrolled(store: Store, person: str) -> Person:
     """Somebody of the directory with a device."""
-    made = Person()
-    await store.create(person, "Dr Fictif", made.account, now_ms=NOW)
+    made = Person(await store.create(person, "Dr Fictif", address(), now_ms=NOW))
     await store.add_code(made.account, person, expires_ms=NOW + 1000, now_ms=NOW)
     await store.enrol(enrolment(made, person), now_ms=NOW)
     return made
@@ -135,6 +136,25 @@ async def test_another_suspension_is_not_lifted_by_coming_back(store: Store) -> 
     await put_in_force(store, [entry(DR)], [source("RPPS", date_ms=late)])
     assert (await sweep(store, late)).cancelled == (person.account,)
     assert await suspended(store, person.account)
+
+
+async def test_coming_back_does_not_stand_for_a_proof_of_identity(store: Store) -> None:
+    person = Person()
+    secret = await confirmed(store, person, SHOWN)  # type: ignore[arg-type]  # it is every interface
+    await store.finish(secret, enrolment(person, ""), now_ms=NOW)
+    await put_in_force(store, [entry(OTHER)])
+    await sweep(store, NOW)
+    late = NOW + GRACE
+    assert await store.lapse(before_ms=late, now_ms=late) != []
+    await put_in_force(store, [entry(OTHER)], [source("RPPS", date_ms=late)])
+    assert (await sweep(store, late)).suspended == (person.account,)
+    await put_in_force(store, [entry(SHOWN.person)], [source("RPPS", date_ms=late)])
+    assert (await sweep(store, late)).cancelled == (person.account,)
+    assert await suspended(store, person.account)
+    newer = structs.replace(SHOWN, issued_ms=late)
+    secret = await confirmed(store, person, newer, renews=True)  # type: ignore[arg-type]
+    await store.finish(secret, None, now_ms=NOW)
+    assert not await suspended(store, person.account)
 
 
 async def test_of_two_causes_the_last_to_end_lifts_the_suspension(store: Store) -> None:

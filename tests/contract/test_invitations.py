@@ -119,8 +119,8 @@ async def test_who_refuses_is_kept_as_a_hash_and_gets_nothing_more(it: Inviting)
     hashes = await it.read_with(kept)
     assert [len(one) for one in hashes] == [32, 32]
     assert not any(AVERY.encode() in bytes(one) for one in hashes)
-    assert await it.allow_invitations(AVERY)
-    assert not await it.allow_invitations(AVERY)
+    assert await it.allow_invitations(AVERY, now_ms=NOW)
+    assert not await it.allow_invitations(AVERY, now_ms=NOW)
     await it.invite_person(other, AVERY, now_ms=NOW)
     assert [letter.person for letter in await it.letters()] == [AVERY]
 
@@ -143,7 +143,7 @@ async def test_a_letter_is_handed_over_once_and_names_all_who_invite(it: Invitin
     found, _ = await it.invitations(second, before=None, limit=10, now_ms=NOW)
     assert found[0].handed_over == NOW + 9
     assert [letter.person for letter in await it.letters()] == [BLAKE]
-    await it.take_back(AVERY, [second])
+    await it.take_back(AVERY, [second], now_ms=NOW)
     [letter, _] = await it.letters()
     assert [one.account for one in letter.inviters] == [second]
 
@@ -226,9 +226,9 @@ async def test_before_the_upgrade_every_call_is_refused_for_now(it: Inviting) ->
         it.invitations(account, before=None, limit=1, now_ms=NOW),
         it.letters(),
         it.hand_over(AVERY, now_ms=NOW),
-        it.take_back(AVERY, [account]),
+        it.take_back(AVERY, [account], now_ms=NOW),
         it.refuse_invitations(AVERY, now_ms=NOW),
-        it.allow_invitations(AVERY),
+        it.allow_invitations(AVERY, now_ms=NOW),
         it.wish(account, AVERY, now_ms=NOW),
         it.withdraw_wish(account, AVERY),
         it.wishes(account, now_ms=NOW),

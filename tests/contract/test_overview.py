@@ -9,6 +9,7 @@ from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.devices import NOW
+from tests.support.mailing import pair
 
 DAY = 24 * 3600 * 1000
 
@@ -44,6 +45,22 @@ async def test_accounts_of_a_month(store: SqliteStore | PostgresStore, overview:
     assert {"sends", "envelopes", "mailboxes", "settings"} <= tables.keys()
     assert sum(table.bytes for table in sizes.tables) <= sizes.total
     assert 0 <= sizes.free <= sizes.total
+
+
+async def test_of_a_silenced_message_an_operator_sees_why_it_waits(
+    store: SqliteStore | PostgresStore, overview: Overview
+) -> None:
+    gp, nurse = await pair(store)  # type: ignore[arg-type]  # it is every interface
+    await store.act(nurse.person.account, gp.person.account, "block", now_ms=NOW)
+    send = gp.send(nurse.person, ttl=60)
+    await gp.submit(send)
+    [trace] = await overview.trace(send.id, now_ms=NOW)
+    [place] = trace.places
+    assert (place.state, place.silenced, place.expires_ms) == ("waiting", True, NOW + 60_000)
+    await store.expire(protected={}, now_ms=NOW + 60_000)
+    [trace] = await overview.trace(send.id, now_ms=NOW)
+    [place] = trace.places
+    assert (place.state, place.silenced) == ("expired", False)
 
 
 async def test_a_proof_is_no_failure(store: Writing) -> None:

@@ -222,6 +222,7 @@ async def test_a_new_device_that_an_old_one_lets_in_ends_its_recovery(store: Sto
     await store.change_roster(old.roster, now_ms=NOW)
     assert await complete(store) == []
     assert (await store.begin_recovery(given, delay_ms=DELAY, now_ms=DUE)).state == "cancelled"
+    assert (await store.audit_entries())[-1].action == "recovery_stopped"
     record = await store.device(old.device.certificate.device)
     assert record is not None
     assert not record.revoked

@@ -37,11 +37,7 @@ _ROWS: dict[str, tuple[str, ...]] = {
 POINTS = {name: expanded(row) for name, row in _ROWS.items()}
 
 _CHORES = {
-    *(
-        f"call.{side} GET /v1/{what}"
-        for side in ("before", "after")
-        for what in ("server", "wishes")
-    ),
+    *(f"call.{side} GET /v1/server" for side in ("before", "after")),
     *("came ping", "write.before pong", "write.after pong"),
 }
 BESIDE = {"receive": _CHORES, "send": _CHORES | {"came deliver"}}

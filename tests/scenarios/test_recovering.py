@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from miss_client import Client, ClientError, RefusedByServer, Store, new_device, own_account
-from miss_client.cli import app
+from miss_client.cli import app, chat
 from miss_client.transport import Timing
 from miss_protocol.errors import Code
 from tests.support.server import DOMAIN, ServerProcess, miss_server
@@ -97,7 +97,9 @@ async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_lost_recovered_and_accepted_by_hand(at_once: Place) -> None:
+async def test_lost_recovered_and_accepted_by_hand(
+    at_once: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = at_once
     gp, cardio = await place.enrol(GP), await place.enrol(CARDIO)
     address = cardio.account
@@ -112,6 +114,9 @@ async def test_lost_recovered_and_accepted_by_hand(at_once: Place) -> None:
     assert exit_code == 3, said
     assert "Anne Lefevere" in said
     assert "old ones" in (await place.miss(GP, "send", address, "pendant"))[1]
+    monkeypatch.setattr(chat, "LOOK_AGAIN", 0.0)
+    _, said = await place.miss(GP, "chat", address, typed="pour toi\n")
+    assert said.count("old ones") == 2  # before the conversation, and before its line
     assert "RECOVERING" in (await place.miss(GP, "contacts", "list"))[1]
     assert address in (await place.operator("recovery", "list")).stdout
 
@@ -131,7 +136,7 @@ async def test_lost_recovered_and_accepted_by_hand(at_once: Place) -> None:
     async with gp:
         await gp.drained()  # with the statuses of what waited for devices that are gone
         states = {one.text: one.state for one in gp.messages() if one.own}
-    assert states == {"avant": "failed", "pendant": "failed"}
+    assert states == dict.fromkeys(("avant", "pendant", "pour toi"), "failed")
     await gp.close()
     new = place.open("new")
     async with new:
@@ -170,7 +175,8 @@ async def test_a_device_that_is_not_lost_objects(in_days: Place) -> None:
     async with cardio:
         await cardio.drained()  # until then everything goes on
     await cardio.close()
-    assert "miss veto" in (await place.miss(CARDIO, "status"))[1]
+    for words_ in (("status",), ("listen", "--once")):
+        assert "miss veto" in (await place.miss(CARDIO, *words_))[1]
     exit_code, said = await place.miss(CARDIO, "veto", typed="n\n")
     assert exit_code == 1
     exit_code, said = await place.miss(CARDIO, "veto")

@@ -8,10 +8,10 @@ import pytest
 
 from miss_protocol.crypto import body as bodies
 from miss_protocol.crypto.endpoint import Endpoint, Sealed
-from miss_protocol.crypto.inner import InnerMessage
 from miss_protocol.crypto.session import Session
 from miss_protocol.crypto.wrapped import Wrapped
 from miss_protocol.errors import Undecryptable
+from miss_protocol.identity.message import InnerMessage
 from miss_protocol.ids import MessageId
 from tests.support.devices import NOW, Person, connect, device_of, read, write
 

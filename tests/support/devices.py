@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from nacl.signing import SigningKey
 
-from miss_protocol.crypto.content import Content, Text
+from miss_protocol.content import Content, Text
 from miss_protocol.crypto.endpoint import Endpoint, Opened, Outgoing, Recipient, Sealed
 from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.roster import Roster, RosterEntry

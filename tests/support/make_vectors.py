@@ -8,7 +8,7 @@ this again records other handshakes: do it only when the format itself changes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from typing import Any
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
+from miss_protocol import content as contents
+from miss_protocol.content import Text
 from miss_protocol.crypto import body as bodies
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import hybrid, inner
-from miss_protocol.crypto.content import Text
-from miss_protocol.crypto.inner import Recipient
+from miss_protocol.crypto import hybrid
 from miss_protocol.encoding import pack, unpack
 from miss_protocol.identity import certificate as certificates
+from miss_protocol.identity import message as inner
 from miss_protocol.identity import prekeys
 from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.link import approval_code
+from miss_protocol.identity.message import Recipient
 from miss_protocol.identity.receipts import ReceiptState, sign_receipt
 from miss_protocol.identity.roster import Roster, RosterEntry
 from miss_protocol.identity.safety import safety_number
@@ -33,6 +34,7 @@ from miss_protocol.identity.signing import Role, sign
 from miss_protocol.ids import DeviceId, MessageId, new_address
 from tests.support.proof_vectors import proof_vectors
 from tests.support.record_sessions import handshake_vectors, wrap_vectors
+from tests.support.report_vectors import report_vectors
 
 NOW = 1_790_000_000_000
 FOLDER = Path(__file__).parents[2] / "protocol" / "vectors"
@@ -292,7 +294,7 @@ def hexed(value: Any) -> Any:
     return value
 
 
-DETERMINED = {
+DETERMINED: dict[str, Callable[[], Any]] = {
     "certificates": certificate_vectors,
     "rosters": roster_vectors,
     "bundles": bundle_vectors,
@@ -300,6 +302,7 @@ DETERMINED = {
     "safety": safety_vectors,
     "proofs": proof_vectors,
     "bodies": body_vectors,
+    "reports": lambda: report_vectors([V1, V2, V3], PHONE, TABLET, OTHER_ACCOUNT),
 }
 RECORDED = {"handshakes": handshake_vectors, "wraps": wrap_vectors}
 ABOUT = "MiSS protocol, suite 0x01: made by this project's implementation. Bytes are hexadecimal."

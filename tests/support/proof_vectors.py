@@ -33,6 +33,26 @@ def _without(name: str) -> dict[str, Any]:
     return {key: value for key, value in claims().items() if key != name}
 
 
+def _of_userinfo() -> list[dict[str, Any]]:
+    """A token that names nobody, with what the userinfo endpoint says of its `sub`."""
+    bare = {k: v for k, v in _without("SubjectNameID").items() if k != "otherIds"}
+    info = {k: claims()[k] for k in ("sub", "SubjectNameID", "given_name", "family_name")}
+    signed = info | {"iss": ISSUER, "aud": CLIENT}
+
+    def case(name: str, userinfo: dict[str, Any], **how: Any) -> dict[str, Any]:
+        return {"name": name, "claims": bare, "userinfo": userinfo, **how}
+
+    return [
+        case("userinfo names the person", info, persons=["810000000017"]),
+        case("userinfo that was signed", signed, persons=["810000000017"]),
+        case("userinfo of another sub", info | {"sub": "f:0:x"}, reason="subject"),
+        case("userinfo without sub", {"SubjectNameID": "810000000017"}, reason="subject"),
+        case("userinfo of another issuer", signed | {"iss": "https://x.example"}, reason="issuer"),
+        case("userinfo for another client", signed | {"aud": ["another"]}, reason="audience"),
+        case("userinfo that names nobody", {"sub": info["sub"]}, reason="person"),
+    ]
+
+
 def proof_vectors() -> dict[str, Any]:
     """Nonces of geneses; claims with what they prove, or the reason why they prove nothing."""
     now, persons = NOW // 1000, ["810000000017", "0599000015"]
@@ -101,4 +121,5 @@ def proof_vectors() -> dict[str, Any]:
             for genesis in (GENESIS, bytes(32), b"\xff" * 32)
         ],
         "tokens": [*held, *broken],
+        "with_userinfo": _of_userinfo(),
     }

@@ -78,6 +78,15 @@ class Odd:
         self.issuer = ""
         self.no_ciba = False
         self.by_form = False
+        self.userinfo = ""
+        """`json` or `signed`: what names the person is there and not in the ID token; else it has no more
+        than `sub`."""
+        self.says: dict[str, Any] = {}
+        """Put over what userinfo would say; None takes a claim away."""
+        self.userinfo_sign = "right"
+        """As `sign`."""
+        self.access: str | None = None
+        """The access token that is handed out; None: one that userinfo knows."""
 
 
 @dataclass
@@ -89,6 +98,8 @@ class Provider:
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
     questions: dict[str, str] = field(default_factory=dict)
     forms: list[dict[str, str]] = field(default_factory=list)
+    access: set[str] = field(default_factory=set)
+    """Access tokens that were handed out."""
 
     def __post_init__(self) -> None:
         self.other = RSAKey.generate_key(2048)
@@ -110,6 +121,7 @@ class Provider:
             "token_endpoint": f"{base}/token",
             "jwks_uri": f"{base}/certs",
             "backchannel_authentication_endpoint": f"{base}/ext/ciba/auth",
+            "userinfo_endpoint": f"{base}/userinfo",
         }
         if self.odd.no_ciba:
             del document["backchannel_authentication_endpoint"]
@@ -181,8 +193,26 @@ class Provider:
         name, _, secret = base64.b64decode(pair).decode().partition(":")
         return kind == "Basic" and (unquote(name), unquote(secret)) == (CLIENT_ID, CLIENT_SECRET)
 
+    def userinfo(self, request: Request) -> Response:
+        kind, _, access = request.headers.get("authorization", "").partition(" ")
+        if kind != "Bearer" or access not in self.access:
+            return JSONResponse({"error": "invalid_token"}, 401)
+        known = self.odd.person if self.odd.userinfo else {"sub": self.odd.person["sub"]}
+        said = {**known, **self.odd.says}
+        if self.odd.userinfo == "signed":
+            said = {"iss": self.issuer, "aud": CLIENT_ID} | said
+        said = {name: value for name, value in said.items() if value is not None}
+        if self.odd.userinfo == "signed":
+            token = self._signed(said, self.odd.userinfo_sign)
+            return Response(token, media_type="application/jwt")
+        return JSONResponse(said)
+
     def _answer(self, more: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = {"access_token": "opaque", "token_type": "Bearer"}
+        access = secrets.token_urlsafe(16)
+        self.access.add(access)
+        if self.odd.access is not None:
+            access = self.odd.access
+        answer: dict[str, Any] = {"access_token": access, "token_type": "Bearer"}
         if self.odd.sign == "missing":
             return answer
         now = int(time.time())
@@ -196,15 +226,17 @@ class Provider:
             **self.odd.person,
             **more,
         }
+        if self.odd.userinfo:
+            said |= dict.fromkeys(("SubjectNameID", "otherIds"))
         for name, value in self.odd.claims.items():
             moved = name in ("iat", "exp") and value is not None
             said[name] = now + value if moved else value
         said = {name: value for name, value in said.items() if value is not None}
-        return answer | {"id_token": self._signed(said)}
+        return answer | {"id_token": self._signed(said, self.odd.sign)}
 
-    def _signed(self, claims: dict[str, Any]) -> str:
+    def _signed(self, claims: dict[str, Any], way: str) -> str:
         head: dict[str, Any] = {"alg": "RS256", "kid": self.name}
-        match self.odd.sign:
+        match way:
             case "none":
                 return f"{_part({'alg': 'none'})}.{_part(claims)}."
             case "hs256":
@@ -241,6 +273,7 @@ class Provider:
                 Route("/wallet/auth", self._oddly("auth", self.authorize)),
                 Route(f"{base}/token", self._oddly("token", self.token), methods=["POST"]),
                 Route(f"{base}/ext/ciba/auth", self._oddly("ciba", self.ciba), methods=["POST"]),
+                Route(f"{base}/userinfo", self._oddly("userinfo", self.userinfo)),
                 Route("/control", self.control, methods=["POST"]),
             ]
         )

@@ -4,9 +4,9 @@ import hashlib
 import os
 from typing import Any
 
+from miss_protocol.content import Text
 from miss_protocol.crypto import envelope, hybrid, secretbox
 from miss_protocol.crypto.chain import Chain, derive
-from miss_protocol.crypto.content import Text
 from miss_protocol.crypto.endpoint import Endpoint, Outgoing, Recipient, Sealed
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.prekeys import SignedPrekey

@@ -44,6 +44,7 @@ def activity(serial: int, /, **named: str) -> dict[str, str]:
         "Bureau cedex (coord. structure)": named.get("cedex", ""),
         "Code postal (coord. structure)": named.get("postcode", "59000"),
         "Code commune (coord. structure)": named.get("commune", ""),
+        "Numéro FINESS site": named.get("finess", ""),
         "Libellé commune (coord. structure)": named.get("city", "Lille"),
         "Libellé pays (coord. structure)": named.get("country", ""),
         "Téléphone (coord. structure)": named.get("phone", "0353010101"),

@@ -34,10 +34,10 @@ from miss_client.store import Store
 from miss_client.transport import Stopped, Timing, Transport
 from miss_client.upkeep import Upkeep
 from miss_client.vault import Vault
+from miss_protocol import content as contents
 from miss_protocol import limits
 from miss_protocol.api import LinkInvitation
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto.content import Content
+from miss_protocol.content import Content
 from miss_protocol.directory import Entry, SearchPage
 from miss_protocol.encoding import pack_all
 from miss_protocol.errors import Code, Refused
@@ -73,6 +73,7 @@ class Client:
         self.inbox = Inbox(vault, self.contacts, self.outbox, self.hub)
         self.upkeep = Upkeep(vault, self.calls, self.contacts, self.outbox, self.hub)
         self.wishes = self.upkeep.wishes
+        self.notices = self.upkeep.notices
         self.transport = Transport(
             info.server,
             this_app(),

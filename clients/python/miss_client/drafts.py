@@ -18,11 +18,11 @@ from miss_client.events import StatusChanged
 from miss_client.hub import Hub
 from miss_client.records import DeviceOutcome, Draft, Message, OutboxEntry, Outcome, Wire
 from miss_client.vault import Vault
+from miss_protocol import content as contents
 from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.api import Prekeys, PrekeysClaimed
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto.content import Content
+from miss_protocol.content import Content
 from miss_protocol.crypto.endpoint import Outgoing, Recipient
 from miss_protocol.errors import Code, Refused, RemoteError, Retry, Untrusted
 from miss_protocol.identity import prekeys as prekey_form

@@ -148,6 +148,26 @@ class Joined:
     account: str
 
 
+@dataclass(frozen=True, slots=True)
+class AccountEnding:
+    """This account, or this device's part in it, will end at `due` unless what `kind` names is over
+    before: `left` (its person is no longer in the directory), `unattested` (nobody vouches for them any
+    more), `recovery` (somebody founds the account anew: offer `own_account.veto_recovery`). Show a kind
+    that you do not know with its times, in milliseconds."""
+
+    kind: str
+    since: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRestricted:
+    """The operator lets this account write only to who has answered it; show the reason as it stands."""
+
+    since: int
+    reason: str
+
+
 Event = (
     MessageReceived
     | StatusChanged
@@ -163,4 +183,6 @@ Event = (
     | WasDormant
     | CharterChanged
     | Joined
+    | AccountEnding
+    | AccountRestricted
 )

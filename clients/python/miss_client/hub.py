@@ -13,6 +13,13 @@ class Hub:
 
     def __init__(self) -> None:
         self._queues: set[asyncio.Queue[Event | None]] = set()
+        self._shown: set[asyncio.Queue[Event | None]] = set()
+        """Those of `events`: of an application, not of a wait for one thing."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether an application follows `events`, so that what is told once is told to somebody."""
+        return bool(self._shown)
 
     def tell(self, event: Event) -> None:
         """Hand an event to every present listener."""
@@ -23,6 +30,7 @@ class Hub:
         """Events from this call on, until `close`."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._queues.add(queue)
+        self._shown.add(queue)
         return self._listen(queue)
 
     async def _listen(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
@@ -31,6 +39,7 @@ class Hub:
                 yield event
         finally:
             self._queues.discard(queue)
+            self._shown.discard(queue)
 
     @contextmanager
     def listening(self) -> Iterator[asyncio.Queue[Event | None]]:

@@ -16,9 +16,9 @@ from miss_client.outbox import Outbox
 from miss_client.records import Message, Seen
 from miss_client.vault import Vault
 from miss_protocol import client_session as s
+from miss_protocol import content as contents
 from miss_protocol import frames as f
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto.content import Content
+from miss_protocol.content import Content
 from miss_protocol.crypto.endpoint import Endpoint, Opened, Order
 from miss_protocol.digest import envelope_hash
 from miss_protocol.encoding import read_u64, u64
@@ -175,7 +175,7 @@ class Inbox:
         signed, id = opened.message, opened.known_as
         own = sender.account == self._vault.account
         to = tuple(one.account for one in signed.recipients if one.account != sender.account)
-        text, kind = shown(opened.content)
+        text, kind = contents.shown(opened.content)
         self._vault.put_message(
             Message(
                 id=id,
@@ -284,17 +284,6 @@ class Inbox:
 def owed_name(receipt: Receipt) -> bytes:
     """The name of an owed receipt's row."""
     return receipt.message + receipt.sender_device + receipt.state.value.encode()
-
-
-def shown(content: Content) -> tuple[str, str]:
-    """What a user sees of a message, and its kind. Kinds unknown here are shown by their fallback
-    text, so that nothing that a colleague wrote is invisible."""
-    kind = str(content.__struct_config__.tag)
-    if isinstance(content, contents.Text | contents.Reply | contents.Edit):
-        return content.text, kind
-    if isinstance(content, contents.Unknown):
-        return content.fallback, content.named or "unknown"
-    return content.fallback, kind
 
 
 def answered(content: Content) -> bytes:

@@ -96,6 +96,9 @@ class Providers:
         """
         provider = self._known(shown.issuer)
         claims, key = await self._claims(provider, shown.token)
+        userinfo = None
+        if isinstance(shown.userinfo, str):
+            userinfo, _ = await self._claims(provider, shown.userinfo)
         said = proof.check(
             claims,
             issuer=provider.issuer,
@@ -103,6 +106,7 @@ class Providers:
             genesis=genesis,
             now_ms=now_ms,
             since_ms=since_ms,
+            userinfo=userinfo,
         )
         if person not in said.persons:
             raise Unproven("person")
@@ -115,6 +119,7 @@ class Providers:
             name=said.name,
             level=said.assurance,
             issued_ms=said.issued_ms,
+            userinfo=shown.userinfo if isinstance(shown.userinfo, str) else "",
         )
 
     def _known(self, issuer: str) -> Provider:

@@ -47,7 +47,8 @@ class DeviceInfo(Struct):
 class Vouched(Struct):
     """A provider's token that was verified here, with the key by which it was: JWK in JSON.
 
-    `persons` as the directory writes identifiers; `name` and `level` are the token's own.
+    `persons` as the directory writes identifiers; `name` and `level` are the token's own. `userinfo` is
+    what else it took to know the person, signed by the same provider.
     """
 
     issuer: str
@@ -58,6 +59,7 @@ class Vouched(Struct):
     name: str
     level: str
     issued_ms: int
+    userinfo: str = ""
 
 
 class Cursor(Struct):

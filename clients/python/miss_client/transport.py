@@ -7,7 +7,7 @@ the next one repeats, byte for byte.
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
@@ -23,7 +23,7 @@ from miss_client.events import Connection, ConnectionChanged
 from miss_client.hub import Hub
 from miss_client.inbox import Inbox, Row
 from miss_client.outbox import Outbox
-from miss_client.upkeep import Upkeep
+from miss_client.upkeep import LOOK_EVERY, Upkeep
 from miss_client.vault import Vault
 from miss_protocol import client_session as s
 from miss_protocol import frames as f
@@ -69,6 +69,7 @@ class Timing:
     pong_timeout: float = PONG_TIMEOUT
     backoff_min: float = BACKOFF_MIN
     backoff_max: float = BACKOFF_MAX
+    look_every: float = LOOK_EVERY
 
 
 class Transport:
@@ -256,11 +257,11 @@ class _Once:
                     self._greet(event.challenge)
                 case s.Welcomed():
                     self._welcome(event.welcome)
-                    chores.add(asyncio.create_task(self._chore(event.welcome)))
+                    chores.add(asyncio.create_task(self._settle_in(event.welcome)))
                 case s.CaughtUp():
                     self.o._hub.tell(ConnectionChanged(Connection.LIVE))
                     self.o.drained.set()
-                    chores.add(asyncio.create_task(self._chore(None)))
+                    chores.add(asyncio.create_task(self._chore(self._tidy)))
                 case s.Settled():
                     self.o._outbox.settle(event.reply)
                     self.o._outbox.encrypted.set()
@@ -339,14 +340,20 @@ class _Once:
         self.o._outbox.encrypted.set()
         self.o._outbox.drafted.set()
 
-    async def _chore(self, welcome: f.Welcome | None) -> None:
+    async def _settle_in(self, welcome: f.Welcome) -> None:
+        await self._chore(lambda: self.o._upkeep.after_welcome(welcome))
+        while True:
+            await asyncio.sleep(self.o._timing.look_every)
+            await self._chore(self.o._upkeep.look_around)
+
+    async def _tidy(self) -> None:
+        await self.o._upkeep.after_drained()
+        self.o._inbox.forget_seen(before_ms=self.o._vault.clock() - SEEN_KEPT_MS)
+
+    async def _chore(self, work: Callable[[], Awaitable[None]]) -> None:
         with suppress(Unreachable):  # the next connection does it
             try:
-                if welcome is not None:
-                    await self.o._upkeep.after_welcome(welcome)
-                else:
-                    await self.o._upkeep.after_drained()
-                    self.o._inbox.forget_seen(before_ms=self.o._vault.clock() - SEEN_KEPT_MS)
+                await work()
             except Refused as refused:
                 if refused.code.retry is Retry.NEVER:
                     self.o._hub.tell(ConnectionChanged(Connection.LIVE, refused.code.wire))

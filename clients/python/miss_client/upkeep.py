@@ -5,6 +5,7 @@ from miss_client.contacts import Contacts
 from miss_client.errors import RefusedByServer
 from miss_client.events import CharterChanged, Restored, WasDormant
 from miss_client.hub import Hub
+from miss_client.notices import Notices
 from miss_client.outbox import Outbox
 from miss_client.vault import Vault
 from miss_client.wishes import Wishes
@@ -21,6 +22,8 @@ from miss_protocol.encoding import read_u64
 from miss_protocol.errors import Code
 from miss_protocol.identity import charter as charters
 
+LOOK_EVERY = 3600.0
+
 
 class Upkeep:
     """Chores of one device."""
@@ -33,6 +36,7 @@ class Upkeep:
         self._contacts = contacts
         self._outbox = outbox
         self._hub = hub
+        self.notices = Notices(vault, calls, hub)
         self.wishes = Wishes(vault, calls, hub)
 
     def note_epoch(
@@ -67,6 +71,7 @@ class Upkeep:
             self._hub.tell(CharterChanged(charter.version))
         await self.agree_roster(welcome.roster)
         await self.refill_prekeys(welcome.prekeys, last_resort=self._vault.cursor.last_resort_owed)
+        await self.look_around()
         await self._contacts.check_claims()  # last: it waits for the provider
 
     async def agree_roster(self, theirs: int) -> None:
@@ -111,6 +116,14 @@ class Upkeep:
         self._outbox.forget_expired()
         if self._vault.endpoint.last_resort_due(now_ms=self._vault.clock()):
             await self.refill_prekeys(limits.PREKEYS_UPLOADED, last_resort=True)
+
+    async def look_around(self) -> None:
+        """While an application follows events: ask what its user is to be told of this account and of whom
+        it waits for, as far as it is due; again every `LOOK_EVERY` seconds, since a connection may last
+        for weeks. Raises as any call."""
+        if not self._hub.is_heard:
+            return  # what is told once would be told to nobody
+        await self.notices.look_if_due()
         await self.wishes.look_if_due()
 
     async def sign_charter(self) -> str:

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 import msgspec
 from nacl.signing import SigningKey
 
+from miss_protocol import content as contents
+from miss_protocol.content import Content
 from miss_protocol.crypto import body as bodies
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import envelope, inner, secretbox, session, wrapped
-from miss_protocol.crypto.content import Content
+from miss_protocol.crypto import envelope, secretbox, session, wrapped
 from miss_protocol.crypto.hybrid import ROOT_BYTES
-from miss_protocol.crypto.inner import InnerMessage, Recipient
 from miss_protocol.crypto.keyring import Keyring
 from miss_protocol.crypto.pair import Order
 from miss_protocol.crypto.peers import Peer, Peers
@@ -35,8 +34,10 @@ from miss_protocol.crypto.session import Session
 from miss_protocol.crypto.wrapped import Wrapped
 from miss_protocol.encoding import pack_all, u64
 from miss_protocol.errors import LocalError, RemoteError, Undecryptable, Untrusted
+from miss_protocol.identity import message as inner
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.digests import digest
+from miss_protocol.identity.message import InnerMessage, Recipient
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import ID_BYTES, AccountAddress, DeviceId, MessageId
 from miss_protocol.limits import BODY_MAX

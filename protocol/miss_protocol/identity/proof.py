@@ -69,6 +69,7 @@ def check(
     now_ms: int,
     since_ms: int | None = None,
     levels: Collection[str] = (),
+    userinfo: Mapping[str, object] | None = None,
 ) -> Claimed:
     """Check the claims of a token whose signature holds.
 
@@ -81,9 +82,13 @@ def check(
         since_ms: when the sign-in was begun: the token must be of after it, and not be over. None
             for a token that is kept and was checked so when it was new.
         levels: accepted values of `acr`; empty for any.
+        userinfo: claims of the provider's userinfo endpoint about the token's `sub` (OpenID Connect
+            Core 1.0 §5.3), looked at if the token itself names no person. They come from the provider
+            itself, or their signature holds.
 
     Raises:
-        Unproven: with the `reason` of the first check that failed.
+        Unproven: with the `reason` of the first check that failed; `person` may be over with a
+            `userinfo`.
     """
     if claims.get("iss") != issuer:
         raise Unproven("issuer")
@@ -105,11 +110,31 @@ def check(
     level = _text(claims.get("acr"))
     if levels and level not in levels:
         raise Unproven("assurance")
-    persons = national_ids(claims)
+    persons, about = national_ids(claims), claims
+    if not persons and userinfo is not None:
+        _check_userinfo(userinfo, claims, issuer=issuer, client=client)
+        persons, about = national_ids(userinfo), userinfo
     if not persons:
         raise Unproven("person")
+    return Claimed(persons, _name(claims) or _name(about), level, issued * 1000)
+
+
+def _check_userinfo(
+    userinfo: Mapping[str, object], claims: Mapping[str, object], *, issuer: str, client: str
+) -> None:
+    subject = userinfo.get("sub")
+    if not isinstance(subject, str) or not subject or subject != claims.get("sub"):
+        raise Unproven("subject")  # or somebody's else would be put beside this token
+    if userinfo.get("iss", issuer) != issuer:
+        raise Unproven("issuer")
+    audience = userinfo.get("aud", client)
+    if client not in (audience if isinstance(audience, list) else [audience]):
+        raise Unproven("audience")
+
+
+def _name(claims: Mapping[str, object]) -> str:
     names = (_text(claims.get("given_name")), _text(claims.get("family_name")))
-    return Claimed(persons, " ".join(part for part in names if part), level, issued * 1000)
+    return " ".join(part for part in names if part)
 
 
 def national_ids(claims: Mapping[str, object]) -> tuple[str, ...]:

@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from miss_protocol import limits
-from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.relay.clock import Clock
 from miss_server.storage.accounts import Accounts, CodeOrder
 from miss_server.storage.audit import SERVER
-from miss_server.storage.directory import DirectoryReader
-
-CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-"""Thirty characters that nobody confuses on paper: no 0 O, 1 I L, U V."""
-CODE_LENGTH = 12
-"""59 bits: with twenty tries an hour from an address, guessing outlasts any code by far."""
+from miss_server.storage.code_letters import code_of, shown_code
+from miss_server.storage.directory import DirectoryReader, name_of
 
 
 class UnknownPerson(LookupError):
@@ -51,17 +46,7 @@ class Issued:
 
 def new_code() -> str:
     """A random code, as it is kept."""
-    return "".join(secrets.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-
-
-def shown_code(code: str) -> str:
-    """A code as it is written on paper."""
-    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
-
-
-def name_of(entry: Entry) -> str:
-    """How an entry is called on screens and letters."""
-    return " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+    return code_of(secrets.token_bytes(32))
 
 
 async def issue_code(

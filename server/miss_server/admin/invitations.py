@@ -9,8 +9,7 @@ from string import Template
 from typing import Literal
 
 from miss_protocol.directory import Entry, Place
-from miss_server.admin.codes import name_of
-from miss_server.storage.directory import DirectoryReader
+from miss_server.storage.directory import DirectoryReader, name_of
 from miss_server.storage.invitations import Inviter, Letter
 
 Language = Literal["fr", "en"]

@@ -22,6 +22,7 @@ COMMANDS = {
     "codes": "bulk_codes:app",
     "recovery": "recovery:app",
     "accounts": "accounts:app",
+    "organisations": "organisations:app",
     "audit": "audit:app",
     "invitations": "invitations:app",
     "doctor": "doctor:doctor:HELP",

@@ -10,7 +10,7 @@ from rich.table import Table
 from miss_protocol.errors import RemoteError
 from miss_protocol.ids import parse_address
 from miss_server.cli import standing
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.storage.departures import Cause
@@ -142,7 +142,10 @@ def budget(
                 before[1] if day is None else day,
             )
             own = None if default else wanted
-            with_store(chosen, lambda store: store.set_budget(account, own, now_ms=now_ms))
+            by = operating_user()
+            with_store(
+                chosen, lambda store: store.set_budget(account, own, now_ms=now_ms, actor=by)
+            )
     except RemoteError as error:
         code = error.code
         fail(tr(code.text("en"), code.text("fr")))

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from miss_protocol.ids import AccountAddress
 from miss_server.admin.invitations import Text, TextError, Written, text_of, write
 from miss_server.admin.post import (
     MailServer,
@@ -22,7 +23,14 @@ from miss_server.admin.post import (
     Uncertain,
     connected,
 )
-from miss_server.cli.common import EXIT_USAGE, DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import (
+    EXIT_USAGE,
+    DatabaseOption,
+    DomainOption,
+    fail,
+    operating_user,
+    settings,
+)
 from miss_server.cli.stores import with_store
 from miss_server.config import Settings
 from miss_server.relay.clock import SystemClock
@@ -201,7 +209,9 @@ def sent(
 
     async def work(store: Store) -> int:
         now_ms = SystemClock().now_ms()
-        done = [await store.hand_over(one, now_ms=now_ms) for one in dict.fromkeys(persons)]
+        by = operating_user()
+        once = dict.fromkeys(persons)
+        done = [await store.hand_over(one, now_ms=now_ms, actor=by) for one in once]
         return len([one for one in done if one])
 
     count = with_store(chosen, work)
@@ -294,21 +304,26 @@ def send(
 
 
 async def _send(store: Store, post: Post, letters: Sequence[Written]) -> tuple[int, list[str]]:
-    count, refused = 0, []
+    count, refused, by = 0, [], operating_user()
+
+    async def take_back(person: str, inviters: Sequence[AccountAddress]) -> None:
+        now_ms = SystemClock().now_ms()
+        await store.take_back(person, inviters, now_ms=now_ms, actor=by)
+
     for one in letters:
         # Noted first: if this ends half-way, one letter too few is sent, and never one twice.
-        inviters = await store.hand_over(one.person, now_ms=SystemClock().now_ms())
+        inviters = await store.hand_over(one.person, now_ms=SystemClock().now_ms(), actor=by)
         if not inviters:
             continue
         try:
             await asyncio.to_thread(post.send, one)
         except NotAccepted as error:
-            await store.take_back(one.person, inviters)
+            await take_back(one.person, inviters)
             refused.append(f"{one.name} <{one.mailbox}>: {error}")
         except Uncertain:
             raise
         except PostError:
-            await store.take_back(one.person, inviters)
+            await take_back(one.person, inviters)
             raise
         else:
             count += 1
@@ -329,8 +344,8 @@ def refuse(person: _Person, database: DatabaseOption = None, domain: DomainOptio
     chosen = settings(database=database, domain=domain)
 
     async def work(store: Store) -> int:
-        now_ms = SystemClock().now_ms()
-        return sum([await store.refuse_invitations(one, now_ms=now_ms) for one in person])
+        now_ms, by = SystemClock().now_ms(), operating_user()
+        return sum([await store.refuse_invitations(one, now_ms=now_ms, actor=by) for one in person])
 
     dropped = with_store(chosen, work)
     typer.echo(
@@ -355,7 +370,10 @@ def allow(person: _Person, database: DatabaseOption = None, domain: DomainOption
     chosen = settings(database=database, domain=domain)
 
     async def work(store: Store) -> list[str]:
-        return [one for one in person if not await store.allow_invitations(one)]
+        now_ms, by = SystemClock().now_ms(), operating_user()
+        return [
+            one for one in person if not await store.allow_invitations(one, now_ms=now_ms, actor=by)
+        ]
 
     unknown = with_store(chosen, work)
     if unknown:

@@ -9,14 +9,15 @@ import typer
 from miss_protocol import limits
 from miss_protocol.errors import Malformed, Refused
 from miss_protocol.ids import AccountAddress, parse_address
-from miss_server.admin.codes import new_code, shown_code
+from miss_server.admin.codes import new_code
 from miss_server.admin.letters import Letter, letters_page
 from miss_server.cli.bulk_codes import private_file
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, settings
+from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.accounts import Account
+from miss_server.storage.code_letters import shown_code
 from miss_server.stores import Store
 from miss_server.words import LANGUAGE, tr
 
@@ -66,7 +67,9 @@ def code(
 
     async def work(store: Store) -> Account | None:
         try:
-            await store.add_recovery_code(address, made, expires_ms=expires, now_ms=now_ms)
+            await store.add_recovery_code(
+                address, made, expires_ms=expires, now_ms=now_ms, actor=operating_user()
+            )
         except Refused as refused:
             fail(refused.code.text(LANGUAGE), hint=_HINT)
         return await store.find(address)
@@ -135,7 +138,8 @@ def cancel(account: _Account, database: DatabaseOption = None, domain: DomainOpt
 
     async def work(store: Store) -> None:
         try:
-            await store.veto_recovery(address, None, now_ms=SystemClock().now_ms())
+            now_ms = SystemClock().now_ms()
+            await store.veto_recovery(address, None, now_ms=now_ms, actor=operating_user())
         except Refused as refused:
             fail(refused.code.text(LANGUAGE))
 

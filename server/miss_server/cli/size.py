@@ -113,6 +113,8 @@ LASTING = frozenset(
         "relations",
         "reach_rules",
         "attestations",
+        "administrators",
+        "organisation_people",
         "former_rosters",
         "invitations",
         "invited_people",

@@ -126,6 +126,17 @@ def _lines(trace: Trace) -> Iterator[str]:
 
 def _about(place: Place) -> Iterator[str]:
     at = _when(place.at_ms)
+    until = _when(place.expires_ms) if place.expires_ms else "?"
+    if place.silenced:
+        yield tr(
+            "kept from this device: its owner blocks the sender. Nobody but you is told",
+            "tenu à l'écart de cet appareil : son titulaire bloque l'expéditeur. Vous seul le savez",
+        )
+        yield tr(
+            f"next: to the sender it waits for a device that is off, and expires {until}",
+            f"ensuite : pour l'expéditeur, il attend un appareil éteint et expire le {until}",
+        )
+        return
     if place.state == "waiting" and place.position is not None:
         yield tr(
             f"waits at position {place.position}, {place.ahead} before it",
@@ -133,7 +144,6 @@ def _about(place: Place) -> Iterator[str]:
         )
         seen = _when(place.seen_ms) if place.seen_ms else tr("never", "jamais")
         yield tr(f"the device was last seen {seen}", f"appareil vu pour la dernière fois : {seen}")
-        until = _when(place.expires_ms) if place.expires_ms else "?"
         yield tr(
             f"next: delivered when it connects; else it expires {until}, and the sender is told",
             f"ensuite : remis à sa connexion ; sinon il expire le {until} et l'expéditeur le sait",

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from miss_protocol.account import Attest, Attestation, Attestations
 from miss_protocol.directory import Entry
-from miss_server.admin.codes import name_of
 from miss_server.http.bodies import parse, reply
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import Caller, signed
 from miss_server.observe import short
+from miss_server.storage.directory import name_of
 
 log = structlog.get_logger()
 

@@ -1,12 +1,15 @@
 """An account's first device: whose code this is, and using it."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
 import structlog
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
 from miss_protocol import api
-from miss_protocol.errors import Code, Refused
+from miss_protocol.errors import Code, MissError, Refused
 from miss_protocol.identity import prekeys, roster
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.charter import CharterAcceptance
@@ -75,24 +78,42 @@ async def preview_of(it: Services, account: Account) -> api.EnrolmentPreview:
     )
 
 
-async def enrol(request: Request) -> Response:
-    """`POST /v1/enrolment`."""
+@asynccontextmanager
+async def using_code(
+    request: Request, whose: Callable[[], Awaitable[Account]]
+) -> AsyncIterator[None]:
+    """Around what uses a code: nothing of it is begun with a wrong one, which counts against the caller's
+    address. A used code may be this very call, whose reply was lost: it is a guess if the block fails.
+
+    Args:
+        whose: looks the code up, and refuses one that is wrong or used.
+    """
     it, address = services(request), peer_address(request)
-    given = parse(await read_bytes(request), api.Enrol)
-    # Before fifty signatures are checked: who guesses must not buy time on our processor. A used
-    # code may be this very call, repeated.
+    await it.throttle.may_try_code(address)
+    used = False
     try:
-        await account_of(request, given.code)
-    except Refused as refused:
-        if refused.code is not Code.CODE_USED:
-            raise
-    enrolment = enrolment_of(it, given)
-    try:
-        account = await it.accounts.enrol(enrolment, now_ms=it.clock.now_ms())
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
+        try:
+            await whose()
+        except Refused as refused:
+            used = refused.code is Code.CODE_USED
+            if not used:
+                raise
+        yield
+    except MissError as error:
+        if used or getattr(error, "code", None) in WRONG_CODES:
             await it.throttle.wrong_code(address)
         raise
+
+
+async def enrol(request: Request) -> Response:
+    """`POST /v1/enrolment`."""
+    it, now_ms = services(request), services(request).clock.now_ms()
+    given = parse(await read_bytes(request), api.Enrol)
+    code = normal_code(given.code)
+    # Before fifty signatures are checked: who guesses must not buy time on our processor.
+    async with using_code(request, lambda: it.accounts.account_of_code(code, now_ms=now_ms)):
+        enrolment = enrolment_of(it, given)
+        account = await it.accounts.enrol(enrolment, now_ms=now_ms)
     device = enrolment.roster.entries[0].device
     log.info("enrolled", account=short(account), device=short(device))
     return reply(api.Enrolled(account, device, enrolment.roster.version))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import structlog
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +25,7 @@ from miss_server.http.identity_pages import begun_page, over_page
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import signed
 from miss_server.observe import short
-from miss_server.provider.answers import SLOWER_BY, NotYet
+from miss_server.provider.answers import SLOWER_BY, Granted, NotYet
 from miss_server.storage.proofs import Begun, Proof, Shown, SignIn
 
 if TYPE_CHECKING:
@@ -151,8 +152,8 @@ async def callback(request: Request) -> Response:
         log.info("sign-in refused", why=_plain(asked.get("error", "")))
         return await _failed(request, it, one, Refused(Code.SIGN_IN_REFUSED))
     try:
-        token = await provider.exchange(code, verifier=one.verifier)
-        shown = await _shown(it, provider, one, token)
+        granted = await provider.exchange(code, verifier=one.verifier)
+        shown = await _shown(it, provider, one, granted)
     except (Refused, Unproven) as fault:
         return await _failed(request, it, one, fault)
     confirmation = "".join(
@@ -183,8 +184,8 @@ async def _note_failed(it: Services, one: SignIn, fault: Refused | Unproven) -> 
     await it.proofs.note_failed(one, fault.code.wire, reason)
 
 
-async def _shown(it: Services, provider: "Provider", one: SignIn, token: str) -> Shown:
-    """What a new token proves, and of whom in the directory.
+async def _shown(it: Services, provider: "Provider", one: SignIn, granted: Granted) -> Shown:
+    """What new tokens prove, and of whom in the directory.
 
     Raises:
         Unproven, Refused: not_in_directory, another_person, provider_unreachable.
@@ -192,16 +193,17 @@ async def _shown(it: Services, provider: "Provider", one: SignIn, token: str) ->
     now_ms, genesis = it.clock.now_ms(), None
     if one.method == "code":
         genesis = await _named(it, one)
-    said = await provider.proven(token, genesis=genesis, since_ms=one.begun_ms, now_ms=now_ms)
-    person = await _person(it, one, said.persons)
+    found = await provider.proven(granted, genesis=genesis, since_ms=one.begun_ms, now_ms=now_ms)
+    person = await _person(it, one, found.said.persons)
     return Shown(
         person=person.person,
         name=person.name,
         issuer=provider.settings.issuer,
         client=provider.settings.client_id,
-        token=token,
-        level=said.assurance,
-        issued_ms=said.issued_ms,
+        token=found.token,
+        level=found.said.assurance,
+        issued_ms=found.said.issued_ms,
+        userinfo=found.userinfo,
     )
 
 
@@ -308,7 +310,8 @@ def attested_by(found: Proof | None) -> tuple[str, ProofShown | None]:
     """Who vouches, and by what: only a token that names the genesis is the provider's word (A4)."""
     if found is None or not found.token:
         return "operator", None
-    return "provider", ProofShown(found.issuer, found.client, found.token)
+    shown = ProofShown(found.issuer, found.client, found.token, found.userinfo or UNSET)
+    return "provider", shown
 
 
 async def held(request: Request) -> Response:

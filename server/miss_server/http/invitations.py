@@ -21,6 +21,7 @@ from miss_server.http.bodies import parse, reply
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import Caller, signed
 from miss_server.observe import short
+from miss_server.storage.directory import name_of
 from miss_server.storage.invitations import WishMade
 
 CURSOR_MAX = 256
@@ -116,11 +117,6 @@ def _shown(made: WishMade, entry: Entry | None) -> Wish:
         entry.reach,
         entry.account,
     )
-
-
-def name_of(entry: Entry) -> str:
-    """An entry's name in one line."""
-    return " ".join(part for part in (entry.title, entry.given, entry.name) if part)
 
 
 async def _page(it: Services, caller: Caller, before: tuple[int, str] | None) -> Response:

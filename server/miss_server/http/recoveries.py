@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from miss_protocol import api
 from miss_protocol.account import RecoveryPreview, RecoveryState
-from miss_protocol.errors import Code, Refused
+from miss_protocol.errors import Refused
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
     WRONG_CODES,
@@ -14,6 +14,7 @@ from miss_server.http.enrolment import (
     normal_code,
     peer_address,
     preview_of,
+    using_code,
 )
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import signed
@@ -38,28 +39,14 @@ async def preview(request: Request) -> Response:
 
 async def begin(request: Request) -> Response:
     """`POST /v1/recoveries`; repeated, it tells how the recovery stands."""
-    it = services(request)
+    it, now_ms = services(request), services(request).clock.now_ms()
     given = parse(await read_bytes(request), api.Enrol)
-    # Before fifty signatures are checked. A used code may be this very call, repeated for days: it
-    # counts as a guess only if it turns out to be none.
-    await it.throttle.may_try_code(peer_address(request))
-    try:
-        await it.recoveries.account_of_recovery_code(
-            normal_code(given.code), now_ms=it.clock.now_ms()
-        )
-    except Refused as refused:
-        if refused.code is not Code.CODE_USED:
-            await it.throttle.wrong_code(peer_address(request))
-            raise
-    enrolment = enrolment_of(it, given)
-    try:
-        begun = await it.recoveries.begin_recovery(
-            enrolment, delay_ms=_delay_ms(it), now_ms=it.clock.now_ms()
-        )
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
-            await it.throttle.wrong_code(peer_address(request))
-        raise
+    code = normal_code(given.code)
+    async with using_code(
+        request, lambda: it.recoveries.account_of_recovery_code(code, now_ms=now_ms)
+    ):
+        enrolment = enrolment_of(it, given)
+        begun = await it.recoveries.begin_recovery(enrolment, delay_ms=_delay_ms(it), now_ms=now_ms)
     log.warning("recovery", account=short(begun.account), state=begun.state)
     return reply(_shown(begun))
 

@@ -83,6 +83,7 @@ class ActivityReader(BarReader):
         "sign": "Enseigne commerciale site",
         "street_index": "Indice répétition voie (coord. Structure)",
         "commune": "Code commune (coord. structure)",
+        "finess": "Numéro FINESS site",
     }
     """Used if there: one variant of the file has its specialities in a second file."""
 

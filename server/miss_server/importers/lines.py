@@ -11,7 +11,8 @@ class Line(NamedTuple):
 
     `key` is the identifier of the entry in the directory, `kind` empty for a person and `o` for an
     organisation or a service; `parent` is the key of the organisation that a service belongs to.
-    `street` is a whole address where the source has one; `position` has latitude and longitude.
+    `street` is a whole address where the source has one; `position` has latitude and longitude;
+    `finess` is the number of the establishment where a person works.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Line(NamedTuple):
     department: str = ""
     mailbox: str = ""
     position: str = ""
+    finess: str = ""
 
     def packed(self) -> str:
         """The fields behind the key, as they are put aside."""

@@ -15,15 +15,17 @@ from miss_server.tallies import ProviderTally
 ANSWER_MAX = 256 * 1024
 """Bytes of an answer: a key set with certificates has 20 KB, a token with every claim 10 KB."""
 RETRY_AFTER = 30.0
+JWT = "application/jwt"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is a JSON object."""
+    """An answer that is a JSON object; or, where that was allowed, a JWT, with an empty `document`."""
 
     status: int
     document: dict[str, Any]
     date: str
+    jwt: str = ""
 
 
 class Asking:
@@ -39,9 +41,13 @@ class Asking:
         if self._client is not None:
             await self._client.aclose()
 
-    async def get(self, url: str) -> Answer:
-        """Fetch a document. Raises as `post`, also for any status but 200."""
-        answer = await self._ask("GET", url, None, {})
+    async def get(self, url: str, *, access: str = "") -> Answer:
+        """Fetch a document; by an access token (RFC 6750), it may be a JWT. Raises as `post`, also for
+        any status but 200."""
+        headers = {}
+        if access:
+            headers = {"accept": f"application/json, {JWT}", "authorization": f"Bearer {access}"}
+        answer = await self._ask("GET", url, None, headers)
         if answer.status != 200:
             raise self._away(f"status {answer.status}")
         return answer
@@ -83,13 +89,16 @@ class Asking:
                 body += chunk
                 if len(body) > ANSWER_MAX:
                     raise self._away("an oversized answer")
+            date = response.headers.get("date", "")
+            if JWT in headers.get("accept", "") and _kind(response) == JWT:
+                return Answer(response.status_code, {}, date, body.decode("ascii", "replace"))
             try:
                 document = msgspec.json.decode(body)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 document = None
             if not isinstance(document, dict):
                 raise self._away("no JSON object")
-            return Answer(response.status_code, document, response.headers.get("date", ""))
+            return Answer(response.status_code, document, date)
 
     def _connect(self) -> httpx2.AsyncClient:
         verify = (
@@ -103,3 +112,7 @@ class Asking:
     def _away(self, why: str) -> Refused:
         self._tally.failed(why)
         return Refused(Code.PROVIDER_UNREACHABLE, why, retry_after=RETRY_AFTER)
+
+
+def _kind(response: httpx2.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -6,6 +6,7 @@ when a token names one that is not known.
 
 import base64
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from miss_protocol.errors import Code, Refused, Unproven
 from miss_protocol.identity import proof
 from miss_protocol.identity.proof import Claimed
 from miss_protocol.vouching import ProviderInfo
-from miss_server.provider.answers import INTERVAL_DEFAULT, Asked, NotYet
+from miss_server.provider.answers import INTERVAL_DEFAULT, Asked, Granted, NotYet, Proven
 from miss_server.provider.asking import RETRY_AFTER, Answer, Asking
 from miss_server.provider.settings import ProviderSettings, is_safe
 from miss_server.provider.tokens import Keys
@@ -24,17 +25,22 @@ from miss_server.tallies import ProviderTally
 KEPT_SECONDS = 3600.0
 """For so long the provider's documents are believed without looking again."""
 CIBA_GRANT = "urn:openid:params:grant-type:ciba"
+ACCESS_MAX = 16 * 1024
+_VISIBLE = re.compile(r"[!-~]+")
+"""Of an access token (RFC 6749, appendix A.12): it goes into a header."""
+_OPTIONAL = ("backchannel_authentication_endpoint", "userinfo_endpoint")
 _NOT_YET = {"authorization_pending": False, "slow_down": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """What of the discovery document is needed; `ciba` is empty if it has none."""
+    """What of the discovery document is needed; `ciba` and `userinfo` are empty if it has none."""
 
     authorization: str
     token: str
     jwks: str
     ciba: str
+    userinfo: str
     by_form: bool
     """The client's secret goes into the form, not into a header."""
 
@@ -82,11 +88,11 @@ class Provider:
                 "authorization_endpoint",
                 "token_endpoint",
                 "jwks_uri",
-                "backchannel_authentication_endpoint",
+                *_OPTIONAL,
             )
         }
         for name, url in urls.items():
-            optional = name.startswith("backchannel") and not url
+            optional = name in _OPTIONAL and not url
             if not optional and not (isinstance(url, str) and is_safe(url)):
                 raise self._wrong(f"the discovery document has no usable {name}")
         methods = document.get("token_endpoint_auth_methods_supported")
@@ -96,6 +102,7 @@ class Provider:
             token=urls["token_endpoint"],
             jwks=urls["jwks_uri"],
             ciba=urls["backchannel_authentication_endpoint"],
+            userinfo=urls["userinfo_endpoint"],
             by_form=by_form,
         )
 
@@ -130,8 +137,8 @@ class Provider:
         place = (await self.endpoints()).authorization
         return f"{place}{'&' if urlsplit(place).query else '?'}{urlencode(query, quote_via=quote)}"
 
-    async def exchange(self, code: str, *, verifier: str) -> str:
-        """The ID token for a code, which the provider takes once.
+    async def exchange(self, code: str, *, verifier: str) -> Granted:
+        """The tokens for a code, which the provider takes once.
 
         Raises:
             Refused: sign_in_refused, the provider does not know this code (any more).
@@ -147,7 +154,7 @@ class Provider:
         )
         if answer.status != 200:
             raise self._refusal(answer)
-        return _token(answer)
+        return _granted(answer)
 
     # --- CIBA ---------------------------------------------------------------------------------------
 
@@ -177,8 +184,8 @@ class Provider:
             _whole(answer.document.get("expires_in"), 120, 600),
         )
 
-    async def poll(self, request: str) -> str | NotYet:
-        """The ID token of a sign-in that the person was asked for, once they have answered.
+    async def poll(self, request: str) -> Granted | NotYet:
+        """The tokens of a sign-in that the person was asked for, once they have answered.
 
         Raises:
             Refused: sign_in_refused, they declined; sign_in_over, they did not answer in time.
@@ -186,7 +193,7 @@ class Provider:
         """
         answer = await self._ask_token({"grant_type": CIBA_GRANT, "auth_req_id": request})
         if answer.status == 200:
-            return _token(answer)
+            return _granted(answer)
         error = answer.document.get("error")
         if error in _NOT_YET:
             return NotYet(_NOT_YET[error])
@@ -197,31 +204,48 @@ class Provider:
     # --- tokens -------------------------------------------------------------------------------------
 
     async def proven(
-        self, token: str, *, genesis: bytes | None, since_ms: int, now_ms: int
-    ) -> Claimed:
-        """What a new token proves.
-
-        The keys are fetched anew once if none of those known fits: the token came from the provider
-        itself, so nobody can make us ask at will.
+        self, granted: Granted, *, genesis: bytes | None, since_ms: int, now_ms: int
+    ) -> Proven:
+        """What new tokens prove: the ID token by itself, or with what the provider says of its `sub` if it
+        names no person.
 
         Raises:
             Unproven: with its reason.
         """
+        claims = await self._claims(granted.token)
+
+        def check(userinfo: dict[str, Any] | None) -> Claimed:
+            return proof.check(
+                claims,
+                issuer=self.settings.issuer,
+                client=self.settings.client_id,
+                genesis=genesis,
+                now_ms=now_ms,
+                since_ms=since_ms,
+                levels=self.settings.levels,
+                userinfo=userinfo,
+            )
+
         try:
-            claims = (await self.keys()).claims(token)
+            return Proven(check(None), granted.token, "")
+        except Unproven as unproven:
+            place = (await self.endpoints()).userinfo
+            if unproven.reason != "person" or not place or not granted.access:
+                raise
+        answer = await self._asking.get(place, access=granted.access)
+        if not answer.jwt:
+            return Proven(check(answer.document), "", "")
+        return Proven(check(await self._claims(answer.jwt)), granted.token, answer.jwt)
+
+    async def _claims(self, token: str) -> dict[str, Any]:
+        """The claims of a token that came from the provider itself, so that nobody can make us fetch its
+        keys at will: they are fetched anew once if none of those known fits."""
+        try:
+            return (await self.keys()).claims(token)
         except Unproven as unproven:
             if unproven.reason not in ("key", "signature"):
                 raise
-            claims = (await self.keys(anew=True)).claims(token)
-        return proof.check(
-            claims,
-            issuer=self.settings.issuer,
-            client=self.settings.client_id,
-            genesis=genesis,
-            now_ms=now_ms,
-            since_ms=since_ms,
-            levels=self.settings.levels,
-        )
+        return (await self.keys(anew=True)).claims(token)
 
     async def _ask_token(self, form: dict[str, str]) -> Answer:
         places = await self.endpoints()
@@ -249,11 +273,12 @@ class Provider:
         return Refused(Code.PROVIDER_UNREACHABLE, why, retry_after=RETRY_AFTER)
 
 
-def _token(answer: Answer) -> str:
-    token = answer.document.get("id_token")
+def _granted(answer: Answer) -> Granted:
+    token, access = answer.document.get("id_token"), answer.document.get("access_token")
     if not isinstance(token, str):
         raise Unproven("malformed")
-    return token
+    usable = isinstance(access, str) and len(access) <= ACCESS_MAX and _VISIBLE.fullmatch(access)
+    return Granted(token, str(access) if usable else "")
 
 
 def _whole(value: object, default: int, most: int) -> int:

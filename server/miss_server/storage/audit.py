@@ -1,4 +1,5 @@
-"""What is written into the audit log: deeds of operators, of people about themselves and of the server.
+"""What is written into the audit log: deeds of operators, of administrators of organisations, of
+people about themselves and of the server.
 
 Whoever changes what somebody may do or is shown as, appends a `Deed` in the very transaction of the
 change (`sql.audit.append`), so that there is neither a change without its entry nor an entry
@@ -25,9 +26,27 @@ class Action(Enum):
     """The closed list of actions. A word that was written once keeps its meaning for good."""
 
     CODE_MADE = "code_made"
+    CODE_ENDED = "code_ended"
+    ADMINISTRATOR_ADDED = "administrator_added"
+    ADMINISTRATOR_REMOVED = "administrator_removed"
+    LINK_ENDED = "link_ended"
+    DEVICES_ENDED = "devices_ended"
     ACCOUNT_RESTRICTED = "account_restricted"
     ACCOUNT_SUSPENDED = "account_suspended"
     ACCOUNT_REINSTATED = "account_reinstated"
+    BUDGET_SET = "budget_set"
+    ATTESTATION_MADE = "attestation_made"
+    ATTESTATION_ENDED = "attestation_ended"
+    DEPARTURE_BEGUN = "departure_begun"
+    DEPARTURE_ENDED = "departure_ended"
+    RECOVERY_CODE_MADE = "recovery_code_made"
+    RECOVERY_BEGUN = "recovery_begun"
+    RECOVERY_STOPPED = "recovery_stopped"
+    RECOVERY_DONE = "recovery_done"
+    INVITATION_SENT = "invitation_sent"
+    INVITATION_NOT_SENT = "invitation_not_sent"
+    INVITATIONS_REFUSED = "invitations_refused"
+    INVITATIONS_ALLOWED = "invitations_allowed"
     DIRECTORY_IMPORTED = "directory_imported"
     DATABASE_RESTORED = "database_restored"
     DATABASE_COPIED = "database_copied"
@@ -39,7 +58,7 @@ class Deed:
     """What is to be written.
 
     Attributes:
-        actor: `operator(user)`, `account(address)` or `SERVER`.
+        actor: `operator(user)`, `administrator(address)`, `account(address)` or `SERVER`.
         subject: an account's address, a national identifier, a file; empty if there is none.
         detail: numbers and short words. No content of a message, no code, no key.
     """
@@ -53,6 +72,11 @@ class Deed:
 def operator(user: str) -> str:
     """The actor of a command that somebody with an account on the machine typed."""
     return f"operator:{user}"
+
+
+def administrator(address: str) -> str:
+    """The actor of what an organisation's administrator does about its people."""
+    return f"administrator:{address}"
 
 
 def account(address: str) -> str:

@@ -94,6 +94,11 @@ them, and every engine's index takes them as they are. They narrow a search."""
 ORGANISATION_MARK = MARK + "o"
 
 
+def name_of(entry: Entry) -> str:
+    """How an entry is called on screens and letters, in one line."""
+    return " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+
+
 def profession_mark(code: str) -> str:
     """The mark of everybody with this code of a profession."""
     return f"{MARK}p{''.join(normalise(code))}"

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from miss_protocol.ids import AccountAddress
 from miss_protocol.invitations import Invitation
+from miss_server.storage.audit import SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +79,36 @@ class Invitations(Protocol):
         """Whom an account waits for, the oldest wish first."""
         ...
 
-    # --- the operator -----------------------------------------------------------------------------
+    # --- the operator: `actor` stands in the audit log ----------------------------------------------
 
     async def letters(self, *, after: str = "", limit: int = 100) -> list[Letter]:
         """What waits to be sent, by person; to nobody who has joined, from nobody suspended."""
         ...
 
-    async def hand_over(self, person: str, *, now_ms: int) -> list[AccountAddress]:
+    async def hand_over(
+        self, person: str, *, now_ms: int, actor: str = SERVER
+    ) -> list[AccountAddress]:
         """Note that the letter to a person is sent; returns whose invitations it was.
 
         Of two who hand over at once one gets nobody, so that no letter is sent twice.
         """
         ...
 
-    async def take_back(self, person: str, accounts: Sequence[AccountAddress]) -> None:
+    async def take_back(
+        self,
+        person: str,
+        accounts: Sequence[AccountAddress],
+        *,
+        now_ms: int,
+        actor: str = SERVER,
+    ) -> None:
         """Note that these invitations of a person were not sent after all."""
         ...
 
-    async def refuse_invitations(self, person: str, *, now_ms: int) -> int:
+    async def refuse_invitations(self, person: str, *, now_ms: int, actor: str = SERVER) -> int:
         """Never invite a person again; returns how many invitations that waited are dropped."""
         ...
 
-    async def allow_invitations(self, person: str) -> bool:
+    async def allow_invitations(self, person: str, *, now_ms: int, actor: str = SERVER) -> bool:
         """Take a refusal back; tells whether there was one."""
         ...

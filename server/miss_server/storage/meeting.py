@@ -10,6 +10,7 @@ from typing import Protocol
 
 from miss_protocol.ids import AccountAddress
 from miss_protocol.meeting import Act, ReachRules
+from miss_server.storage.audit import SERVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,15 @@ class Meeting(Protocol):
         ...
 
     async def set_budget(
-        self, account: AccountAddress, budget: tuple[int, int] | None, *, now_ms: int
+        self,
+        account: AccountAddress,
+        budget: tuple[int, int] | None,
+        *,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        """Give an account its own budget of new recipients (an hour, a day); None: everybody's.
+        """Give an account its own budget of new recipients (an hour, a day); None: everybody's. `actor`
+        stands in the audit log.
 
         Raises `Refused(unknown_account)`.
         """

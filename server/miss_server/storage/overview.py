@@ -56,6 +56,7 @@ class Place:
 
     `state` and `at_ms` as in a `status` frame. While it is `waiting`: its `position` in the mailbox,
     how many rows are `ahead` of it that the device has not acknowledged, and when it runs out.
+    `silenced`: nothing waits, since the account blocks the sender, who must not learn of that (08 §3).
     """
 
     device: DeviceId
@@ -71,6 +72,7 @@ class Place:
     expires_ms: int | None
     seen_ms: int | None
     dormant: bool
+    silenced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,9 @@ proofs = Table(
     Column("method", String, nullable=False, comment="code or ciba"),
     Column("issuer", String, nullable=False),
     Column("client", String, nullable=False, comment="the token's audience"),
-    Column("token", Text, nullable=False, comment="shown to contacts; empty for ciba"),
+    Column(
+        "token", Text, nullable=False, comment="shown to contacts; empty if they cannot check it"
+    ),
     Column("level", String, nullable=False, comment="acr"),
     Column("proved_ms", BigInteger, nullable=False, comment="by the provider's clock"),
     Column(
@@ -64,6 +66,13 @@ proofs = Table(
         nullable=False,
         server_default=false(),
         comment="suspended because it was not proven anew",
+    ),
+    Column(
+        "userinfo",
+        Text,
+        nullable=False,
+        server_default="",
+        comment="shown beside a token that does not name the person",
     ),
     Index("proofs_proved", "proved_ms"),
 )

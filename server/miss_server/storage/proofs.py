@@ -31,6 +31,7 @@ class Shown(msgspec.Struct):
     token: str
     level: str
     issued_ms: int
+    userinfo: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What vouches for an account's genesis. `token` is empty for CIBA, whose tokens name none."""
+    """What vouches for an account's genesis. `token` is empty if no contact could check it: that of CIBA,
+    which names no genesis, and one of whose person only an unsigned answer told. `userinfo` is a signed
+    one, where it takes that to know the person."""
 
     account: AccountAddress
     genesis: bytes
@@ -87,6 +90,7 @@ class Proof:
     level: str
     proved_ms: int
     lapsed: bool
+    userinfo: str = ""
 
 
 @dataclass(frozen=True, slots=True)

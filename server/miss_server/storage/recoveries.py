@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Account, Enrolment, RosterChange
+from miss_server.storage.audit import SERVER
 
 State = Literal["waiting", "vetoed", "cancelled", "done"]
 
@@ -38,9 +39,15 @@ class Recoveries(Protocol):
     """Recoveries of accounts."""
 
     async def add_recovery_code(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+        self,
+        account: AccountAddress,
+        code: str,
+        *,
+        expires_ms: int,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        """Keep a hash of a code; earlier unused ones of the account end.
+        """Keep a hash of a code; earlier unused ones of the account end. `actor` stands in the audit log.
 
         Raises:
             Refused: unknown_account, without a genesis that could be replaced.
@@ -71,9 +78,15 @@ class Recoveries(Protocol):
         ...
 
     async def veto_recovery(
-        self, account: AccountAddress, device: DeviceId | None, *, now_ms: int
+        self,
+        account: AccountAddress,
+        device: DeviceId | None,
+        *,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> Recovery:
-        """End the one that waits, and return it: by a device of the account, or (None) by the operator.
+        """End the one that waits, and return it: by a device of the account, or (None) by an operator,
+        who stands in the audit log as `actor`.
 
         Raises:
             Refused: not_found, none waits (any more); revoked, not a device of the account (any more).

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from miss_protocol.content import SessionAck, Text
 from miss_protocol.crypto import keyring
-from miss_protocol.crypto.content import SessionAck, Text
 from miss_protocol.crypto.endpoint import Endpoint, Opened, Order, Outgoing
 from miss_protocol.errors import Code, LocalError, Malformed, Refused, Undecryptable, Untrusted
 from miss_protocol.ids import MessageId

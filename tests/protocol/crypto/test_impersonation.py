@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import envelope, hybrid, inner, secretbox
+from miss_protocol import content as contents
+from miss_protocol.content import Text
+from miss_protocol.crypto import envelope, hybrid, secretbox
 from miss_protocol.crypto import session as sessions
-from miss_protocol.crypto.content import Text
 from miss_protocol.errors import Undecryptable, Untrusted
+from miss_protocol.identity import message as inner
 from miss_protocol.identity import prekeys
 from miss_protocol.ids import MessageId
 from tests.support.adversary import Scene, seal_message, session_of

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import inner
-from miss_protocol.crypto.content import Content, Text, Unknown
-from miss_protocol.crypto.inner import InnerMessage, Recipient
+from miss_protocol import content as contents
+from miss_protocol.content import Content, Text, Unknown
 from miss_protocol.encoding import pack, unpack
 from miss_protocol.errors import Malformed, MissError, Untrusted
+from miss_protocol.identity import message as inner
+from miss_protocol.identity.message import InnerMessage, Recipient
 from miss_protocol.ids import MessageId
 from tests.support.devices import NOW, Person
 
@@ -198,3 +198,10 @@ def test_content_that_is_not_in_order_is_still_something_to_show(
 @given(st.binary(max_size=300))
 def test_any_bytes_give_a_content(data: bytes) -> None:
     assert isinstance(contents.decode(data), Content)
+
+
+def test_everything_that_was_written_is_shown_somehow() -> None:
+    assert contents.shown(Text(text="bonjour")) == ("bonjour", "text")
+    assert contents.shown(contents.Reaction(message=ID, symbol="👍")) == ("", "reaction")
+    assert contents.shown(Unknown(named="poll", fallback="Jeudi ?")) == ("Jeudi ?", "poll")
+    assert contents.shown(Unknown()) == ("", "unknown")

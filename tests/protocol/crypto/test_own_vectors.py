@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from miss_protocol import content as contents
+from miss_protocol.content import Text
 from miss_protocol.crypto import body as bodies
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import inner
-from miss_protocol.crypto.content import Text
 from miss_protocol.crypto.endpoint import Endpoint
 from miss_protocol.errors import Malformed, MissError, Undecryptable, Untrusted
 from miss_protocol.identity import certificate as certificates
+from miss_protocol.identity import message as inner
 from miss_protocol.identity import prekeys
 from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.link import matches

@@ -2,7 +2,7 @@
 
 import pytest
 
-from miss_protocol.crypto.content import Text
+from miss_protocol.content import Text
 from miss_protocol.crypto.endpoint import Order, Outgoing
 from miss_protocol.errors import Undecryptable
 from miss_protocol.limits import CHAIN_GAP_MAX, RECEIVE_SESSIONS_MAX

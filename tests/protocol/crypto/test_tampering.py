@@ -7,14 +7,15 @@ import vodozemac as vz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from miss_protocol import content as contents
+from miss_protocol.content import Text
 from miss_protocol.crypto import body as bodies
-from miss_protocol.crypto import content as contents
-from miss_protocol.crypto import envelope, hybrid, inner, secretbox
+from miss_protocol.crypto import envelope, hybrid, secretbox
 from miss_protocol.crypto.chain import Chain, derive
-from miss_protocol.crypto.content import Text
 from miss_protocol.crypto.endpoint import Order
 from miss_protocol.crypto.wrapped import Wrapped
 from miss_protocol.errors import Undecryptable
+from miss_protocol.identity import message as inner
 from miss_protocol.limits import BODY_MAX
 from tests.support.adversary import Scene, seal_message, seal_wrap, session_of
 from tests.support.devices import NOW, Person, connect, device_of, read, said, write

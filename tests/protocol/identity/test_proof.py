@@ -163,7 +163,9 @@ def test_the_vectors_of_nonces(case: dict[str, str]) -> None:
     assert proof.nonce(bytes.fromhex(case["genesis"])) == case["nonce"]
 
 
-@pytest.mark.parametrize("case", VECTORS["tokens"], ids=lambda case: case["name"])
+@pytest.mark.parametrize(
+    "case", VECTORS["tokens"] + VECTORS["with_userinfo"], ids=lambda case: case["name"]
+)
 def test_the_vectors_of_tokens(case: dict[str, Any]) -> None:
     how = VECTORS["expected"]
     arguments: dict[str, Any] = {
@@ -173,6 +175,7 @@ def test_the_vectors_of_tokens(case: dict[str, Any]) -> None:
         "now_ms": case.get("now", how["now"]),
         "since_ms": case.get("since"),
         "levels": how["levels"],
+        "userinfo": case.get("userinfo"),
     }
     if "reason" in case:
         with pytest.raises(Unproven, match=case["reason"]):

@@ -12,6 +12,9 @@ import pytest
 
 from miss_protocol import frames as f
 from miss_protocol.identity.receipts import ReceiptState
+from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.cli import why
+from miss_server.storage.overview import Place, Trace
 from tests.support.mailing import opaque_body
 from tests.support.postgres import PostgresProcess
 from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
@@ -55,6 +58,19 @@ async def test_why_follows_a_message_from_waiting_to_read(server: ServerProcess)
     assert states == {nurse.id.hex(): "read", tablet.id.hex(): "waiting"}
     for secret in (body, *(wrap.wrap for wrap in send.wraps)):
         assert base64.b64encode(secret).decode()[:20] not in json.dumps(told)
+
+
+def test_why_of_a_block_is_for_the_operator_only() -> None:
+    gp, nurse = AccountAddress("gp@miss.example"), AccountAddress("nurse@miss.example")
+    place = Place(
+        *(DeviceId(bytes(16)), nurse, False, "waiting", 0, False, None, 0, 60_000, 0, False),
+        silenced=True,
+    )
+    trace = Trace(gp, DeviceId(bytes(16)), 1, "message", "sent", 0, True, None, [place])
+    said = "\n".join(why._lines(trace))
+    assert "its owner blocks the sender" in said
+    assert "expires 1970-01-01 00:01:00 UTC" in said
+    assert "acknowledged" not in said
 
 
 async def test_why_of_what_was_refused_or_never_came(server: ServerProcess) -> None:

@@ -45,6 +45,11 @@ def test_one_line_makes_a_whole_entry(tmp_path: Path) -> None:
     )
 
 
+def test_the_establishment_where_a_person_works_is_known(tmp_path: Path) -> None:
+    found = entry(tmp_path, {"finess": "590000014"}, {"city": "Douai"})
+    assert [place.establishment for place in found.places] == ["1590000014", ""]
+
+
 def test_several_lines_make_one_entry_with_all_places_and_specialities(tmp_path: Path) -> None:
     found = entry(
         tmp_path,

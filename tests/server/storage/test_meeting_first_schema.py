@@ -1,4 +1,5 @@
-"""A version that knows relations serves a database that has none: messages go, calls are refused."""
+"""A version that knows relations and administrators serves a database that has neither: messages go,
+calls are refused."""
 
 from pathlib import Path
 
@@ -36,10 +37,16 @@ async def messages_go_and_calls_are_refused(store: SqliteStore | PostgresStore) 
         store.act(own, other, "block", now_ms=NOW),
         store.reach_rules(own),
         store.budget(own),
+        store.administrators(),
+        store.own_people(own, "1590000014", after="", limit=9, now_ms=NOW),
+        store.attest_own(own, "1590000014", "local.members.7", now_ms=NOW),
     ):
         with pytest.raises(Refused) as caught:
             await call
         assert caught.value.code is Code.BUSY
+    assert await store.enrolled_by(own) == ""
+    assert await store.unvouched(["local.members.7"]) == set()
+    assert await store.clean(now_ms=NOW) >= 0
 
 
 async def counts_now(store: SqliteStore | PostgresStore) -> None:

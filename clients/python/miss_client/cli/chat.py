@@ -10,6 +10,7 @@ import typer
 
 from miss_client.cli.common import StoreOption, clean, out, resolve, with_client
 from miss_client.cli.listen import line_of, told
+from miss_client.cli.send import warn_recovering
 from miss_client.client import Client, conversation_of
 from miss_client.events import Connection, ConnectionChanged, Event, MessageReceived
 from miss_client.records import Message
@@ -24,6 +25,8 @@ HELP = tr(
 )
 
 SHOWN = 20
+LOOK_AGAIN = 300.0
+"""Seconds after which the server is asked again, before a line leaves, whether the other one is recovering."""
 
 
 def chat(
@@ -38,6 +41,7 @@ def chat(
         address = await resolve(client, who)
         conversation = conversation_of([client.account, address])
         await client.contacts.learn(address)
+        await warn_recovering(client, address)
         out.print(f"— {clean(client.contacts.name(address))} <{address}>")
         known = client.messages(conversation=conversation)
         for message in [one for one in known if between(client, address, one)][-SHOWN:]:
@@ -64,7 +68,12 @@ async def _type(
     client: Client, address: AccountAddress, lines: "asyncio.Queue[str | None]"
 ) -> None:
     last: MessageId | None = None
+    loop = asyncio.get_running_loop()
+    looked = loop.time()
     while (line := await lines.get()) is not None:
+        if loop.time() - looked >= LOOK_AGAIN:
+            await warn_recovering(client, address)
+            looked = loop.time()
         if line.strip():
             last = await client.send([address], line.strip())
     if last is not None:

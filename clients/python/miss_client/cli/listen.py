@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
+from miss_client.cli import notices
 from miss_client.cli.common import StoreOption, clean, err, indented, out, with_client
 from miss_client.cli.send import TICKS, reason_text, state_text
 from miss_client.client import Client
 from miss_client.events import (
+    AccountEnding,
+    AccountRestricted,
     CharterChanged,
     Connection,
     ConnectionChanged,
@@ -63,6 +66,8 @@ def listen(
         if once:
             known = {(one.device, one.id) for one in client.messages()}
             await client.fetch_once()
+            for notice in await client.notices.look():
+                out.print(notices.text_of(notice))
             for message in client.messages():
                 if (message.device, message.id) not in known and not message.own:
                     await _show(client, message, read)
@@ -181,6 +186,8 @@ def told(client: Client, event: Event) -> str:
                 f"· {name} is on MiSS now: miss send {address}",
                 f"· {name} est maintenant sur MiSS : miss send {address}",
             )
+        case AccountEnding() | AccountRestricted():
+            return notices.text_of(event)
         case EncryptedAgain():
             return tr("… encrypted anew", "… rechiffré") + f" ({event.reason})"
         case DeviceChanged():

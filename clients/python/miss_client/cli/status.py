@@ -1,14 +1,11 @@
 """`miss status`: who this device is, and whether all is well."""
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from msgspec import UNSET
 
-from miss_client import own_account
-from miss_client.cli import identity
+from miss_client.cli import identity, notices
 from miss_client.cli.common import WAITING, StoreOption, clean, out, with_client
 from miss_client.client import Client
 from miss_client.errors import RefusedByServer, Unreachable, explain
@@ -73,53 +70,15 @@ def status(
     with_client(store, work)
 
 
-KINDS = {
-    "left": tr(
-        "You are no longer in the directory.",
-        "Vous n'êtes plus dans l'annuaire.",
-    ),
-    "unattested": tr(
-        "Nobody vouches for you any more: ask a practitioner or your establishment.",
-        "Plus personne ne vous atteste : adressez-vous à un praticien ou à votre établissement.",
-    ),
-}
-
-
 async def _notices(client: Client) -> None:
     """What the account's user should do something about; an unreachable server is told below."""
     try:
-        told = await own_account.told(client.calls)
+        for notice in await client.notices.look():
+            out.print(notices.text_of(notice))
     except Unreachable:
         return
     except RefusedByServer as refused:
         out.print(f"! {explain(refused, LANGUAGE)}")
-        return
-    if told is None:
-        return
-    if told.standing is not UNSET:
-        since = datetime.fromtimestamp(told.standing.since / 1000, UTC).strftime("%Y-%m-%d")
-        out.print(
-            tr(
-                f"! Since {since} you may write only to people who have answered you. Reason: ",
-                f"! Depuis le {since}, vous ne pouvez écrire qu'à qui vous a répondu. Motif : ",
-            )
-            + clean(told.standing.reason)
-        )
-    for one in told.notices:
-        day = datetime.fromtimestamp(one.due / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-        if one.kind == "recovery":
-            what = tr(
-                f"Somebody asks for new keys for your account, because every device is lost. On {day} "
-                "this device will be out. If you did not ask for that: miss veto",
-                "Quelqu'un demande de nouvelles clés pour votre compte, tous ses appareils étant "
-                f"perdus. Le {day}, cet appareil en sera exclu. Si ce n'est pas vous : miss veto",
-            )
-        else:
-            what = KINDS.get(one.kind, clean(one.kind)) + tr(
-                f" Your account will be suspended on {day}. Ask your operator if that is wrong.",
-                f" Votre compte sera suspendu le {day}. Si c'est une erreur, prévenez votre opérateur.",
-            )
-        out.print(f"! {what}")
 
 
 async def _sign(client: Client) -> None:

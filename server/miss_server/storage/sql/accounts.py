@@ -11,7 +11,7 @@ from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.schema import accounts, charters, devices, enrolment_codes, nonces
 from miss_server.storage.schema import rosters as rosters_table
-from miss_server.storage.sql import audit, epochs, locks, prekeys, settings
+from miss_server.storage.sql import audit, epochs, issued, locks, prekeys, settings
 from miss_server.storage.sql import devices as devices_
 from miss_server.storage.sql.dialects import Upsert
 
@@ -88,18 +88,12 @@ def add_code(
     expires_ms: int,
     now_ms: int,
     actor: str = SERVER,
+    organisation: str = "",
 ) -> None:
-    """Keep a code's hash; earlier unused codes of the account end now."""
+    """Keep a code's hash; earlier unused codes of the account end now. `organisation`: for which an
+    administrator issued it."""
     locks.account(connection, account)
-    connection.execute(
-        update(enrolment_codes)
-        .where(
-            enrolment_codes.c.account == account,
-            enrolment_codes.c.used_ms.is_(None),
-            enrolment_codes.c.expires_ms > now_ms,
-        )
-        .values(expires_ms=now_ms)
-    )
+    end_codes(connection, account, now_ms)
     connection.execute(
         insert(enrolment_codes).values(
             code_hash=code_hash(connection, code),
@@ -108,8 +102,24 @@ def add_code(
             expires_ms=expires_ms,
         )
     )
-    made = Deed(actor, Action.CODE_MADE, account, {"expires_ms": expires_ms})
-    audit.note(connection, made, now_ms)
+    detail: dict[str, str | int] = {"expires_ms": expires_ms}
+    if organisation:
+        detail["organisation"] = organisation
+    audit.note(connection, Deed(actor, Action.CODE_MADE, account, detail), now_ms)
+
+
+def end_codes(connection: Connection, account: AccountAddress, now_ms: int) -> bool:
+    """End the account's unused codes; tells whether there was one. The account is locked."""
+    ended = connection.execute(
+        update(enrolment_codes)
+        .where(
+            enrolment_codes.c.account == account,
+            enrolment_codes.c.used_ms.is_(None),
+            enrolment_codes.c.expires_ms > now_ms,
+        )
+        .values(expires_ms=now_ms)
+    )
+    return ended.rowcount > 0
 
 
 def _code(connection: Connection, hashed: bytes) -> Row[str, int, int | None]:
@@ -155,6 +165,7 @@ def enrol(connection: Connection, enrolment: Enrolment, now_ms: int) -> AccountA
         .where(enrolment_codes.c.code_hash == hashed)
         .values(used_ms=now_ms, used_by=device)
     )
+    issued.note_enrolled(connection, hashed, roster.genesis)
     return address
 
 

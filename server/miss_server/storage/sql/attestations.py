@@ -3,23 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 
-from miss_protocol.directory import Entry
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.attestations import Attestation
-from miss_server.storage.directory_tables import entries
+from miss_server.storage.audit import Action, Deed, account
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import locks, schemas
-from miss_server.storage.sql.directory import generation
+from miss_server.storage.sql import audit, locks, people, schemas
 
 SINCE = 2
 """The first schema that has attestations."""
-NATIONAL = ("0", "8")
-"""How the identifier of a person with a national number begins (spec 05 §1.1)."""
 
 HOLDS = (
     attestations.c.withdrawn_ms.is_(None)
@@ -51,9 +46,6 @@ _ATTESTER = select(
     accounts.c.suspended,
     select(departures.c.account).where(departures.c.account == accounts.c.address).exists(),
 ).where(accounts.c.address == bindparam("attester_"), accounts.c.genesis.is_not(None))
-_ENTRY = tuple(
-    select(slot.c.entry).where(slot.c.person == bindparam("person_")) for slot in entries
-)
 _COUNT = (
     select(func.count())
     .select_from(attestations)
@@ -62,8 +54,12 @@ _COUNT = (
 _ROW = select(attestations.c.withdrawn_ms).where(
     attestations.c.attester == bindparam("attester_"), attestations.c.person == bindparam("person_")
 )
-
-_read_entry = msgspec.json.Decoder(Entry)
+_HOLDING = (
+    select(attestations.c.person)
+    .join(accounts, accounts.c.address == attestations.c.attester)
+    .where(attestations.c.person == bindparam("person_"), HOLDS)
+    .limit(1)
+)
 
 
 def attest(
@@ -74,17 +70,12 @@ def attest(
     locks.account(connection, attester)  # two calls at once may not pass the limit together
     row = connection.execute(_ATTESTER, {"attester_": attester}).one_or_none()
     own = row.person if row is not None else None
-    if row is None or own is None or not own.startswith(NATIONAL) or row[1] or row[2]:
+    if row is None or own is None or not own.startswith(people.NATIONAL) or row[1] or row[2]:
         raise Refused(Code.NOT_ALLOWED, "who attests has a national number and stays")
-    slot = generation(connection) % 2
-    if connection.execute(_ENTRY[slot], {"person_": own}).one_or_none() is None:
+    if people.entry(connection, own) is None:
         raise Refused(Code.NOT_ALLOWED, "who attests is in the directory")
-    entry = connection.execute(_ENTRY[slot], {"person_": person}).scalar_one_or_none()
-    if (
-        entry is None
-        or not person.startswith("local.")
-        or _read_entry.decode(entry).kind != "person"
-    ):
+    entry = people.entry(connection, person)
+    if entry is None or not people.is_unnumbered(entry):
         raise Refused(Code.NOT_FOUND, "nobody who could be attested")
     known = connection.execute(_ROW, {"attester_": attester, "person_": person}).one_or_none()
     if known is not None and known.withdrawn_ms is None:
@@ -97,6 +88,7 @@ def attest(
         )
     else:
         _set(connection, attester, person, at_ms=now_ms, withdrawn_ms=None)
+    audit.append(connection, Deed(account(attester), Action.ATTESTATION_MADE, person), now_ms)
 
 
 def withdraw(connection: Connection, attester: AccountAddress, person: str, now_ms: int) -> None:
@@ -107,6 +99,7 @@ def withdraw(connection: Connection, attester: AccountAddress, person: str, now_
     if known is None or known.withdrawn_ms is not None:
         raise Refused(Code.NOT_FOUND, "no such attestation")
     _set(connection, attester, person, withdrawn_ms=now_ms)
+    audit.append(connection, Deed(account(attester), Action.ATTESTATION_ENDED, person), now_ms)
 
 
 def given_by(connection: Connection, attester: AccountAddress) -> list[Attestation]:
@@ -114,9 +107,14 @@ def given_by(connection: Connection, attester: AccountAddress) -> list[Attestati
     return _listed(connection, _BY, {"attester_": attester})
 
 
-def of_people(connection: Connection, people: Sequence[str]) -> list[Attestation]:
+def of_people(connection: Connection, some: Sequence[str]) -> list[Attestation]:
     """Those for these people."""
-    return _listed(connection, _OF, {"people": list(people)}) if people else []
+    return _listed(connection, _OF, {"people": list(some)}) if some else []
+
+
+def holds(connection: Connection, person: str) -> bool:
+    """Whether anybody vouches for a person at present, beside an organisation."""
+    return connection.execute(_HOLDING, {"person_": person}).first() is not None
 
 
 def _listed(

@@ -1,5 +1,7 @@
 """Appends to the audit log and reads it. No statement here changes or deletes an entry."""
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select
 
@@ -32,22 +34,32 @@ def append(connection: Connection, deed: Deed, now_ms: int) -> Head:
 
     Call it last: its lock is the last in the order of locks, and is held until the commit.
     """
-    if is_postgres(connection):
+    return append_all(connection, [deed], now_ms)
+
+
+def append_all(connection: Connection, deeds: Sequence[Deed], now_ms: int) -> Head:
+    """As `append`, for deeds of one moment in their order; of none it does nothing but look."""
+    if deeds and is_postgres(connection):
         connection.execute(_TAKE)
-    detail = msgspec.json.encode(dict(deed.detail), order="deterministic").decode()
-    assert len(detail.encode()) <= DETAIL_MAX, deed.action  # noqa: S101  # ours, never a peer's
-    before = head(connection)  # in a statement of its own, after the lock
-    fields = {
-        "seq": before.seq + 1,
-        "at_ms": now_ms,
-        "actor": deed.actor,
-        "action": deed.action.value,
-        "subject": deed.subject,
-        "detail": detail,
-    }
-    made = entry_hash(before.hash, **fields)  # type: ignore[arg-type]  # as they are named there
-    connection.execute(insert(audit).values(previous=before.hash, hash=made, **fields))
-    return Head(before.seq + 1, made)
+    last = head(connection)  # in a statement of its own, after the lock
+    rows = []
+    for deed in deeds:
+        detail = msgspec.json.encode(dict(deed.detail), order="deterministic").decode()
+        assert len(detail.encode()) <= DETAIL_MAX, deed.action  # noqa: S101  # ours, never a peer's
+        fields = {
+            "seq": last.seq + 1,
+            "at_ms": now_ms,
+            "actor": deed.actor,
+            "action": deed.action.value,
+            "subject": deed.subject,
+            "detail": detail,
+        }
+        made = entry_hash(last.hash, **fields)  # type: ignore[arg-type]  # as they are named there
+        rows.append({"previous": last.hash, "hash": made, **fields})
+        last = Head(last.seq + 1, made)
+    if rows:
+        connection.execute(insert(audit), rows)
+    return last
 
 
 def note(connection: Connection, deed: Deed, now_ms: int) -> None:

@@ -37,6 +37,7 @@ from miss_server.storage.sql import (
 )
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sql.invitation_calls import InvitationCalls
+from miss_server.storage.sql.organisation_calls import OrganisationCalls
 from miss_server.storage.sql.proof_calls import ProofCalls
 from miss_server.storage.sql.standing_calls import StandingCalls
 from miss_server.storage.sql.tenure_calls import TenureCalls
@@ -44,8 +45,9 @@ from miss_server.storage.sql.tenure_calls import TenureCalls
 T = TypeVar("T")
 
 
-class QuietCalls(StandingCalls, TenureCalls, InvitationCalls, ProofCalls):
-    """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Proofs`, and what of `Messages` is quiet.
+class QuietCalls(StandingCalls, TenureCalls, OrganisationCalls, InvitationCalls, ProofCalls):
+    """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Organisations`, `Proofs`, and what of
+    `Messages` is quiet.
 
     Engines say how a function comes to run, and bring their words for searches.
     """
@@ -199,9 +201,14 @@ class QuietCalls(StandingCalls, TenureCalls, InvitationCalls, ProofCalls):
         await self._write(relations.set_rules, account, rules, now_ms)
 
     async def set_budget(
-        self, account: AccountAddress, budget: tuple[int, int] | None, *, now_ms: int
+        self,
+        account: AccountAddress,
+        budget: tuple[int, int] | None,
+        *,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        await self._write(relations.set_budget, account, budget, now_ms)
+        await self._write(relations.set_budget, account, budget, now_ms, actor)
 
     async def budget(self, account: AccountAddress) -> tuple[int, int] | None:
         return await self.read_with(lambda connection: relations.budget(connection, account))

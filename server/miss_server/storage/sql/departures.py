@@ -14,8 +14,10 @@ from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
 from miss_server.storage.directory import ImportedFile
 from miss_server.storage.directory_tables import entries
-from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sql import audit, locks, schemas, standing
+from miss_server.storage.organisation_tables import organisation_people
+from miss_server.storage.schema import accounts
+from miss_server.storage.sql import attestations as attesting
+from miss_server.storage.sql import audit, locks, people, schemas, standing
 from miss_server.storage.sql.attestations import HOLDS
 from miss_server.storage.sql.directory import files, generation
 
@@ -73,8 +75,14 @@ _ROW = select(departures.c.suspended_ms, departures.c.due_ms).where(
     departures.c.account == bindparam("account_"), departures.c.cause == bindparam("cause_")
 )
 _SUSPENDED = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
-_DEVICES = select(devices.c.id).where(
-    devices.c.account == bindparam("account_"), devices.c.revoked_ms.is_(None)
+_ENDED = select(organisation_people.c.organisation, organisation_people.c.person).where(
+    organisation_people.c.ended_ms.is_not(None),
+    organisation_people.c.person.like(f"{people.LOCAL}%"),
+)
+_ENDED_OF = (
+    select(organisation_people.c.organisation, organisation_people.c.person)
+    .join(accounts, accounts.c.person == organisation_people.c.person)
+    .where(accounts.c.address == bindparam("account_"), organisation_people.c.ended_ms.is_not(None))
 )
 
 _read_entry = msgspec.json.Decoder(Entry)
@@ -133,15 +141,20 @@ def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Sw
             ],
         )
     lifted: list[_Pair] = []
-    cancelled = [pair for pair in found.cancel if _cancel(connection, pair, lifted)]
-    ended: set[DeviceId] = set()
+    cancelled = [
+        pair
+        for pair in found.cancel
+        if not _was_ended(connection, pair) and _cancel(connection, pair, lifted)
+    ]
+    ended: dict[DeviceId, int] = {}
     suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
-    for action, pairs_ in (
+    deeds = (
+        (Action.DEPARTURE_BEGUN, begun),
+        (Action.DEPARTURE_ENDED, cancelled),
         (Action.ACCOUNT_REINSTATED, lifted),
         (Action.ACCOUNT_SUSPENDED, suspended),
-    ):
-        for address, cause in pairs_:
-            audit.append(connection, Deed(SERVER, action, address, {"cause": cause.value}), now_ms)
+    )
+    _record(connection, deeds, now_ms)
     return Swept(
         _addresses(begun), _addresses(cancelled), _addresses(suspended), tuple(sorted(ended))
     )
@@ -153,6 +166,42 @@ def slices(found: Found) -> Iterable[Found]:
         pairs: Sequence[_Pair] = getattr(found, name)
         for at in range(0, len(pairs), AT_ONCE):
             yield Found(found.generation, **{name: pairs[at : at + AT_ONCE]})
+
+
+def suspend_at_once(
+    connection: Connection, account: AccountAddress, now_ms: int
+) -> Sequence[tuple[DeviceId, int]]:
+    """Suspend an account for which nobody vouches any more, without a grace: whoever vouched says so
+    themselves. The account is locked. Returns the sessions that are over, for a doorbell."""
+    pair = (account, Cause.UNATTESTED)
+    row = _row(connection, pair)
+    if row is None:
+        connection.execute(
+            insert(departures).values(
+                account=account, cause=Cause.UNATTESTED.value, since_ms=now_ms, due_ms=now_ms
+            )
+        )
+    elif row.suspended_ms is None:
+        connection.execute(
+            update(departures)
+            .where(departures.c.account == account, departures.c.cause == Cause.UNATTESTED.value)
+            .values(due_ms=now_ms)
+        )
+    ended: dict[DeviceId, int] = {}
+    suspended = [pair] if _suspend(connection, pair, ended, now_ms) else []
+    begun = [pair] if row is None else []
+    deeds = ((Action.DEPARTURE_BEGUN, begun), (Action.ACCOUNT_SUSPENDED, suspended))
+    _record(connection, deeds, now_ms)
+    return tuple(ended.items())
+
+
+def stay(connection: Connection, account: AccountAddress, now_ms: int) -> None:
+    """End a notice or a suspension because nobody vouched: somebody does again. The account is locked."""
+    pair = (account, Cause.UNATTESTED)
+    lifted: list[_Pair] = []
+    cancelled = [pair] if _cancel(connection, pair, lifted) else []
+    deeds = ((Action.DEPARTURE_ENDED, cancelled), (Action.ACCOUNT_REINSTATED, lifted))
+    _record(connection, deeds, now_ms)
 
 
 def listing(connection: Connection, account: AccountAddress | None) -> list[Departure]:
@@ -170,23 +219,26 @@ def listing(connection: Connection, account: AccountAddress | None) -> list[Depa
 def _lost(connection: Connection, slot: int) -> Iterable[tuple[AccountAddress, str]]:
     """Accounts of people without a national number for whom nothing vouches any more.
 
-    What vouches is the organisation that their entry is part of, or an attestation. Who never had
-    either is vouched for by the list that names them.
+    What vouches is the organisation that their entry is part of, unless its administrators ended that,
+    or an attestation. Who never had either is vouched for by the list that names them.
     """
     attested: dict[str, bool] = {}
     for person, holds in connection.execute(_ATTESTED):
         attested[person] = attested.get(person, False) or bool(holds)
-    people = [
+    listed = [
         (AccountAddress(address), person, _read_entry.decode(entry).part_of)
         for address, person, entry in connection.execute(_LOCAL[slot])
     ]
-    wanted = sorted({part_of for _, _, part_of in people if part_of})
+    wanted = sorted({part_of for _, _, part_of in listed if part_of})
     there: set[str] = set()
     for at in range(0, len(wanted), AT_ONCE):
         values = {"persons": wanted[at : at + AT_ONCE]}
         there.update(connection.execute(_IN_FORCE[slot], values).scalars())
-    for address, person, part_of in people:
-        if part_of in there or attested.get(person, False):
+    ended = {(of, person) for of, person in connection.execute(_ENDED)}
+    for address, person, part_of in listed:
+        if part_of in there and (part_of, person) not in ended:
+            continue
+        if attested.get(person, False):
             continue
         if part_of or person in attested:
             yield address, person
@@ -210,8 +262,31 @@ class _Sources:
         return source is None or (source in self._names and source not in self._old)
 
 
+def _record(
+    connection: Connection, deeds: Iterable[tuple[Action, Sequence[_Pair]]], now_ms: int
+) -> None:
+    told = [
+        Deed(SERVER, action, address, {"cause": cause.value})
+        for action, pairs in deeds
+        for address, cause in pairs
+    ]
+    audit.append_all(connection, told, now_ms)
+
+
 def _row(connection: Connection, pair: _Pair) -> Any:
     return connection.execute(_ROW, {"account_": pair[0], "cause_": pair[1].value}).one_or_none()
+
+
+def _was_ended(connection: Connection, pair: _Pair) -> bool:
+    """Whether an organisation has ended meanwhile what the look, which is older, still found."""
+    address, cause = pair
+    if cause is not Cause.UNATTESTED:
+        return False
+    for organisation, person in connection.execute(_ENDED_OF, {"account_": address}).all():
+        entry = people.entry(connection, person)
+        if entry is not None and entry.part_of == organisation:
+            return not attesting.holds(connection, person)
+    return False
 
 
 def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
@@ -228,7 +303,7 @@ def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
     return True
 
 
-def _suspend(connection: Connection, pair: _Pair, ended: set[DeviceId], now_ms: int) -> bool:
+def _suspend(connection: Connection, pair: _Pair, ended: dict[DeviceId, int], now_ms: int) -> bool:
     row = _row(connection, pair)
     if row is None or row.suspended_ms is not None or row.due_ms > now_ms:
         return False
@@ -241,18 +316,8 @@ def _suspend(connection: Connection, pair: _Pair, ended: set[DeviceId], now_ms: 
     )
     if not already:
         _set_suspended(connection, address, suspended=True)
-        some = [
-            DeviceId(device)
-            for device in connection.execute(_DEVICES, {"account_": address}).scalars()
-        ]
-        locks.devices_of(connection, some)
         # Sessions on any node end by that, and the next login hears why.
-        connection.execute(
-            update(devices)
-            .where(devices.c.id.in_(some))
-            .values(generation=devices.c.generation + 1)
-        )
-        ended.update(some)
+        ended.update(standing.end_sessions(connection, address))
     return True
 
 

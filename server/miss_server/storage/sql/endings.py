@@ -19,7 +19,7 @@ from miss_server.storage.schema import (
     sends,
 )
 from miss_server.storage.settlement.news import News
-from miss_server.storage.sql import epochs, invitations, locks
+from miss_server.storage.sql import epochs, invitations, issuing, locks
 from miss_server.storage.sql.dialects import is_postgres
 from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.sql.news import tell
@@ -153,4 +153,5 @@ def clean(connection: Connection, now_ms: int) -> int:
     if not _is_alone(connection):
         return 0
     count = sum(connection.execute(statement, {"now": now_ms}).rowcount for statement in _CLEANED)
+    count += issuing.forget(connection, now_ms - CODES_KEPT_MS)
     return count + invitations.forget(connection, now_ms)

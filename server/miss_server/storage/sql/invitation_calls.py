@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from miss_protocol.ids import AccountAddress
 from miss_protocol.invitations import Invitation
+from miss_server.storage.audit import SERVER
 from miss_server.storage.invitations import Letter, WishMade
 from miss_server.storage.sql import invitations
 
@@ -51,14 +52,23 @@ class InvitationCalls(ABC):
             lambda connection: invitations.letters(connection, after, limit)
         )
 
-    async def hand_over(self, person: str, *, now_ms: int) -> list[AccountAddress]:
-        return await self._write(invitations.hand_over, person, now_ms)
+    async def hand_over(
+        self, person: str, *, now_ms: int, actor: str = SERVER
+    ) -> list[AccountAddress]:
+        return await self._write(invitations.hand_over, person, now_ms, actor)
 
-    async def take_back(self, person: str, accounts: Sequence[AccountAddress]) -> None:
-        await self._write(invitations.take_back, person, accounts)
+    async def take_back(
+        self,
+        person: str,
+        accounts: Sequence[AccountAddress],
+        *,
+        now_ms: int,
+        actor: str = SERVER,
+    ) -> None:
+        await self._write(invitations.take_back, person, accounts, now_ms, actor)
 
-    async def refuse_invitations(self, person: str, *, now_ms: int) -> int:
-        return await self._write(invitations.refuse, person, now_ms)
+    async def refuse_invitations(self, person: str, *, now_ms: int, actor: str = SERVER) -> int:
+        return await self._write(invitations.refuse, person, now_ms, actor)
 
-    async def allow_invitations(self, person: str) -> bool:
-        return await self._write(invitations.allow, person)
+    async def allow_invitations(self, person: str, *, now_ms: int, actor: str = SERVER) -> bool:
+        return await self._write(invitations.allow, person, now_ms, actor)

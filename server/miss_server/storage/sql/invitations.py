@@ -9,10 +9,11 @@ from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_protocol.invitations import Invitation
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.invitation_tables import invitations, invited_people, wishes
 from miss_server.storage.invitations import Inviter, Letter, WishMade
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import locks, schemas, settings
+from miss_server.storage.sql import audit, locks, schemas, settings
 from miss_server.storage.sql.dialects import Upsert
 
 SINCE = 2
@@ -164,46 +165,72 @@ def letters(connection: Connection, after: str, limit: int) -> list[Letter]:
     return list(found.values())
 
 
-def hand_over(connection: Connection, person: str, now_ms: int) -> list[AccountAddress]:
+def hand_over(
+    connection: Connection, person: str, now_ms: int, actor: str = SERVER
+) -> list[AccountAddress]:
     """Note that the letter to a person is sent; the first inviter first."""
     schemas.require(connection, SINCE)
     rows = connection.execute(_HAND_OVER, {"person_": person, "now": now_ms}).all()
+    if rows:
+        audit.append(connection, Deed(actor, Action.INVITATION_SENT, person), now_ms)
     return [
         AccountAddress(account) for account, _ in sorted(rows, key=lambda row: (row[1], row[0]))
     ]
 
 
-def take_back(connection: Connection, person: str, inviters: Sequence[AccountAddress]) -> None:
+def take_back(
+    connection: Connection,
+    person: str,
+    inviters: Sequence[AccountAddress],
+    now_ms: int,
+    actor: str = SERVER,
+) -> None:
     """Note that these invitations were not sent."""
     schemas.require(connection, SINCE)
-    connection.execute(
+    taken = connection.execute(
         update(invitations)
-        .where(invitations.c.person == person, invitations.c.account.in_(inviters))
+        .where(
+            invitations.c.person == person,
+            invitations.c.account.in_(inviters),
+            invitations.c.handed_ms.is_not(None),
+        )
         .values(handed_ms=None)
     )
+    if taken.rowcount:
+        audit.append(connection, Deed(actor, Action.INVITATION_NOT_SENT, person), now_ms)
 
 
-def refuse(connection: Connection, person: str, now_ms: int) -> int:
+def refuse(connection: Connection, person: str, now_ms: int, actor: str = SERVER) -> int:
     """Never invite a person again; returns how many invitations are dropped."""
     schemas.require(connection, SINCE)
+    hashed = _hash(connection, person)
     # First, so that an invitation that is being made is either seen below or refused.
-    _REFUSE.run(connection, person_hash=_hash(connection, person), invitations=0, refused_ms=now_ms)
+    _REFUSE.run(connection, person_hash=hashed, invitations=0, refused_ms=now_ms)
     waiting = (invitations.c.person == person) & invitations.c.handed_ms.is_(None)
-    return connection.execute(delete(invitations).where(waiting)).rowcount
+    dropped = connection.execute(delete(invitations).where(waiting)).rowcount
+    _record(connection, actor, Action.INVITATIONS_REFUSED, hashed, now_ms)
+    return dropped
 
 
-def allow(connection: Connection, person: str) -> bool:
+def allow(connection: Connection, person: str, now_ms: int, actor: str = SERVER) -> bool:
     """Take a refusal back; tells whether there was one."""
     schemas.require(connection, SINCE)
+    hashed = _hash(connection, person)
     refused = (
         update(invited_people)
-        .where(
-            invited_people.c.person_hash == _hash(connection, person),
-            invited_people.c.refused_ms.is_not(None),
-        )
+        .where(invited_people.c.person_hash == hashed, invited_people.c.refused_ms.is_not(None))
         .values(refused_ms=None)
     )
-    return connection.execute(refused).rowcount == 1
+    if not connection.execute(refused).rowcount:
+        return False
+    _record(connection, actor, Action.INVITATIONS_ALLOWED, hashed, now_ms)
+    return True
+
+
+def _record(connection: Connection, actor: str, action: Action, hashed: bytes, now_ms: int) -> None:
+    # Never the identifier: of who asked to be left alone nothing else is kept, for good.
+    deed = Deed(actor, action, detail={"person_hash": hashed.hex()})
+    audit.append(connection, deed, now_ms)
 
 
 def wish(connection: Connection, account: AccountAddress, person: str, now_ms: int) -> None:

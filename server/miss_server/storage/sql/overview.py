@@ -14,6 +14,7 @@ from miss_protocol import limits
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.directory_tables import entries, sources, state
 from miss_server.storage.geography import SOURCE as COMMUNES
+from miss_server.storage.meeting_tables import silenced as silent
 from miss_server.storage.overview import LOW_PREKEYS, Figures, Place, Trace
 from miss_server.storage.schema import (
     accounts,
@@ -24,6 +25,7 @@ from miss_server.storage.schema import (
     sends,
     settings,
 )
+from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.states import RecipientState, decode_states
 
 MONTH_MS = 30 * 24 * 3600 * 1000
@@ -175,6 +177,7 @@ def _place(
             envelopes.c.gap.is_(None),
         )
     ).first()
+    silenced = None if waiting is not None else _silenced(connection, state.device, sender, message)
     ahead = 0
     if waiting is not None:
         ahead = _scalar(
@@ -193,10 +196,21 @@ def _place(
         signed=bool(state.signature),
         position=waiting.position if waiting else None,
         ahead=ahead,
-        expires_ms=waiting.expires_ms if waiting else None,
+        expires_ms=waiting.expires_ms if waiting else silenced,
         seen_ms=owner.seen_ms if owner else None,
         dormant=bool(owner and owner.seen_ms < horizon),
+        silenced=silenced is not None,
     )
+
+
+def _silenced(connection: Connection, device: bytes, sender: bytes, message: bytes) -> int | None:
+    """When a message that a block keeps from a device will count as expired; None if none does."""
+    if not meets(connection):
+        return None
+    found = select(silent.c.expires_ms).where(
+        silent.c.device == device, silent.c.message == message, silent.c.sender_device == sender
+    )
+    return connection.execute(found).scalar()
 
 
 def _count(condition: Any) -> Any:

@@ -17,7 +17,7 @@ from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
 
 LAPSED_AT_ONCE = 100
-_WHY = {"why": "identity not proven anew"}
+_WHY = {"cause": "unproven"}
 _MOVED = (enrolment_codes, budgets)
 """What an account may have before it is founded, beside its own row."""
 _OF_PERSON = select(accounts.c.address, accounts.c.genesis).where(
@@ -70,6 +70,7 @@ def finish(
         issuer=one.shown.issuer,
         client=one.shown.client,
         token=one.shown.token if by_code else "",
+        userinfo=one.shown.userinfo if by_code else "",
         level=one.shown.level,
         proved_ms=one.shown.issued_ms,
         lapsed=False,

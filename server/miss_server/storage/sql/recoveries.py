@@ -4,6 +4,7 @@ Whoever changes one holds the account's row: an objection and the completion exc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,12 +16,14 @@ from miss_protocol.identity.roster import decode
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.account_tables import former_rosters, recoveries, recovery_codes
 from miss_server.storage.accounts import Account, Enrolment, RosterChange
+from miss_server.storage.audit import SERVER, Action, Deed
+from miss_server.storage.audit import account as account_
 from miss_server.storage.proof_tables import proofs
 from miss_server.storage.recoveries import Recovered, Recovery, State
 from miss_server.storage.schema import accounts, device_links, devices, rosters
 from miss_server.storage.sql import accounts as accounts_
+from miss_server.storage.sql import audit, epochs, locks, schemas
 from miss_server.storage.sql import devices as devices_
-from miss_server.storage.sql import epochs, locks, schemas
 from miss_server.storage.sql import prekeys as prekeys_
 from miss_server.storage.sql import rosters as rosters_
 
@@ -82,7 +85,12 @@ _KNOWN_DEVICE = select(devices.c.id).where(devices.c.id == bindparam("device_"))
 
 
 def add_code(
-    connection: Connection, account: AccountAddress, code: str, expires_ms: int, now_ms: int
+    connection: Connection,
+    account: AccountAddress,
+    code: str,
+    expires_ms: int,
+    now_ms: int,
+    actor: str = SERVER,
 ) -> None:
     """Keep a code's hash; earlier unused ones end now."""
     schemas.require(connection, SINCE)
@@ -107,6 +115,8 @@ def add_code(
             expires_ms=expires_ms,
         )
     )
+    made = Deed(actor, Action.RECOVERY_CODE_MADE, account, {"expires_ms": expires_ms})
+    audit.append(connection, made, now_ms)
 
 
 def account_of_code(connection: Connection, code: str, now_ms: int) -> Account:
@@ -137,6 +147,9 @@ def begin(connection: Connection, enrolment: Enrolment, delay_ms: int, now_ms: i
     connection.execute(
         update(recovery_codes).where(recovery_codes.c.code_hash == proof).values(used_ms=now_ms)
     )
+    # Who holds the code did it: that it is the account's own person is what is claimed.
+    detail: dict[str, str | int] = {"device": begun.device.hex(), "due_ms": begun.due_ms}
+    audit.append(connection, Deed(SERVER, Action.RECOVERY_BEGUN, address, detail), now_ms)
     return begun
 
 
@@ -197,7 +210,11 @@ def listing(connection: Connection) -> list[Recovery]:
 
 
 def veto(
-    connection: Connection, account: AccountAddress, device: DeviceId | None, now_ms: int
+    connection: Connection,
+    account: AccountAddress,
+    device: DeviceId | None,
+    now_ms: int,
+    actor: str = SERVER,
 ) -> Recovery:
     """End the one that waits."""
     schemas.require(connection, SINCE)
@@ -212,6 +229,8 @@ def veto(
         raise Refused(Code.NOT_FOUND, "no recovery waits")
     state: State = "cancelled" if device is None else "vetoed"
     _end(connection, found.device, state, device, now_ms)
+    by = actor if device is None else account_(account)
+    _note_end(connection, Deed(by, Action.RECOVERY_STOPPED, account), found.device, now_ms)
     return Recovery(account, found.device, found.begun_ms, found.due_ms, state)
 
 
@@ -234,6 +253,7 @@ def complete(connection: Connection, account: AccountAddress, now_ms: int) -> Re
     certificate = genesis.entries[0].certificate
     if connection.execute(_KNOWN_DEVICE, {"device_": row.device}).first() is not None:
         _end(connection, row.device, "cancelled", None, now_ms)  # taken meanwhile: never two of it
+        _note_end(connection, Deed(SERVER, Action.RECOVERY_STOPPED, account), row.device, now_ms)
         return None
     gone = [DeviceId(d) for d in connection.execute(_ACTIVE, {"account_": account}).scalars()]
     gone.sort()
@@ -253,6 +273,7 @@ def complete(connection: Connection, account: AccountAddress, now_ms: int) -> Re
     prekeys_.keep(connection, certificate.device, [k for k in keys if new or k.last_resort])
     accounts_.sign_charter(connection, charter.decode(row.acceptance), now_ms)
     _end(connection, row.device, "done", None, now_ms)
+    _note_end(connection, Deed(SERVER, Action.RECOVERY_DONE, account), row.device, now_ms)
     return Recovered(account, RosterChange([certificate.device], gone, sorted(ring)))
 
 
@@ -283,6 +304,11 @@ def _repeated(connection: Connection, proof: bytes, enrolment: Enrolment) -> Rec
     if row is None or row.proof != proof or row.roster != enrolment.roster.encode():
         raise Refused(Code.CODE_USED)
     return Recovery(row.account, row.device, row.begun_ms, row.due_ms, row.state)
+
+
+def _note_end(connection: Connection, deed: Deed, device: bytes, now_ms: int) -> None:
+    """Record what became of a recovery; `device` is the first of its new genesis."""
+    audit.append(connection, replace(deed, detail={"device": device.hex()}), now_ms)
 
 
 def _end(

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, and_, bindparam, delete, select, union
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_protocol.meeting import Act, ReachRules
+from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.meeting import Relation
 from miss_server.storage.meeting_tables import budgets, reach_rules, relations
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import locks, schemas
+from miss_server.storage.sql import audit, locks, schemas
 from miss_server.storage.sql.dialects import Upsert
 from miss_server.storage.sql.meeting_words import SINCE
 
@@ -169,18 +170,26 @@ def set_rules(
 
 
 def set_budget(
-    connection: Connection, account: AccountAddress, budget: tuple[int, int] | None, now_ms: int
+    connection: Connection,
+    account: AccountAddress,
+    new: tuple[int, int] | None,
+    now_ms: int,
+    actor: str = SERVER,
 ) -> None:
     """Give an account a budget of its own, or take it away."""
     schemas.require(connection, SINCE)
     locks.account(connection, account)
     if connection.execute(_KNOWN, {"own": account}).one_or_none() is None:
         raise Refused(Code.UNKNOWN_ACCOUNT)
-    if budget is None:
-        connection.execute(delete(budgets).where(budgets.c.account == account))
+    if new == budget(connection, account):
         return
-    per_hour, per_day = budget
-    _SET_BUDGET.run(connection, account=account, per_hour=per_hour, per_day=per_day, set_ms=now_ms)
+    detail: dict[str, int] = {}
+    if new is None:
+        connection.execute(delete(budgets).where(budgets.c.account == account))
+    else:
+        detail = dict(zip(("per_hour", "per_day"), new, strict=True))
+        _SET_BUDGET.run(connection, account=account, set_ms=now_ms, **detail)
+    audit.append(connection, Deed(actor, Action.BUDGET_SET, account, detail), now_ms)
 
 
 def budget(connection: Connection, account: AccountAddress) -> tuple[int, int] | None:

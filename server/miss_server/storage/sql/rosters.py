@@ -53,6 +53,9 @@ _DORMANT = select(devices.c.id).where(
     devices.c.revoked_ms.is_(None),
     devices.c.seen_ms < bindparam("horizon"),
 )
+_REVOKED = select(devices.c.id).where(
+    devices.c.account == bindparam("account_"), devices.c.revoked_ms.is_not(None)
+)
 _IN_FORCE = (
     select(rosters.c.roster)
     .join(
@@ -100,7 +103,20 @@ def chain(
     found = connection.execute(_CHAIN, {"account_": account, "after": after}).scalars().all()
     horizon = now_ms - limits.DORMANT_AFTER * 1000
     dormant = connection.execute(_DORMANT, {"account_": account, "horizon": horizon}).scalars()
-    return RosterChain(account, row[0], row[1], found, [DeviceId(device) for device in dormant])
+    # Senders leave out what is over, too, although the roster lists it: they ask for no more.
+    left_out = [*(DeviceId(device) for device in dormant), *ended(connection, account)]
+    return RosterChain(account, row[0], row[1], found, left_out)
+
+
+def ended(connection: Connection, account: AccountAddress) -> list[DeviceId]:
+    """Devices that are over by an organisation's decision, which signs no roster: the one in force
+    lists them until a device of the account signs another (spec 11 §6.3)."""
+    gone = set(connection.execute(_REVOKED, {"account_": account}).scalars())
+    if not gone:
+        return []
+    in_force = connection.execute(_IN_FORCE, {"account_": account}).scalar_one()
+    listed = (entry.certificate.device for entry in decode(in_force).entries)
+    return [device for device in listed if device in gone]
 
 
 def _starts_anew(connection: Connection, account: AccountAddress) -> bool:

@@ -87,7 +87,7 @@ def decide(
     still = is_suspended_otherwise(connection, account)
     if state is State.SUSPENDED and not suspended:
         _set_suspended(connection, account, suspended=True)
-        sessions = _end_sessions(connection, account)
+        sessions = end_sessions(connection, account)
     elif state is State.RESTRICTED and suspended and not still:
         _set_suspended(connection, account, suspended=False)
     audit.append(connection, Deed(actor, _ACTIONS[state], account, {"reason": reason}), now_ms)
@@ -172,10 +172,9 @@ def _set_suspended(connection: Connection, account: AccountAddress, *, suspended
     )
 
 
-def _end_sessions(
-    connection: Connection, account: AccountAddress
-) -> Sequence[tuple[DeviceId, int]]:
-    """Let no session of the account's go on: each node finds its generation passed."""
+def end_sessions(connection: Connection, account: AccountAddress) -> Sequence[tuple[DeviceId, int]]:
+    """Let no session of the account's go on: each node finds its generation passed. The account is
+    locked; returns its devices with the generation that a doorbell announces."""
     ids = sorted(connection.execute(_DEVICES, {"account_": account}).scalars())
     locks.devices_of(connection, ids)
     connection.execute(

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.attestations import Attestation
+from miss_server.storage.audit import SERVER
 from miss_server.storage.departures import Departure, Found, Swept
 from miss_server.storage.recoveries import Recovered, Recovery
 from miss_server.storage.sql import attestations, departures, recoveries
@@ -73,9 +74,15 @@ class TenureCalls(ABC):
     # --- Recoveries -------------------------------------------------------------------------------
 
     async def add_recovery_code(
-        self, account: AccountAddress, code: str, *, expires_ms: int, now_ms: int
+        self,
+        account: AccountAddress,
+        code: str,
+        *,
+        expires_ms: int,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> None:
-        await self._write(recoveries.add_code, account, code, expires_ms, now_ms)
+        await self._write(recoveries.add_code, account, code, expires_ms, now_ms, actor)
 
     async def account_of_recovery_code(self, code: str, *, now_ms: int) -> Account:
         return await self.read_with(
@@ -92,9 +99,14 @@ class TenureCalls(ABC):
         return await self.read_with(recoveries.listing)
 
     async def veto_recovery(
-        self, account: AccountAddress, device: DeviceId | None, *, now_ms: int
+        self,
+        account: AccountAddress,
+        device: DeviceId | None,
+        *,
+        now_ms: int,
+        actor: str = SERVER,
     ) -> Recovery:
-        return await self._write(recoveries.veto, account, device, now_ms)
+        return await self._write(recoveries.veto, account, device, now_ms, actor)
 
     async def complete_recoveries(self, *, now_ms: int) -> Sequence[Recovered]:
         done = []

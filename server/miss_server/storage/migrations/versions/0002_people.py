@@ -16,6 +16,7 @@ def upgrade() -> None:
     _meeting()
     _geography()
     _accounts()
+    _organisations()
     _invitations()
     _audit()
     _proofs()
@@ -144,6 +145,39 @@ def _accounts() -> None:
     )
 
 
+def _organisations() -> None:
+    person = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+    op.create_table(
+        "administrators",
+        sa.Column("organisation", sa.String, primary_key=True),
+        sa.Column("account", sa.String, primary_key=True),
+        sa.Column("given_ms", _MS, nullable=False),
+        sa.Column("removed_ms", _MS, nullable=True),
+    )
+    op.create_index("administrators_account", "administrators", ["account"])
+    op.create_table(
+        "organisation_people",
+        sa.Column("organisation", sa.String, primary_key=True),
+        sa.Column("person", person, primary_key=True),
+        sa.Column("since_ms", _MS, nullable=False),
+        sa.Column("ended_ms", _MS, nullable=True),
+        sa.Column("genesis", sa.LargeBinary(32), nullable=True),
+    )
+    op.create_index("organisation_people_person", "organisation_people", ["person"])
+    op.create_table(
+        "issued_codes",
+        sa.Column("request_hash", sa.LargeBinary(32), primary_key=True),
+        sa.Column("organisation", sa.String, nullable=False),
+        sa.Column("person", sa.String, nullable=False),
+        sa.Column("administrator", sa.String, nullable=False),
+        sa.Column("code_hash", sa.LargeBinary(32), nullable=False),
+        sa.Column("at_ms", _MS, nullable=False),
+    )
+    op.create_index("issued_codes_code", "issued_codes", ["code_hash"], unique=True)
+    op.create_index("issued_codes_organisation", "issued_codes", ["organisation", "at_ms"])
+    op.create_index("issued_codes_at", "issued_codes", ["at_ms"])
+
+
 def _invitations() -> None:
     op.create_table(
         "invitations",
@@ -244,6 +278,7 @@ def _proofs() -> None:
         sa.Column("level", sa.String, nullable=False),
         sa.Column("proved_ms", _MS, nullable=False),
         sa.Column("lapsed", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("userinfo", sa.Text, nullable=False, server_default=""),
     )
     op.create_index("proofs_proved", "proofs", ["proved_ms"])
 

@@ -1,4 +1,4 @@
-"""The inner message: what the sender signs and only recipients read. Spec: 04-encryption §9.
+"""The inner message: what the sender signs, and its recipients read. Spec: 04-encryption §9.
 
 Fields, each length-prefixed: version 0x01, suite, message id, conversation id, sender's
 certificate id, time, recipient accounts, content, log head; then the signature over all before

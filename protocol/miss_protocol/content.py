@@ -153,3 +153,14 @@ def decode(data: bytes) -> Content:
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             return decoder.decode(data)
     return Unknown(named=header.kind, fallback=header.fallback, original=header.original)
+
+
+def shown(content: Content) -> tuple[str, str]:
+    """What people see of a content, and its kind. Kinds unknown here are shown by their fallback
+    text, so that nothing that a colleague wrote is invisible."""
+    kind = str(content.__struct_config__.tag)
+    if isinstance(content, Text | Reply | Edit):
+        return content.text, kind
+    if isinstance(content, Unknown):
+        return content.fallback, content.named or "unknown"
+    return content.fallback, kind

@@ -1,0 +1,49 @@
+"""What the directory in force says of people and organisations, for those who act about them."""
+
+import msgspec
+from sqlalchemy import Connection, bindparam, select
+
+from miss_protocol.directory import Entry
+from miss_server.storage.directory_tables import entries
+from miss_server.storage.sql.directory import generation
+
+NATIONAL = ("0", "8")
+"""How the identifier of a person with a national number begins (spec 05 §1.1)."""
+LOCAL = "local."
+"""How that of an entry of an operator's own list begins."""
+
+_ENTRY = tuple(
+    select(slot.c.entry).where(slot.c.person == bindparam("person_")) for slot in entries
+)
+
+_read_entry = msgspec.json.Decoder(Entry)
+
+
+def entry(connection: Connection, person: str) -> Entry | None:
+    """An entry as the directory in force has it."""
+    found = connection.execute(_ENTRY[generation(connection) % 2], {"person_": person})
+    encoded = found.scalar_one_or_none()
+    return None if encoded is None else _read_entry.decode(encoded)
+
+
+def organisation(connection: Connection, identifier: str) -> Entry | None:
+    """An organisation or a service; None for a person, too."""
+    found = entry(connection, identifier)
+    return found if found is not None and found.kind == "organisation" else None
+
+
+def is_unnumbered(found: Entry) -> bool:
+    """Whether it is a person of an operator's list: without a national number, and to be vouched for."""
+    return found.kind == "person" and found.person.startswith(LOCAL)
+
+
+def works_at(found: Entry, organisation: str) -> bool:
+    """Whether the directory says of a person with a national number that they work there."""
+    return (
+        found.kind == "person"
+        and found.person.startswith(NATIONAL)
+        and (
+            found.part_of == organisation
+            or any(place.establishment == organisation for place in found.places)
+        )
+    )

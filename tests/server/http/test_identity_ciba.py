@@ -1,0 +1,107 @@
+"""Sign-ins that a person confirms in the provider's own app (CIBA): spec 10 §2.3."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from miss_protocol import sign_in
+from miss_protocol.ids import parse_address
+from miss_server.importers.generate import DEMO_PEOPLE
+from tests.support.provider import claims_of
+from tests.support.signing_in import App, Place
+from tests.support.wire import Device, beside, code_of
+
+pytestmark = pytest.mark.timeout(90)
+GP = DEMO_PEOPLE["gp"].national
+
+
+async def until_over(app: App) -> sign_in.SignInStatus:
+    """Ask as an app does, until it has been decided."""
+    while True:
+        told = await app.status()
+        if told.stage != "waiting":
+            return told
+        await asyncio.sleep(told.poll / 4)  # the provider's own pace: nobody tells when it is over
+
+
+async def test_a_person_confirms_in_their_own_app_and_the_operator_vouches(place: Place) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who), ciba="authorization_pending")
+    app = await App.begin(place, "ciba", who)
+    assert app.begun is not None
+    assert app.begun.url == ""
+    asked = await place.provider.control()
+    assert app.begun.message in asked["questions"].values()
+    assert (await app.status()).stage == "waiting"
+    polled = len((await place.provider.control())["forms"])
+    for _ in range(5):
+        await app.status()
+    assert len((await place.provider.control())["forms"]) - polled <= 1
+    await place.provider.control(ciba="approved")
+    assert (await until_over(app)).stage == "confirmed"
+    done = await app.signed_in("")
+    assert (done.attested, done.proof) == ("operator", msgspec.UNSET)
+    device = Device(place.server, app.person)
+    held = await device.result("GET", "/v1/identity", None, sign_in.ProofHeld)
+    assert (held.attested, held.level) == ("operator", "eidas1")
+    async with beside(place.server) as store:
+        kept = await store.proof(parse_address(app.opened.account))
+        assert kept is not None
+        assert (kept.method, kept.token) == ("ciba", "")
+
+
+@pytest.mark.parametrize(
+    ("ciba", "code"),
+    [
+        ("access_denied", "sign_in_refused"),
+        ("expired_token", "sign_in_over"),
+        ("invalid_grant", "sign_in_refused"),
+    ],
+)
+async def test_a_person_who_does_not_confirm_is_not_enrolled(
+    place: Place, ciba: str, code: str
+) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who), ciba=ciba)
+    app = await App.begin(place, "ciba", who)
+    told = await until_over(app)
+    assert (told.stage, told.code) == ("failed", code)
+
+
+async def test_who_asks_too_often_asks_more_rarely(place: Place) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who), ciba="slow_down")
+    app = await App.begin(place, "ciba", who)
+    forms = len((await place.provider.control())["forms"])
+    while True:
+        assert (await app.status()).stage == "waiting"
+        if len((await place.provider.control())["forms"]) > forms:
+            break
+        await asyncio.sleep(0.2)
+    async with beside(place.server) as store:
+        one = await store.sign_in(app.opened.sign_in, now_ms=app.opened.expires - 1)
+        assert not await store.may_poll(one, now_ms=0)
+    await place.provider.control(ciba="approved")
+    assert (await app.status()).stage == "waiting"  # six seconds, not one
+
+
+async def test_another_person_than_was_asked_is_refused(place: Place) -> None:
+    who = place.newcomer()
+    await place.provider.control(
+        person=claims_of(who), claims={"SubjectNameID": GP, "otherIds": []}
+    )
+    app = await App.begin(place, "ciba", who)
+    assert (await until_over(app)).code == "another_person"
+
+
+async def test_nobody_is_rung_at_will(place: Place) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who), ciba="authorization_pending")
+    app = await App.begin(place, "ciba", who)
+    for _ in range(4):
+        await app.again("ciba", who)
+    assert code_of(await app.asked_to_begin("ciba", who)) == "rate_limited"
+    assert code_of(await app.asked_to_begin("ciba", "")) == "malformed"
+    await place.provider.control(person=claims_of(GP))
+    assert code_of(await app.asked_to_begin("ciba", place.newcomer())) == "sign_in_refused"
