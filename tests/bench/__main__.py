@@ -12,6 +12,7 @@ from tests.bench import (
     connections,
     crypto_cost,
     directory_import,
+    directory_search,
     drain,
     month,
     nodes,
@@ -67,10 +68,14 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         lines=20_000 if quick else directory_import.LINES,
         alone=3.0 if quick else directory_import.ALONE_SECONDS,
     ),
+    "directory_search": lambda quick: directory_search.figures(
+        lines=20_000 if quick else directory_import.LINES,
+        seconds=2.0 if quick else directory_search.SECONDS,
+    ),
     "month": lambda quick: month.figures(share=0.005 if quick else 1.0),
 }
 """What each part measures; the argument asks for a quick look."""
-LONG = {"coming_back", "directory_import", "month"}
+LONG = {"coming_back", "directory_import", "directory_search", "month"}
 """Parts that are measured only if they are named: minutes, and a quarter of an hour."""
 
 

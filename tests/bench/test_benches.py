@@ -12,6 +12,7 @@ from tests.bench import (
     connections,
     crypto_cost,
     directory_import,
+    directory_search,
     drain,
     growth,
     growth_postgres,
@@ -94,6 +95,14 @@ def test_directory_import() -> None:
     assert all(figure.value > 0 for figure in found)
     [changed] = [figure.value for figure in found if "bytes changed" in figure.name]
     assert changed < 20 * directory_import.PAGE
+
+
+def test_directory_search() -> None:
+    found = directory_search.figures(lines=3_000, count=200, seconds=0.3)
+    assert all(figure.value > 0 for figure in found)
+    shares = [figure.value for figure in found if figure.unit == "%"]
+    assert len(shares) == 2
+    assert shares[0] == shares[1] >= 95
 
 
 @pytest.mark.parametrize("engine", ["postgres", "sqlite"])
