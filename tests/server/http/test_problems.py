@@ -53,7 +53,7 @@ async def test_a_problem_speaks_the_callers_language(
         "POST",
         "/v1/enrolment/preview",
         CodeGiven("ABCD"),
-        headers={"accept-language": accepted, "x-forwarded-for": f"198.51.100.{len(accepted)}"},
+        headers={"accept-language": accepted, "x-forwarded-for": f"198.18.7.{len(accepted)}"},
     )
     problem = json_problem(answer)
     code = Code.CODE_UNKNOWN
