@@ -12,6 +12,7 @@ from miss_protocol import (
     invitations,
     limits,
     meeting,
+    reports,
     sign_in,
 )
 from miss_protocol import frames as f
@@ -378,6 +379,29 @@ OPERATIONS = (
         invitations.Wishes,
         invitations.PersonNamed,
         (Code.BUSY,),
+    ),
+    Operation(
+        "post",
+        "/v1/reports",
+        "Show a message that this account received to the operator",
+        reports.Report,
+        reports.ReportMade,
+        (
+            Code.NOT_REPORTABLE,
+            Code.REPORT_TOO_OLD,
+            Code.UNKNOWN_ACCOUNT,
+            Code.UNTRUSTED,
+            Code.RATE_LIMITED,
+            Code.BUSY,
+        ),
+    ),
+    Operation(
+        "get",
+        "/v1/reports",
+        "What this account has shown, and whether the operator is done with it",
+        reports.ReportsPage,
+        codes=(Code.BUSY,),
+        query=(("cursor", WORD, "`next` of the page before"),),
     ),
     Operation(
         "post",

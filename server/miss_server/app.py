@@ -136,6 +136,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         meeting=store,
         departures=store,
         standings=store,
+        reports=store,
         attestations=store,
         recoveries=store,
         doorbell=doorbell,

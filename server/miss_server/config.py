@@ -153,6 +153,9 @@ class Settings(BaseSettings):
     new_recipients_per_day: int = Field(
         limits.NEW_RECIPIENTS_PER_DAY, ge=0, description="the same within a day"
     )
+    report_days: float = Field(
+        90.0, ge=0, le=3650, description="days for which a report is kept once it is closed"
+    )
     recovery_hours: float = Field(
         72.0, ge=0, description="hours in which a device may object to a recovery of its account"
     )

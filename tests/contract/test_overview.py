@@ -27,6 +27,7 @@ async def test_an_empty_database(overview: Overview) -> None:
     assert (figures.accounts, figures.devices, figures.prekeys, figures.waiting) == (0, 0, 0, 0)
     assert (figures.deepest, figures.mailboxes, figures.full) == (0, 0, 0)
     assert figures.oldest_ms is None
+    assert (figures.reports_open, figures.oldest_report_ms) == (0, None)
     assert figures.directory_ms is None
     assert figures.epoch == 1
     assert figures.bytes > 0

@@ -208,6 +208,7 @@ class Node:
             invitations=self.store,
             departures=self.store,
             standings=self.store,
+            reports=self.store,
             attestations=self.store,
             recoveries=self.store,
             doorbell=self.doorbell,

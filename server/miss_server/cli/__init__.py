@@ -25,6 +25,7 @@ COMMANDS = {
     "organisations": "organisations:app",
     "audit": "audit:app",
     "invitations": "invitations:app",
+    "reports": "reports:app",
     "doctor": "doctor:doctor:HELP",
     "why": "why:why:HELP",
     "size": "size:size:HELP",

@@ -3,6 +3,7 @@
 import os
 import pwd
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,14 @@ def fail(text: str, *, hint: str = "", status: int = EXIT_REFUSED) -> NoReturn:
     if hint:
         sys.stderr.write(f"  {hint}\n")
     raise typer.Exit(status)
+
+
+def printable(text: str) -> str:
+    """Text of others for the operator's terminal: without what could move its cursor or hide its words."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+        for c in text
+    )
 
 
 def must_exist(database: Path, *, by_option: bool = True) -> None:

@@ -4,9 +4,6 @@ Whether somebody has joined is what the directory shows of them to whoever asks,
 find an account is told neither that it is there, nor when it came.
 """
 
-import base64
-import binascii
-import re
 from collections.abc import Sequence
 
 import structlog
@@ -15,18 +12,15 @@ from starlette.responses import Response
 
 from miss_protocol import limits
 from miss_protocol.directory import Entry
-from miss_protocol.errors import Code, Malformed, Refused
+from miss_protocol.errors import Code, Refused
 from miss_protocol.invitations import InvitationPage, PersonNamed, Wish, Wishes
+from miss_server.http import cursors
 from miss_server.http.bodies import parse, reply
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import Caller, signed
 from miss_server.observe import short
 from miss_server.storage.directory import name_of
 from miss_server.storage.invitations import WishMade
-
-CURSOR_MAX = 256
-_PLACE = re.compile(r"([0-9]{1,15}) ([^\0]+)")
-"""A time in milliseconds, and the person who was invited then."""
 
 log = structlog.get_logger()
 
@@ -45,8 +39,8 @@ async def invite(request: Request) -> Response:
 async def made(request: Request) -> Response:
     """`GET /v1/invitations?cursor=CURSOR`."""
     caller = await signed(request)
-    cursor = request.query_params.get("cursor")
-    return await _page(services(request), caller, None if cursor is None else _read(cursor))
+    before = cursors.read(request.query_params.get("cursor"))
+    return await _page(services(request), caller, before)
 
 
 async def wish(request: Request) -> Response:
@@ -129,23 +123,5 @@ async def _page(it: Services, caller: Caller, before: tuple[int, str] | None) ->
     shown = found[: limits.PAGE_MAX]
     following = None
     if len(found) > len(shown):
-        following = _write(shown[-1].at, shown[-1].person)
+        following = cursors.write(shown[-1].at, shown[-1].person)
     return reply(InvitationPage(tuple(shown), left, following))
-
-
-def _write(at_ms: int, person: str) -> str:
-    return base64.urlsafe_b64encode(f"{at_ms} {person}".encode()).decode().rstrip("=")
-
-
-def _read(cursor: str) -> tuple[int, str]:
-    try:
-        if len(cursor) > CURSOR_MAX:
-            raise Malformed("not a cursor")
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        place = base64.b64decode(padded, b"-_", validate=True).decode()
-    except (UnicodeError, binascii.Error):
-        raise Malformed("not a cursor") from None
-    found = _PLACE.fullmatch(place)
-    if found is None:
-        raise Malformed("not a cursor")
-    return int(found[1]), found[2]

@@ -15,6 +15,7 @@ from miss_server.http import (
     operating,
     prekeys,
     recoveries,
+    reports,
 )
 from miss_server.provider.settings import CALLBACK
 
@@ -64,6 +65,8 @@ def routes() -> list[BaseRoute]:
         Route("/v1/contacts", meeting.act, methods=["POST"]),
         Route("/v1/reach", meeting.reach, methods=["GET"]),
         Route("/v1/reach", meeting.set_reach, methods=["PUT"]),
+        Route("/v1/reports", reports.file, methods=["POST"]),
+        Route("/v1/reports", reports.made, methods=["GET"]),
         Route("/v1/messages", mailbox.send, methods=["POST"]),
         Route("/v1/mailbox", mailbox.fetch, methods=["POST"]),
     ]

@@ -26,6 +26,7 @@ from miss_server.storage.meeting import Meeting
 from miss_server.storage.messages import Messages
 from miss_server.storage.proofs import Proofs
 from miss_server.storage.recoveries import Recoveries
+from miss_server.storage.reports import Reports
 from miss_server.storage.standing import Standings
 from miss_server.tallies import DoorTally
 
@@ -45,6 +46,7 @@ class Services:
     invitations: Invitations
     departures: Departures
     standings: Standings
+    reports: Reports
     attestations: Attestations
     meeting: Meeting
     recoveries: Recoveries

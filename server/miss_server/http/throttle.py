@@ -19,6 +19,8 @@ SEARCHES_PER_MINUTE = 120
 SEARCHES_PER_DAY = 2_000
 """Of one account, whichever its devices: a secretary's busiest day, and a thousandth of what copying a
 directory needs."""
+REPORT_TRIES_PER_HOUR = 60
+"""Of one account, refused ones included: three times what a day allows, and few signatures to check."""
 LOGINS_PER_MINUTE = 240
 """Of one device, which a phone that changes networks every two seconds does not reach. Counted once
 its signature holds: else anybody could lock a device out by its id."""
@@ -45,6 +47,7 @@ class Throttle:
         )
         self._searches = RateLimitItemPerMinute(SEARCHES_PER_MINUTE, namespace="searches")
         self._searches_of_a_day = RateLimitItemPerDay(SEARCHES_PER_DAY, namespace="searches-day")
+        self._reports = RateLimitItemPerHour(REPORT_TRIES_PER_HOUR, namespace="report-tries")
         self._logins = RateLimitItemPerMinute(LOGINS_PER_MINUTE, namespace="logins")
         self._calls = RateLimitItemPerMinute(CALLS_PER_MINUTE, namespace="calls")
 
@@ -77,6 +80,11 @@ class Throttle:
             raise Refused(Code.RATE_LIMITED, "searches", retry_after=10.0)
         if not await self.shared.hit(self._searches_of_a_day, account):
             raise Refused(Code.RATE_LIMITED, "searches of a day", retry_after=3600.0)
+
+    async def report(self, account: str) -> None:
+        """Count a report that somebody tries to file; raises `Refused(rate_limited)`."""
+        if not await self.shared.hit(self._reports, account):
+            raise Refused(Code.RATE_LIMITED, "report tries", retry_after=600.0)
 
     async def may_log_in(self, device: bytes) -> bool:
         """Count a login whose signature holds, unless the device logs in too often."""

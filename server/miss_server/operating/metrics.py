@@ -285,6 +285,12 @@ class Metrics(Collector):
             ages.add_metric([source], (now_ms - date_ms) / 1000)
         yield ages
         yield _gauge("miss_directory_entries", "Entries of the directory.", it.directory_entries)
+        yield _gauge("miss_reports_open", "Reports that no operator has closed.", it.reports_open)
+        yield _gauge(
+            "miss_oldest_report_seconds",
+            "Age of the oldest of them.",
+            0 if it.oldest_report_ms is None else max(0, now_ms - it.oldest_report_ms) / 1000,
+        )
         yield _gauge("miss_database_bytes", "What the database takes on its disk.", it.bytes)
 
 

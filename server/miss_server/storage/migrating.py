@@ -18,6 +18,7 @@ from miss_server.storage import (
     meeting_tables,
     organisation_tables,
     proof_tables,
+    report_tables,
     search_tables,
     standing_tables,
 )
@@ -41,6 +42,7 @@ BY_SUBJECT = (
     *proof_tables.tables,
     *search_tables.tables,
     *standing_tables.tables,
+    *report_tables.tables,
 )
 """The tables beside those of `schema`. Naming them makes `metadata` know them wherever a database is
 made, checked or copied."""

@@ -46,6 +46,9 @@ class Figures:
     directory_sources: tuple[tuple[str, int], ...]
     """Each source of the directory, and the day of its oldest data."""
     directory_entries: int
+    reports_open: int
+    """Reports that no operator has closed, the oldest filed at `oldest_report_ms`; None if there is none."""
+    oldest_report_ms: int | None
     bytes: int
     """What the database takes on its disk, logs included."""
 

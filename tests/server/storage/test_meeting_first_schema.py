@@ -11,6 +11,7 @@ from miss_protocol.errors import Code, Refused
 from miss_server.storage import migrating
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.sql import reports
 from miss_server.storage.sqlite import upgrading
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.server.storage.test_migrating import LATER, first_database, first_file, in_database
@@ -30,6 +31,8 @@ async def messages_go_and_calls_are_refused(store: SqliteStore | PostgresStore) 
         assert isinstance(settled.reply, f.Sent)
     assert len((await nurse.fetch()).rows) == MANY
     assert await store.expire(protected={}, now_ms=LATER)
+    await store.clean(now_ms=NOW)
+    assert await store.read_with(reports.sums) == (0, None)
     own, other = gp.person.account, nurse.person.account
     for call in (
         store.relations(own),
@@ -40,6 +43,8 @@ async def messages_go_and_calls_are_refused(store: SqliteStore | PostgresStore) 
         store.administrators(),
         store.own_people(own, "1590000014", after="", limit=9, now_ms=NOW),
         store.attest_own(own, "1590000014", "local.members.7", now_ms=NOW),
+        store.reports_by(own, before=None, limit=1),
+        store.signer(other, nurse.id),
     ):
         with pytest.raises(Refused) as caught:
             await call

@@ -39,15 +39,18 @@ from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sql.invitation_calls import InvitationCalls
 from miss_server.storage.sql.organisation_calls import OrganisationCalls
 from miss_server.storage.sql.proof_calls import ProofCalls
+from miss_server.storage.sql.report_calls import ReportCalls
 from miss_server.storage.sql.standing_calls import StandingCalls
 from miss_server.storage.sql.tenure_calls import TenureCalls
 
 T = TypeVar("T")
 
 
-class QuietCalls(StandingCalls, TenureCalls, OrganisationCalls, InvitationCalls, ProofCalls):
-    """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Organisations`, `Proofs`, and what of
-    `Messages` is quiet.
+class QuietCalls(
+    StandingCalls, TenureCalls, OrganisationCalls, InvitationCalls, ProofCalls, ReportCalls
+):
+    """`Accounts`, `Departures`, `DirectoryReader`, `Invitations`, `Organisations`, `Proofs`, `Reports`, and
+    what of `Messages` is quiet.
 
     Engines say how a function comes to run, and bring their words for searches.
     """

@@ -19,7 +19,7 @@ from miss_server.storage.schema import (
     sends,
 )
 from miss_server.storage.settlement.news import News
-from miss_server.storage.sql import epochs, invitations, issuing, locks
+from miss_server.storage.sql import epochs, invitations, issuing, locks, reports
 from miss_server.storage.sql.dialects import is_postgres
 from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.sql.news import tell
@@ -149,9 +149,9 @@ def expire(
 
 
 def clean(connection: Connection, now_ms: int) -> int:
-    """Forget results, nonces, codes, links, invitations and wishes past their time."""
+    """Forget results, nonces, codes, links, invitations, wishes and reports past their time."""
     if not _is_alone(connection):
         return 0
     count = sum(connection.execute(statement, {"now": now_ms}).rowcount for statement in _CLEANED)
     count += issuing.forget(connection, now_ms - CODES_KEPT_MS)
-    return count + invitations.forget(connection, now_ms)
+    return count + invitations.forget(connection, now_ms) + reports.forget(connection, now_ms)

@@ -25,6 +25,7 @@ from miss_server.storage.schema import (
     sends,
     settings,
 )
+from miss_server.storage.sql import reports
 from miss_server.storage.sql.meeting_words import meets
 from miss_server.storage.states import RecipientState, decode_states
 
@@ -85,6 +86,7 @@ def figures(connection: Connection, *, now_ms: int, bytes_: int) -> Figures:
     made_from = tuple(
         (name, date_ms) for name, date_ms in connection.execute(dates.order_by(sources.c.name))
     )
+    reported, oldest_report = reports.sums(connection)
     slot = entries[(connection.execute(select(state.c.generation)).scalar() or 0) % 2]
     return Figures(
         accounts=people[0],
@@ -104,6 +106,8 @@ def figures(connection: Connection, *, now_ms: int, bytes_: int) -> Figures:
         directory_ms=min((ms for name, ms in made_from if name != COMMUNES), default=None),
         directory_sources=made_from,
         directory_entries=connection.execute(select(func.count()).select_from(slot)).scalar() or 0,
+        reports_open=reported,
+        oldest_report_ms=oldest_report,
         bytes=bytes_,
     )
 

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _proofs()
     _search()
     _standing()
+    _reports()
 
 
 def _meeting() -> None:
@@ -304,3 +305,34 @@ def _standing() -> None:
         sa.Column("since_ms", _MS, nullable=False),
         sa.Column("actor", sa.String, nullable=False),
     )
+
+
+def _reports() -> None:
+    op.create_table(
+        "reports",
+        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("reporter", sa.String, nullable=False),
+        sa.Column("account", sa.String, nullable=False),
+        sa.Column("device", _ID, nullable=False),
+        sa.Column("message", _ID, nullable=False),
+        sa.Column("signed", sa.LargeBinary, nullable=False),
+        sa.Column("signed_hash", sa.LargeBinary(32), nullable=False),
+        sa.Column("certificate", sa.LargeBinary, nullable=False),
+        sa.Column("reason", sa.String, nullable=False),
+        sa.Column("note", sa.String, nullable=False),
+        sa.Column("received_ms", _MS, nullable=False),
+        sa.Column("taken_ms", _MS, nullable=True),
+        sa.Column("filed_ms", _MS, nullable=False),
+        sa.Column("seen_ms", _MS, nullable=True),
+        sa.Column("closed_ms", _MS, nullable=True),
+        sa.Column("outcome", sa.String, nullable=True),
+        sa.Column("delete_ms", _MS, nullable=True),
+    )
+    op.create_index("reports_once", "reports", ["reporter", "signed_hash"], unique=True)
+    op.create_index("reports_reporter", "reports", ["reporter", "filed_ms"])
+    op.create_index("reports_account", "reports", ["account"])
+    waiting = sa.text("closed_ms IS NULL")
+    op.create_index(
+        "reports_open", "reports", ["filed_ms"], sqlite_where=waiting, postgresql_where=waiting
+    )
+    op.create_index("reports_deletion", "reports", ["delete_ms"])
