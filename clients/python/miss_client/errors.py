@@ -132,6 +132,13 @@ class Trouble(Enum):
     NO_MESSAGE = _Text(
         "no_message", "There is no such message here.", "Il n'y a pas de tel message ici."
     )
+    NOT_REPORTABLE = _Text(
+        "not_reportable",
+        "This message cannot be reported from here: it is your own, or it came before this application "
+        "kept what a report shows.",
+        "Ce message ne peut pas être signalé d'ici : il est de vous, ou il est arrivé avant que cette "
+        "application ne garde ce qu'un signalement montre.",
+    )
     SERVER = _Text(
         "server_error",
         "The server does not keep to the protocol. Tell your operator.",

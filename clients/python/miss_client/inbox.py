@@ -191,6 +191,7 @@ class Inbox:
                 reply_to=answered(opened.content),
                 wire=signed.id,
                 says=opened.says,
+                signed=b"" if own else signed.encode(),
             )
         )
         first = False

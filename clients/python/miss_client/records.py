@@ -194,6 +194,8 @@ class Message(Struct):
     """Of a received one, the id under which it came last: receipts are for that."""
     says: bytes = b""
     """Of a received one, what its copies must say too (`Opened.says`)."""
+    signed: bytes = b""
+    """Of one that somebody else wrote, the inner message as it was signed: what a report shows (04 §9)."""
 
 
 class Seen(Struct):

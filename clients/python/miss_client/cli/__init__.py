@@ -19,6 +19,7 @@ from miss_client.cli import (
     listen,
     meeting,
     recover,
+    reports,
     sandbox,
     search,
     send,
@@ -55,6 +56,8 @@ app.command("decline", help=meeting.DECLINE_HELP)(meeting.decline)
 app.command("block", help=meeting.BLOCK_HELP)(meeting.block)
 app.command("unblock", help=meeting.UNBLOCK_HELP)(meeting.unblock)
 app.command("reach", help=meeting.REACH_HELP)(meeting.reach)
+app.command("report", help=reports.REPORT_HELP)(reports.report)
+app.command("reports", help=reports.LIST_HELP)(reports.reports)
 app.command("invite", help=invite.INVITE_HELP)(invite.invite)
 app.command("wishes", help=invite.WISHES_HELP)(invite.wishes)
 app.command("demo", help=demo.HELP)(demo.demo)

@@ -98,8 +98,10 @@ async def _show(client: Client, message: Message, read: bool) -> None:
 def _of_somebody_new(event: MessageReceived) -> str:
     name, address = clean(event.sender_name), event.sender
     return tr(
-        f"· {name} writes to you for the first time: miss accept, decline or block {address}",
-        f"· {name} vous écrit pour la première fois : miss accept, decline ou block {address}",
+        f"· {name} writes to you for the first time: miss accept, decline or block {address}; "
+        "miss report shows a message to the operator",
+        f"· {name} vous écrit pour la première fois : miss accept, decline ou block {address} ; "
+        "miss report montre un message à l'opérateur",
     )
 
 
