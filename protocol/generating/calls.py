@@ -12,6 +12,7 @@ from miss_protocol import (
     invitations,
     limits,
     meeting,
+    organisations,
     reports,
     sign_in,
 )
@@ -43,6 +44,7 @@ CODES: Json = {
 }
 _CODES = (Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED, Code.RATE_LIMITED)
 _SIGN_IN = (Code.SIGN_IN_UNKNOWN, Code.SIGN_IN_OVER, Code.UNSUPPORTED)
+_OWN = (Code.NOT_ALLOWED, Code.NOT_FOUND, Code.RATE_LIMITED, Code.BUSY)
 _INVITED = (Code.CODE_UNKNOWN, Code.CODE_EXPIRED, Code.RATE_LIMITED)
 
 OPERATIONS = (
@@ -209,6 +211,75 @@ OPERATIONS = (
         account.Attestations,
         account.Attest,
         (Code.NOT_FOUND,),
+    ),
+    Operation(
+        "get",
+        "/v1/organisations",
+        "For which organisations this account acts",
+        organisations.AdministeredList,
+        codes=(Code.BUSY,),
+    ),
+    Operation(
+        "get",
+        "/v1/organisations/{organisation}/people",
+        "An organisation's people, and what became of them",
+        organisations.OrganisationPage,
+        codes=(Code.NOT_ALLOWED, Code.NOT_FOUND, Code.BUSY),
+        query=(("cursor", WORD, "`next` of the page before"),),
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/people",
+        "Vouch for somebody without a national number",
+        organisations.OrganisationDone,
+        organisations.PersonOfOrganisation,
+        _OWN,
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/people/end",
+        "Have nothing to do with somebody any more",
+        organisations.OrganisationDone,
+        organisations.PersonOfOrganisation,
+        _OWN,
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/codes",
+        "Issue an enrolment code for one of the organisation's people",
+        organisations.CodeIssued,
+        organisations.CodeWanted,
+        (
+            *_OWN,
+            Code.ALREADY_ENROLLED,
+            Code.OUT_OF_PLACE,
+            Code.CODE_USED,
+            Code.CODE_EXPIRED,
+        ),
+        status=201,
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/codes/end",
+        "End codes that the organisation issued and nobody used",
+        organisations.OrganisationDone,
+        organisations.PersonOfOrganisation,
+        _OWN,
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/devices/end",
+        "End devices of somebody for whom the organisation alone vouches",
+        organisations.OrganisationDone,
+        organisations.DevicesNamed,
+        _OWN,
+    ),
+    Operation(
+        "post",
+        "/v1/organisations/{organisation}/leave",
+        "Act for an organisation no more",
+        organisations.OrganisationDone,
+        codes=(Code.BUSY,),
     ),
     Operation(
         "post",

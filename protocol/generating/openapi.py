@@ -51,7 +51,7 @@ def openapi() -> Json:
 def _operation(one: Operation, by_type: dict[int, Json]) -> Json:
     parameters: list[Json] = [
         {"name": name, "in": "path", "required": True, "schema": WORD}
-        for name in ("address", "person")
+        for name in ("address", "person", "organisation")
         if f"{{{name}}}" in one.path
     ]
     parameters += [

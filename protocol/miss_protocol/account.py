@@ -38,11 +38,16 @@ class AccountStanding(Struct, frozen=True):
 
 
 class AccountNotices(Struct, frozen=True):
-    """`GET /v1/account/notices`: what its user should know of this account; empty if all is well."""
+    """`GET /v1/account/notices`: what its user should know of this account; empty if all is well.
+
+    `ended` are devices that an organisation ended and this account's roster still lists: a client offers
+    to sign one without them (11 §6.3).
+    """
 
     account: Address
     notices: tuple[AccountNotice, ...] = ()
     standing: AccountStanding | UnsetType = UNSET
+    ended: tuple[Id16, ...] = ()
 
 
 class Attest(Struct):

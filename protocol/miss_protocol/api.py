@@ -179,7 +179,8 @@ class Rosters(Struct):
     (rule A4): `operator` or `provider`, by the server's word; `attested_by` names who vouches for a person without a
     national number (rule F2). With `recovering` another genesis will take this one's place at that
     time, unless a device of the account objects (rule A3). `proof` is the
-    provider's token, by which the client finds that itself (10 §4).
+    provider's token, by which the client finds that itself (10 §4). `enrolled_by` is the name of the
+    organisation whose administrator handed out the code of this genesis, if one did (11 §6.2).
     """
 
     account: Address
@@ -192,6 +193,7 @@ class Rosters(Struct):
     attested_by: tuple[str, ...] = ()
     recovering: Counter | UnsetType = UNSET
     proof: ProofShown | UnsetType = UNSET
+    enrolled_by: str | UnsetType = UNSET
 
 
 class PrekeysUploaded(Struct):

@@ -111,6 +111,9 @@ CLOCK_SKEW_MAX = 300
 NONCE_BYTES = 32
 ENROLMENT_CODE_TTL = 14 * 24 * 3600
 """A code that is handed over in a letter must survive a week's holiday."""
+ORGANISATION_CODES_PER_DAY = 50
+"""Codes of one organisation's administrators within 24 hours: a care home at once, a hospital ward by
+ward; for thousands of letters there is the operator's list, and who took over a role gets no further."""
 ENROLMENT_TRIES_PER_HOUR = 20
 """Wrong codes from one address: a code has 60 bits, so guessing needs longer than its life."""
 LINK_TTL = 15 * 60

@@ -138,6 +138,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         standings=store,
         reports=store,
         attestations=store,
+        organisations=store,
         recoveries=store,
         doorbell=doorbell,
         hub=hub,

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
     attestations_max: int = Field(
         20, ge=0, description="people without a national number for whom one account may vouch"
     )
+    organisation_codes_per_day: int = Field(
+        limits.ORGANISATION_CODES_PER_DAY,
+        ge=0,
+        description="enrolment codes that an organisation's administrators may issue within a day",
+    )
     provider_discovery: str | None = Field(
         None, description="the identity provider's discovery document, an https:// URL"
     )

@@ -25,6 +25,7 @@ from miss_client.events import (
     Connection,
     ConnectionChanged,
     DeviceChanged,
+    DevicesEnded,
     Distrusted,
     EncryptedAgain,
     Event,
@@ -317,6 +318,7 @@ async def test_every_event_has_words(world: World) -> None:
         (AccountEnding("recovery", 0, 0), "miss veto"),
         (AccountEnding("something new", 0, 0), "something new"),
         (AccountRestricted(0, "Publicité."), "Reason: Publicité."),
+        (DevicesEnded((bytes(16),)), "miss devices revoke"),
     ]:
         assert words in told(gp, event)  # type: ignore[arg-type]  # one of each
     for state in Connection:

@@ -25,12 +25,13 @@ from schemathesis.specs.openapi import checks
 
 from miss_protocol.api import Problem
 from miss_protocol.errors import code_of
+from miss_server.storage.audit import SERVER
 from tests.support import register
 from tests.support.fuzzing import LONG, effort
 from tests.support.postgres import PostgresProcess
 from tests.support.server import DOMAIN, ServerProcess, run_command
 from tests.support.signing import Signing, sign
-from tests.support.wire import AUTHORITIES, PATIENCE, Device, enrolled
+from tests.support.wire import AUTHORITIES, PATIENCE, Device, beside, enrolled, now_ms
 
 DOCUMENT = Path(__file__).parents[2] / "protocol" / "openapi.json"
 
@@ -62,6 +63,12 @@ OPERATIONS: dict[str, Any] = {
     for one in SCHEMA.get_all_operations()
 }
 PERSON = "8" + register.rpps(1)
+HOME = "local.members.ho-1"
+MEMBERS = (
+    "Identifiant national;Identifiant local;Nom;Nature;Rattachement\n"
+    f";HO-1;EHPAD du Beffroi;organisation;\n{PERSON};;Fictif1;;{HOME}\n"
+)
+"""An organisation of which the person above is one."""
 
 QUIET = {"MISS_ENROLMENT_TRIES_PER_HOUR": "1000000", "MISS_TRUSTED_PROXIES": "127.0.0.1"}
 """Else a few wrong codes would end what can be asked about codes."""
@@ -73,7 +80,7 @@ def server(
     postgres: PostgresProcess,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ServerProcess]:
-    """A server with three people in its directory."""
+    """A server with three people and an organisation in its directory."""
     folder = tmp_path_factory.mktemp(request.param)
     dsn = ""
     if request.param == "postgres":
@@ -84,7 +91,9 @@ def server(
         *(register.activity(serial, name=f"Fictif{serial}") for serial in range(1, 4)),
     )
     settings = {"MISS_DATABASE": dsn or str(process.database)}
-    words = ("directory", "import", str(file), "--domain", DOMAIN)
+    members = folder / "members.csv"
+    members.write_text(MEMBERS)
+    words = ("directory", "import", str(file), str(members), "--domain", DOMAIN)
     run_command("miss_server", *words, settings=settings).check_returncode()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(process.start())
@@ -105,11 +114,22 @@ def cases(label: str) -> st.SearchStrategy[Any]:
 def known(case: Any, device: Device) -> None:
     """Put what there is in the place of what was made up: else every call ends at `not_found`."""
     real = {"person": PERSON, "address": device.person.account, "account": device.person.account}
+    real["organisation"] = HOME
     for name in case.path_parameters or {}:
         if name in real:
             case.path_parameters[name] = quote(real[name], safe="@")
     if isinstance(case.body, dict):
         case.body.update({name: real[name] for name in case.body if name in real})
+
+
+async def caller_of(server: ServerProcess, label: str) -> Device:
+    """Somebody who may make the call."""
+    device = await enrolled(server)
+    if "{organisation}" in label:
+        async with beside(server) as store:
+            account = device.person.account
+            await store.add_administrator(HOME, account, actor=SERVER, now_ms=now_ms())
+    return device
 
 
 def request_of(case: Any, device: Device, *, signed: bool) -> httpx2.Request:
@@ -160,7 +180,7 @@ def check(case: Any, answer: httpx2.Response) -> None:
 @pytest.mark.timeout(7200 if LONG else 300)
 @pytest.mark.parametrize("label", OPERATIONS)
 def test_every_call_answers_as_the_document_says(server: ServerProcess, label: str) -> None:
-    device = asyncio.run(enrolled(server))
+    device = asyncio.run(caller_of(server, label))
     with httpx2.Client(timeout=PATIENCE, verify=AUTHORITIES) as client:
 
         @hypothesis_settings(effort(8), derandomize=not LONG, database=None)

@@ -12,7 +12,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from starlette.routing import Route
 
-from miss_protocol import api, limits
+from miss_protocol import api, limits, organisations
 from miss_protocol import frames as f
 from miss_protocol.codec import server_codec
 from miss_protocol.errors import Code
@@ -213,7 +213,22 @@ PROBLEM = api.Problem(
 )
 
 
-@pytest.mark.parametrize("body", [HELD, PAGE, PROBLEM, w.send()], ids=lambda b: type(b).__name__)
+WANTED = organisations.CodeWanted("local.members.s-12", w.MESSAGE)
+ENDED = organisations.DevicesNamed("local.members.s-12", (w.MESSAGE,))
+PEOPLE = organisations.OrganisationPage(
+    (
+        organisations.OrganisationPerson("local.members.s-12", "Anne", "invited", None, 1),
+        organisations.OrganisationPerson("local.members.s-13", "Paule", "enrolled", w.ALICE),
+    ),
+    "b3BhcXVl",
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [HELD, PAGE, PROBLEM, w.send(), WANTED, ENDED, PEOPLE],
+    ids=lambda b: type(b).__name__,
+)
 def test_a_real_body_is_an_instance_of_its_schema(body: msgspec.Struct) -> None:
     name = type(body).__name__
     for document, place in (("schema/http", "$defs"), ("openapi", "components/schemas")):

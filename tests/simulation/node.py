@@ -210,6 +210,7 @@ class Node:
             standings=self.store,
             reports=self.store,
             attestations=self.store,
+            organisations=self.store,
             recoveries=self.store,
             doorbell=self.doorbell,
             hub=self.hub,

@@ -142,11 +142,12 @@ def directory_vectors() -> Json:
         "about": "`folding`: the words of a text (spec 05-directory §3.1). `queries`: the words that an "
         "entry must begin a word with. `page`: an answer to a search, which a client must read; an absent "
         "field is empty, and an unknown one is ignored. `repaired_page`: one with entries found by repair, near a "
-        "place. `sounds` and `repairs`: what a misspelt word may mean and its cost (§3.4).",
+        "place. `employed`: somebody who works at an establishment. `sounds` and `repairs`: what a misspelt word may mean and its cost (§3.4).",
         "folding": [{"text": text, "words": list(d.normalise(text))} for text in w.FOLDED],
         "queries": [{"text": text, "words": list(d.query_words(text))} for text in w.QUERIES],
         "page": msgspec.to_builtins(w.PAGE),
         "repaired_page": msgspec.to_builtins(w.REPAIRED_PAGE),
+        "employed": msgspec.to_builtins(w.EMPLOYED),
         "sounds": [{"word": word, "sound": sound(word)} for word in w.SOUNDS],
         "repairs": [
             {"typed": typed, "meant": meant, "slips": n, "cost": repair_cost(typed, meant, n)}

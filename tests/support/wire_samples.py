@@ -279,6 +279,16 @@ REPAIRED_PAGE = SearchPage(
     (Source("RPPS", "2026-01-14"),),
     ("martine", "lille"),
 )
+EMPLOYED = Entry(
+    "899000000010",
+    "person",
+    "Vandrelle",
+    places=(
+        Place("Centre hospitalier de l'Écluse", establishment="1599900018"),
+        Place(city="Lille"),
+    ),
+)
+"""Somebody who works at an establishment, and elsewhere."""
 SOUNDS = (
     "philippe", "filip", "thibault", "lefaivre", "dupond", "quesnimont", "cecile", "yvain", "moreaux",
     "campagne", "schmitt", "xavier", "gerard", "wagner", "baroeul", "haye", "es",

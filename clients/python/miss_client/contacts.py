@@ -201,6 +201,7 @@ class Contacts:
             lying = self._note_claim(contact, about)
             contact.dormant, contact.attested_by = about.dormant, about.attested_by
             contact.recovering = 0 if about.recovering is UNSET else about.recovering
+            contact.enrolled_by = "" if about.enrolled_by is UNSET else about.enrolled_by
         contact.roster = newest.encode()
         gone = (
             [entry for entry in before.entries if not newest.find(entry.device)] if before else []

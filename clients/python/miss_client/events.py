@@ -161,6 +161,14 @@ class AccountEnding:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicesEnded:
+    """An organisation ended these devices of this account, which still lists them: offer to remove them
+    (`Client.revoke_device`)."""
+
+    devices: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AccountRestricted:
     """The operator lets this account write only to who has answered it; show the reason as it stands."""
 
@@ -185,4 +193,5 @@ Event = (
     | Joined
     | AccountEnding
     | AccountRestricted
+    | DevicesEnded
 )

@@ -88,7 +88,8 @@ class Contact(Struct):
     by device id: their receipts for messages that they were sent still count. `changed` is the
     genesis roster of another identity that the server shows and that nobody confirmed; `recovering`
     when, by the server's word, another will take this one's place; `attested_by` who vouches for a
-    person without a national number.
+    person without a national number; `enrolled_by` the organisation whose code founded the account, if
+    one's did.
     """
 
     address: str
@@ -106,6 +107,7 @@ class Contact(Struct):
     vouched: Vouched | None = None
     claimed: ProofShown | None = None
     recovering: int = 0
+    enrolled_by: str = ""
     met: bool = False
     """A message of it was shown, or one was written to it: the next one is not of somebody new."""
 

@@ -22,8 +22,8 @@ EXIT_BROKEN = 4
 app = typer.Typer(
     no_args_is_help=True,
     help=tr(
-        "What operators and the server did, without any content.",
-        "Ce qu'ont fait les opérateurs et le serveur, sans aucun contenu.",
+        "What operators, administrators and the server did, without any content.",
+        "Ce qu'ont fait opérateurs, administrateurs et serveur, sans aucun contenu.",
     ),
 )
 

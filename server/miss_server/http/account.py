@@ -25,4 +25,5 @@ async def notices(request: Request) -> Response:
         if decided is None
         else AccountStanding(decided.state.value, decided.reason, decided.since_ms)
     )
-    return reply(AccountNotices(caller.device.account, tuple(found), standing))
+    ended = await it.organisations.ended_devices(caller.device.account)
+    return reply(AccountNotices(caller.device.account, tuple(found), standing, tuple(ended)))

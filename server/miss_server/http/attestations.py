@@ -59,16 +59,18 @@ async def _given(it: Services, caller: Caller) -> Response:
     return reply(Attestations(tuple(shown), it.settings.attestations_max))
 
 
-async def attesters(it: Services, entry: Entry) -> tuple[str, ...]:
-    """Who vouches for somebody without a national number: the organisation, then people."""
+async def with_attesters(it: Services, entry: Entry) -> Entry:
+    """An entry with all who vouch for somebody without a national number: the organisation, then people."""
     if not _may_need_one(entry):
-        return ()
+        return entry
+    (entry,) = await _told_apart(it, [entry])
     names = []
     if entry.part_of:
         organisation = await it.directory.entry(entry.part_of, now_ms=it.clock.now_ms())
         names += [name_of(organisation)] if organisation else []
     found = await it.attestations.attestations_of([entry.person])
-    return (*names, *(one.name for one in found if one.holds))
+    names += [one.name for one in found if one.holds]
+    return replace(entry, attested_by=tuple(names))
 
 
 async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -76,12 +78,25 @@ async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[
     wanted = [entry.person for entry in entries if _may_need_one(entry)]
     if not wanted:
         return tuple(entries)
+    entries = await _told_apart(it, entries)
     names: dict[str, list[str]] = {}
     for one in await it.attestations.attestations_of(wanted):
         if one.holds:
             names.setdefault(one.person, []).append(one.name)
     return tuple(
         replace(entry, attested_by=tuple(names[entry.person])) if entry.person in names else entry
+        for entry in entries
+    )
+
+
+async def _told_apart(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Entries without the organisation of those for whom it vouches no more, whatever a list says."""
+    wanted = [entry.person for entry in entries if _may_need_one(entry) and entry.part_of]
+    if not wanted:
+        return tuple(entries)
+    ended = await it.organisations.unvouched(wanted)
+    return tuple(
+        replace(entry, part_of="") if (entry.part_of, entry.person) in ended else entry
         for entry in entries
     )
 

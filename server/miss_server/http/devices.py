@@ -13,7 +13,7 @@ from miss_protocol.errors import CloseCode, Code, Malformed, Refused
 from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity import roster
 from miss_protocol.ids import parse_address
-from miss_server.http.attestations import attesters
+from miss_server.http.attestations import with_attesters
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
     WRONG_CODES,
@@ -23,6 +23,7 @@ from miss_server.http.enrolment import (
     preview_of,
 )
 from miss_server.http.identity import attested_by
+from miss_server.http.organisations import enrolled_by
 from miss_server.http.services import services
 from miss_server.http.signatures import certificate_of, signed
 from miss_server.observe import short
@@ -146,6 +147,7 @@ async def rosters(request: Request) -> Response:
     if chain is None:
         raise Refused(Code.UNKNOWN_ACCOUNT)
     entry = await it.directory.entry(chain.person, now_ms=now_ms) if chain.person else None
+    entry = await with_attesters(it, entry) if entry else None
     attested, shown = attested_by(await it.proofs.proof(address))
     recovery = await it.recoveries.recovery_of(address)
     return reply(
@@ -157,8 +159,9 @@ async def rosters(request: Request) -> Response:
             attested,
             tuple(chain.rosters),
             tuple(chain.dormant),
-            await attesters(it, entry) if entry else (),
+            entry.attested_by if entry else (),
             proof=shown or UNSET,
+            enrolled_by=await enrolled_by(it, address) or UNSET,
             recovering=UNSET if recovery is None else recovery.due_ms,
         )
     )

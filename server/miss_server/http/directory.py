@@ -7,7 +7,7 @@ from starlette.responses import Response
 from miss_protocol import limits
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.filters import read_filters
-from miss_server.http.attestations import attesters, shown_with_attesters
+from miss_server.http.attestations import shown_with_attesters, with_attesters
 from miss_server.http.bodies import reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
@@ -50,4 +50,4 @@ async def entry(request: Request) -> Response:
         )
     if found is None:
         raise Refused(Code.NOT_FOUND)
-    return reply(replace(found, attested_by=await attesters(it, found)))
+    return reply(await with_attesters(it, found))

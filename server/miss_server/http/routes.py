@@ -13,11 +13,14 @@ from miss_server.http import (
     mailbox,
     meeting,
     operating,
+    organisations,
     prekeys,
     recoveries,
     reports,
 )
 from miss_server.provider.settings import CALLBACK
+
+OF = "/v1/organisations/{organisation}"
 
 
 def routes() -> list[BaseRoute]:
@@ -47,6 +50,14 @@ def routes() -> list[BaseRoute]:
         Route("/v1/attestations", attestations.attest, methods=["POST"]),
         Route("/v1/attestations", attestations.given, methods=["GET"]),
         Route("/v1/attestations/withdraw", attestations.withdraw, methods=["POST"]),
+        Route("/v1/organisations", organisations.administered),
+        Route(f"{OF}/people", organisations.people, methods=["GET"]),
+        Route(f"{OF}/people", organisations.attest, methods=["POST"]),
+        Route(f"{OF}/people/end", organisations.end, methods=["POST"]),
+        Route(f"{OF}/codes", organisations.issue, methods=["POST"]),
+        Route(f"{OF}/codes/end", organisations.end_codes, methods=["POST"]),
+        Route(f"{OF}/devices/end", organisations.end_devices, methods=["POST"]),
+        Route(f"{OF}/leave", organisations.leave, methods=["POST"]),
         Route("/v1/recoveries/preview", recoveries.preview, methods=["POST"]),
         Route("/v1/recoveries", recoveries.begin, methods=["POST"]),
         Route("/v1/recoveries/veto", recoveries.veto, methods=["POST"]),

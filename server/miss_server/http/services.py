@@ -24,6 +24,7 @@ from miss_server.storage.directory import DirectoryReader
 from miss_server.storage.invitations import Invitations
 from miss_server.storage.meeting import Meeting
 from miss_server.storage.messages import Messages
+from miss_server.storage.organisations import Organisations
 from miss_server.storage.proofs import Proofs
 from miss_server.storage.recoveries import Recoveries
 from miss_server.storage.reports import Reports
@@ -48,6 +49,7 @@ class Services:
     standings: Standings
     reports: Reports
     attestations: Attestations
+    organisations: Organisations
     meeting: Meeting
     recoveries: Recoveries
     doorbell: Doorbell

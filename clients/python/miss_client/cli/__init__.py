@@ -8,6 +8,7 @@ choice; 130 interrupted.
 import typer
 
 from miss_client.cli import (
+    admin,
     attestations,
     chat,
     contacts,
@@ -63,6 +64,7 @@ app.command("wishes", help=invite.WISHES_HELP)(invite.wishes)
 app.command("demo", help=demo.HELP)(demo.demo)
 app.command("sandbox", help=sandbox.HELP)(sandbox.sandbox)
 app.add_typer(devices.app, name="devices")
+app.add_typer(admin.app, name="admin")
 app.add_typer(contacts.app, name="contacts")
 
 

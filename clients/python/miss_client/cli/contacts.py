@@ -49,6 +49,13 @@ def listing(store: StoreOption = None) -> None:
                     state += f" ({clean(one.vouched.name)}, {proven:%Y-%m-%d})"
             else:
                 state = tr("vouched for by the operator", "attesté par l'opérateur")
+            if one.enrolled_by:
+                state += clean(
+                    tr(
+                        f"; enrolled by a code of {one.enrolled_by}",
+                        f" ; inscrit avec un code de {one.enrolled_by}",
+                    )
+                )
             if one.attested_by:
                 names = ", ".join(one.attested_by)
                 state += clean(tr(f"; attested by {names}", f" ; attesté par {names}"))

@@ -16,6 +16,7 @@ from miss_client.events import (
     Connection,
     ConnectionChanged,
     DeviceChanged,
+    DevicesEnded,
     Distrusted,
     EncryptedAgain,
     Event,
@@ -188,7 +189,7 @@ def told(client: Client, event: Event) -> str:
                 f"· {name} is on MiSS now: miss send {address}",
                 f"· {name} est maintenant sur MiSS : miss send {address}",
             )
-        case AccountEnding() | AccountRestricted():
+        case AccountEnding() | AccountRestricted() | DevicesEnded():
             return notices.text_of(event)
         case EncryptedAgain():
             return tr("… encrypted anew", "… rechiffré") + f" ({event.reason})"

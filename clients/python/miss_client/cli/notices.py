@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from miss_client.cli.common import clean
-from miss_client.events import AccountEnding
+from miss_client.events import AccountRestricted, DevicesEnded
 from miss_client.notices import Notice
 from miss_client.words import tr
 
@@ -21,7 +21,15 @@ _KINDS = {
 
 def text_of(notice: Notice) -> str:
     """A notice as a line, with what its user can do."""
-    if not isinstance(notice, AccountEnding):
+    if isinstance(notice, DevicesEnded):
+        numbers = ", ".join(device.hex()[:8] for device in notice.devices)
+        return "! " + tr(
+            f"Your establishment ended a device of yours ({numbers}). Remove it from your account: "
+            "miss devices revoke NUMBER",
+            f"Votre établissement a mis fin à un de vos appareils ({numbers}). Retirez-le de votre "
+            "compte : miss devices revoke NUMÉRO",
+        )
+    if isinstance(notice, AccountRestricted):
         since = datetime.fromtimestamp(notice.since / 1000, UTC).strftime("%Y-%m-%d")
         what = tr(
             f"Since {since} you may write only to people who have answered you. Reason: ",
