@@ -8,7 +8,8 @@ gone blind. The run's last lines tell what found each; `python -m tests.mutation
 worlds to write down anew, so that the gate stays quick.
 
 Faults that only real processes show are in `played_faults`, and `tests/crash/test_faults.py` is their
-gate; those of PostgreSQL and of several nodes in `node_faults`, with `test_node_gate`.
+gate; those of PostgreSQL and of several nodes in `node_faults`, with `test_node_gate`; those of first
+contacts and of standing in `meeting_faults`, with `test_meeting_gate`.
 """
 
 from collections.abc import Callable, Iterator
