@@ -182,6 +182,21 @@ def test_who_may_not_find_an_account_sees_somebody_without_one(
     assert bench.page("lefevere").entries[0].account == doctor
 
 
+def test_who_works_at_a_listed_establishment_finds_who_lists_it(bench: Bench) -> None:
+    bench.load(
+        CARDIOLOGIST,
+        activity(7, name="ZOLA", finess="590000014"),
+        activity(7, name="ZOLA", finess="620000018", city="Arras"),
+        activity(8, name="HUGO", finess="750000018"),
+        activity(9, name="SAND"),
+    )
+    doctor = bench.join(1, NOW)
+    rule(bench, doctor, found_by="listed", establishments=json.dumps(["1620000018", "1590000014"]))
+    for serial, finds in ((7, True), (8, False), (9, False)):
+        [entry] = bench.page("lefevere", account=bench.join(serial, NOW)).entries
+        assert (entry.account == doctor) is finds, serial
+
+
 @pytest.mark.parametrize("told", [{"first_ms": NOW}, {"accepted_ms": NOW}])
 def test_contacts_find_who_is_found_by_contacts(bench: Bench, told: dict[str, int]) -> None:
     bench.load(NURSE, CARDIOLOGIST)

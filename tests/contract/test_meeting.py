@@ -3,14 +3,18 @@
 from dataclasses import astuple
 
 import pytest
+from sqlalchemy import func, update
 
 from miss_protocol import frames as f
+from miss_protocol.directory import Entry, Place
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_protocol.meeting import ReachRules
 from miss_server.storage.meeting import Relation
 from miss_server.storage.messages import Settled
+from miss_server.storage.schema import accounts
 from tests.support.devices import DAY_MS, NOW, Person, address
+from tests.support.in_force import put_in_force
 from tests.support.mailing import Phone, enrol, pair, phone, revoke
 from tests.support.meeting import MeetingStore
 
@@ -257,6 +261,32 @@ async def test_who_may_reach_me(store: MeetingStore, whom: str) -> None:
     assert await write(stranger, guarded) == ("sent", ())
     await store.set_reach_rules(own, ReachRules(), now_ms=NOW)
     assert await store.reach_rules(own) == ReachRules()
+
+
+async def test_who_works_at_a_listed_establishment_reaches_who_lists_it(
+    store: MeetingStore,
+) -> None:
+    here, there, guarded = await people(store, 3)
+    hospital, ward = "1590000014", "1590000014.cardiologie"
+
+    def entry(of: Phone, **said: object) -> Entry:
+        return Entry(of.person.account[:20], "person", "FICTIF", **said)  # type: ignore[arg-type]
+
+    await store._write(  # type: ignore[attr-defined]  # every engine has it
+        lambda on: on.execute(
+            update(accounts).values(person=func.substr(accounts.c.address, 1, 20))
+        )
+    )
+    both = (Place(establishment="1620000018"), Place(establishment=hospital))
+    await put_in_force(store, [entry(here, places=both), entry(there, places=(Place(),))])  # type: ignore[arg-type]
+    own = guarded.person.account
+    await store.set_reach_rules(own, ReachRules("listed", establishments=(hospital,)), now_ms=NOW)
+    assert await write(here, guarded) == ("sent", ())
+    assert await write(there, guarded) == ("not_reachable", (own,))
+    await put_in_force(store, [entry(there, part_of=ward)])  # type: ignore[arg-type]
+    assert (await write(there, guarded))[0] == "not_reachable"  # a ward is not its hospital
+    await store.set_reach_rules(own, ReachRules("listed", establishments=(ward,)), now_ms=NOW)
+    assert await write(there, guarded) == ("sent", ())
 
 
 async def test_contacts_and_requests_are_listed_by_pages(store: MeetingStore) -> None:

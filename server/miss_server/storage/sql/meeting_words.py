@@ -36,10 +36,11 @@ def reach_of(
 
 
 def traits_of(entry: bytes) -> Traits:
-    """What others may let somebody reach them by: the profession's code, and the identifiers of the
-    organisations that the directory's entry names."""
+    """What others may let somebody reach or find them by: the profession's code, and the identifiers of the
+    organisations that the directory's entry is, belongs to or has as a place of work (spec 08 §4)."""
     found = _decode_entry(entry)
+    works_at = {place.establishment for place in found.places}
     return Traits(
         frozenset({found.profession_code} - {""}),
-        frozenset({found.person, found.part_of} - {""}),
+        frozenset({found.person, found.part_of, *works_at} - {""}),
     )

@@ -4,6 +4,7 @@ Nobody is told that there was somebody to hide: an account that is not found is,
 Spec: 05-directory §3.3, 08-meeting.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +12,10 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select
 
 from miss_protocol import limits
-from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.schema import accounts
+from miss_server.storage.sql.meeting_words import traits_of
 
 _MEETS = "(k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)"
 # `a` is the account that may be found.
@@ -43,7 +44,6 @@ _ENTRY = tuple(
     .where(accounts.c.address == bindparam("seeker"))
     for slot in entries
 )
-_read_entry = msgspec.json.Decoder(Entry)
 
 
 def rules(*, within: str, of: str) -> tuple[str, str]:
@@ -92,14 +92,14 @@ def seeker(
     encoded = connection.execute(_ENTRY[slot], {"seeker": account}).scalar_one_or_none()
     if encoded is None:
         return replace(nobody, account=account)
-    entry = _read_entry.decode(encoded)
+    traits = traits_of(encoded)
     return replace(
         nobody,
         account=account,
-        professions=_spelt(entry.profession_code),
-        establishments=_spelt(entry.part_of),
+        professions=_spelt(traits.professions),
+        establishments=_spelt(traits.establishments),
     )
 
 
-def _spelt(code: str) -> tuple[str, ...]:
-    return (msgspec.json.encode(code).decode(),) if code else ()
+def _spelt(codes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(msgspec.json.encode(code).decode() for code in sorted(codes))
