@@ -1,29 +1,13 @@
-"""The codes by which the wire tells what went wrong, and the close codes of the WebSocket.
+"""The codes by which the wire tells what went wrong.
 
 Each `Code` has a text for people in English and French and a `Retry` rule: what the receiver of
-the code does next. Close codes follow their range: 4000-4499 reconnect, 4500-4999 stop and tell
-the user. Spec: 06-codes.
+the code does next. Spec: 06-codes.
 """
 
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import NamedTuple
 
-
-class Retry(Enum):
-    """What the receiver of a code does next."""
-
-    NEVER = "never"
-    """Nothing will change: show it, or fix the program."""
-    SAME = "same"
-    """Repeat the very same bytes (for a send: the same `sn`) after `retry_after`."""
-    REFRESH = "refresh"
-    """Fetch what changed (rosters, prekeys), encrypt anew, send under a new `sn`."""
-    RECONNECT = "reconnect"
-    """Connect again with jittered back-off."""
-    ENROL = "enrol"
-    """This device's identity is over: the user enrols it again."""
-    ANSWER = "answer"
-    """Show it: a new send may go once an account that the refusal names wrote or accepted."""
+from miss_protocol.retry import Retry
 
 
 class _Rule(NamedTuple):
@@ -494,28 +478,3 @@ _BY_WIRE = {code.wire: code for code in Code}
 def code_of(wire: str) -> Code | None:
     """Find a code by its written form; `None` for one that a newer peer may know."""
     return _BY_WIRE.get(wire)
-
-
-class CloseCode(IntEnum):
-    """WebSocket close codes. Below 4500: reconnect with back-off. From 4500: stop, tell the user."""
-
-    ACK_TIMEOUT = 4008
-    """Nothing was acknowledged and no pong came: the link is taken for dead."""
-    RATE = 4029
-    DRAINING = 4030
-    """The server goes down in order; `bye` told when to come back."""
-    TRY_LATER = 4032
-    """The server cannot serve now (storage trouble)."""
-    AUTH = 4501
-    REVOKED = 4503
-    REPLACED = 4509
-    """The same device connected again; the newer connection wins."""
-    ROLLED_BACK = 4510
-    """The device's state is older than what it sent or acknowledged: it must be enrolled anew."""
-    PROTOCOL = 4526
-    """Not this protocol, or a version that is no longer served."""
-
-    @property
-    def reconnect(self) -> bool:
-        """Whether the client connects again by itself."""
-        return self < 4500

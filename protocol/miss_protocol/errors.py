@@ -9,11 +9,13 @@
         ├── Unproven          an identity provider's token does not show who somebody is
         └── Undecryptable     a ciphertext that this device cannot open (one text for all causes)
 
-The codes themselves are in `miss_protocol.codes`, and imported from here. Spec: 06-codes. Internal
-text (`str(error)`) is for logs and never reaches the peer.
+The codes themselves are in `miss_protocol.codes` and `miss_protocol.close_codes`, and imported from here.
+Spec: 06-codes. Internal text (`str(error)`) is for logs and never reaches the peer.
 """
 
-from miss_protocol.codes import CloseCode, Code, Retry, code_of
+from miss_protocol.close_codes import CloseCode
+from miss_protocol.codes import Code, code_of
+from miss_protocol.retry import Retry
 
 __all__ = [
     "CloseCode",

@@ -11,8 +11,8 @@ from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.store import SqliteStore, prepare
 from tests.mutation.faults import ALL as FAULTS
 from tests.mutation.meeting_faults import ALL
+from tests.mutation.node_faults import ALL as NODES
 from tests.mutation.played_faults import PLAYED
-from tests.mutation.test_node_gate import ALL as NODES
 from tests.mutation.test_node_gate import finding
 from tests.support.devices import DOMAIN, NOW
 
