@@ -10,22 +10,23 @@ from tests.support.server import ServerProcess
 from tests.support.wire import enrolled
 
 TIMES = 70
-"""More often than anything else that makes garbage once, at the start or the end: each route does.
-A device may log in 240 times a minute."""
+"""A device may log in 240 times a minute."""
 
 
-async def test_a_connection_that_ends_is_freed_at_once(tmp_path: Path) -> None:
-    litter = tmp_path / "litter"
+async def litter_after(folder: Path, times: int) -> Counter[str]:
+    """What a server leaves after so many rounds of coming, writing, reading, being replaced, and a call."""
+    folder.mkdir()
+    litter = folder / "litter"
     server = ServerProcess(
-        tmp_path / "miss.sqlite",
-        tmp_path / "log",
+        folder / "miss.sqlite",
+        folder / "log",
         module="tests.support.littering",
         settings={"LITTER": str(litter)},
     )
     await server.start()
     gp, nurse = await enrolled(server), await enrolled(server)
     async with httpx2.AsyncClient() as http:
-        for _ in range(TIMES):
+        for _ in range(times):
             async with gp.online() as line:
                 send = gp.send(nurse.person)
                 await line.put(send)
@@ -38,6 +39,12 @@ async def test_a_connection_that_ends_is_freed_at_once(tmp_path: Path) -> None:
             answer = await http.get(f"{server.url}/v1/nowhere")
             assert answer.status_code == 404
     assert await server.stop() == 0, server.log_text()
-    left = Counter(litter.read_text().splitlines())
-    often = {name: count for name, count in left.items() if count >= TIMES}
-    assert not often, often
+    return Counter(litter.read_text().splitlines())
+
+
+async def test_a_connection_that_ends_is_freed_at_once(tmp_path: Path) -> None:
+    # Routes, and much else, make some once.
+    once = await litter_after(tmp_path / "once", 1)
+    left = await litter_after(tmp_path / "often", TIMES)
+    more = {name: count for name, count in (left - once).items() if count >= TIMES // 2}
+    assert not more, more
