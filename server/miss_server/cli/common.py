@@ -15,6 +15,8 @@ from pydantic_settings import SettingsError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from miss_protocol.errors import Malformed
+from miss_protocol.ids import AccountAddress, parse_address
 from miss_server.cli.sources import SourceError, sources, unknown
 from miss_server.config import Settings
 from miss_server.storage.audit import operator
@@ -55,6 +57,14 @@ def fail(text: str, *, hint: str = "", status: int = EXIT_REFUSED) -> NoReturn:
     if hint:
         sys.stderr.write(f"  {hint}\n")
     raise typer.Exit(status)
+
+
+def address_of(text: str) -> AccountAddress:
+    """The address that an operator typed; else the command ends."""
+    try:
+        return parse_address(text.strip())
+    except Malformed:
+        fail(tr(f"{text} is no address", f"{text} n'est pas une adresse"), status=EXIT_USAGE)
 
 
 def printable(text: str) -> str:

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from miss_protocol.errors import Code, Malformed, Refused
-from miss_protocol.ids import AccountAddress, parse_address
+from miss_protocol.errors import Code, Refused
 from miss_server.cli.common import (
-    EXIT_USAGE,
     DatabaseOption,
     DomainOption,
+    address_of,
     fail,
     operating_user,
     settings,
@@ -82,7 +81,7 @@ def add(
     domain: DomainOption = None,
 ) -> None:
     """Name an administrator."""
-    address = _address(account)
+    address = address_of(account)
 
     async def work(store: Store) -> tuple[bool, str] | Code:
         now_ms = SystemClock().now_ms()
@@ -140,7 +139,7 @@ def remove(
     domain: DomainOption = None,
 ) -> None:
     """Remove an administrator."""
-    address = _address(account)
+    address = address_of(account)
 
     async def work(store: Store) -> tuple[bool, list[Administrator]]:
         gone = await store.remove_administrator(
@@ -215,10 +214,3 @@ def _nobody_acts() -> str:
         "NOBODY ACTS for this organisation: its people's access is yours to end.",
         "PERSONNE N'AGIT pour cette organisation : à vous de mettre fin aux accès.",
     )
-
-
-def _address(account: str) -> AccountAddress:
-    try:
-        return parse_address(account.strip())
-    except Malformed:
-        fail(tr(f"{account} is no address", f"{account} n'est pas une adresse"), status=EXIT_USAGE)

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from miss_protocol.errors import Code, Malformed, Refused
-from miss_protocol.ids import AccountAddress, parse_address
+from miss_protocol.errors import Code, Refused
+from miss_protocol.ids import AccountAddress
 from miss_server.cli.common import (
     EXIT_USAGE,
     DatabaseOption,
     DomainOption,
+    address_of,
     fail,
     operating_user,
     settings,
@@ -125,10 +126,7 @@ def _put(state: State) -> Decide:
 
 
 def _change(account: str, reason: str, chosen: Settings, decide: Decide) -> None:
-    try:
-        address = parse_address(account.strip())
-    except Malformed:
-        fail(tr(f"{account} is no address", f"{account} n'est pas une adresse"), status=EXIT_USAGE)
+    address = address_of(account)
     text = reason_of(reason)
 
     async def work(store: Store) -> Change | None:

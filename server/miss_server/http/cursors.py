@@ -1,4 +1,4 @@
-"""Where a list goes on that is sorted by time and name: an opaque text (spec 02-wire §5)."""
+"""Where a list goes on: an opaque text (spec 02-wire §5)."""
 
 import base64
 import binascii
@@ -6,13 +6,13 @@ import re
 
 from miss_protocol.errors import Malformed
 
-CURSOR_MAX = 256
+CURSOR_MAX = 512
 _PLACE = re.compile(r"([0-9]{1,15}) ([^\0]+)")
 
 
 def write(at_ms: int, name: str) -> str:
-    """The cursor after an entry of that time and name."""
-    return base64.urlsafe_b64encode(f"{at_ms} {name}".encode()).decode().rstrip("=")
+    """The cursor after an entry of that time and name, in a list that is sorted by both."""
+    return write_text(f"{at_ms} {name}")
 
 
 def read(cursor: str | None) -> tuple[int, str] | None:
@@ -23,14 +23,23 @@ def read(cursor: str | None) -> tuple[int, str] | None:
     """
     if cursor is None:
         return None
+    found = _PLACE.fullmatch(read_text(cursor))
+    if found is None:
+        raise Malformed("not a cursor")
+    return int(found[1]), found[2]
+
+
+def write_text(place: str) -> str:
+    """The cursor of a place in a list that is sorted by one text."""
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def read_text(cursor: str) -> str:
+    """The place that `write_text` was given. Raises `Malformed` if it is no such cursor."""
     try:
         if len(cursor) > CURSOR_MAX:
             raise Malformed("not a cursor")
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        place = base64.b64decode(padded, b"-_", validate=True).decode()
+        return base64.b64decode(padded, b"-_", validate=True).decode()
     except (UnicodeError, binascii.Error):
         raise Malformed("not a cursor") from None
-    found = _PLACE.fullmatch(place)
-    if found is None:
-        raise Malformed("not a cursor")
-    return int(found[1]), found[2]

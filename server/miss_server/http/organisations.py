@@ -1,7 +1,5 @@
 """What organisations' administrators do about their own people. Spec: 11-accounts §6."""
 
-import base64
-import binascii
 import secrets
 
 import structlog
@@ -23,6 +21,7 @@ from miss_protocol.organisations import (
     PersonOfOrganisation,
 )
 from miss_server.doorbell.interface import News
+from miss_server.http import cursors
 from miss_server.http.bodies import parse, reply
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import Caller, signed
@@ -34,7 +33,6 @@ from miss_server.storage.organisations import CodeRequest
 
 PERSON_MAX = 96
 """Characters of an identifier (spec 05 §1.1)."""
-CURSOR_MAX = 4 * PERSON_MAX
 
 log = structlog.get_logger()
 
@@ -57,11 +55,10 @@ async def people(request: Request) -> Response:
     """`GET /v1/organisations/{organisation}/people?cursor=CURSOR`."""
     it = services(request)
     caller = await signed(request)
-    cursor = request.query_params.get("cursor")
     found = await it.organisations.own_people(
         caller.device.account,
         _organisation(request),
-        after="" if cursor is None else _read(cursor),
+        after=_place(request.query_params.get("cursor")),
         limit=limits.PAGE_MAX + 1,
         now_ms=it.clock.now_ms(),
     )
@@ -75,7 +72,7 @@ async def people(request: Request) -> Response:
                 )
                 for one in shown
             ),
-            _write(shown[-1].person) if len(found) > len(shown) else None,
+            cursors.write_text(shown[-1].person) if len(found) > len(shown) else None,
         )
     )
 
@@ -204,18 +201,11 @@ async def _names(it: Services, persons: list[str]) -> dict[str, str]:
     return {person: name_of(entry) for person, entry in found.items()}
 
 
-def _write(person: str) -> str:
-    return base64.urlsafe_b64encode(person.encode()).decode().rstrip("=")
-
-
-def _read(cursor: str) -> str:
-    try:
-        if len(cursor) > CURSOR_MAX:
-            raise Malformed("not a cursor")
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        person = base64.b64decode(padded, b"-_", validate=True).decode()
-    except (UnicodeError, binascii.Error):
-        raise Malformed("not a cursor") from None
+def _place(cursor: str | None) -> str:
+    """The person after whom a page begins; empty for the first one."""
+    if cursor is None:
+        return ""
+    person = cursors.read_text(cursor)
     if not person or not person.isprintable():
         raise Malformed("not a cursor")
     return person
