@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 
-.PHONY: demo test test-system faults chaos check bench month growth growth-postgres soak fuzz coverage simulate schema clean
+# A run starts a thousand Pythons: none compiles again what another has. (Images of containers often say
+# that nothing compiled be kept.)
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: demo bytecode test test-system faults chaos check bench month growth growth-postgres soak fuzz coverage simulate schema clean
 
 # Debian without python3-venv has no ensurepip, hence --without-pip and the outer pip.
 .venv/done: pyproject.toml
@@ -29,6 +33,9 @@ faults: .venv/done        ## each fault under load in full, as root; writes the 
 
 chaos: .venv/done         ## faults of several nodes on PostgreSQL and Redis, as root; writes their table
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.chaos --seeds $(SEEDS) --write
+
+bytecode: .venv/done      ## compiles what tests import, once, where each worker would do it for itself
+	$(BIN)/pytest --collect-only -q tests tests/system
 
 check: .venv/done         ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import gc
 import importlib
+import inspect
 import json
 import os
 import select
@@ -32,6 +33,9 @@ COMMANDS = {
     "tests.support.provider": "tests.support.provider",
 }
 """What `python -m` would run, and the module whose `main` that is."""
+_COMMAND_FILES = sorted(
+    file.stem for file in (Path(__file__).parents[2] / "server/miss_server/cli").glob("[a-z]*.py")
+)
 SERVING = (
     "miss_server.app",
     "miss_server.cli.serve",
@@ -42,8 +46,9 @@ SERVING = (
     "uvicorn.protocols.websockets.websockets_sansio_impl",
     "uvicorn.lifespan.on",
     "sqlalchemy.dialects.sqlite.pysqlite",
+    *(f"miss_server.cli.{file}" for file in _COMMAND_FILES),
 )
-"""What a server loads only once it serves."""
+"""What a server loads only once it serves, and what it loads for one command only."""
 
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
 
@@ -239,6 +244,10 @@ def main() -> None:
     for name in names:
         if name != "--":
             importlib.import_module(name)
+    import coverage  # noqa: F401  # each child that is measured needs it
+
+    # As coverage starts it asks `inspect` for its stack, which looks at each module once: here.
+    inspect.stack()
     orders = socket.socket(fileno=int(number))
     gc.freeze()
     children: set[int] = set()
