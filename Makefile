@@ -24,8 +24,11 @@ test: .venv/done          ## every test that needs neither root nor npm
 	$(BIN)/pytest -n auto
 endif
 
+# Most tests wait for processes and disks more than they reckon: two at a time for each core.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 test-system: .venv/done   ## what needs root or Debian's tools: loop devices, namespaces, HAProxy, systemd
-	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest tests/system -n 2
+	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/pytest tests/system -n $(WORKERS) --dist worksteal
 
 SEEDS ?= 1,2,3
 faults: .venv/done        ## each fault under load in full, as root; writes the table of tests/README.md
@@ -75,9 +78,6 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios \
   tests/simulation tests/fuzz \
   tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py
-
-# Most tests wait for processes and disks more than they reckon: two at a time for each core.
-WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 coverage: .venv/done      ## every test; branch coverage of most, child processes included
 	$(BIN)/coverage erase

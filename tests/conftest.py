@@ -1,5 +1,6 @@
 """Servers for tests: a fresh one for each test that ends or harms it, a standing one for the rest."""
 
+import gc
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -65,6 +66,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Tests that need root are run by `make test-system` only: by name, never by the way."""
     named = any("system" in str(word) for word in config.args)
     return True if collection_path == _SYSTEM and not named else None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(

@@ -1,19 +1,19 @@
 """Every engine behind the storage interface; each test of this folder runs on all of them."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.settlement.meeting import FirstContacts
-from miss_server.storage.sqlite.store import SqliteStore, prepare
-from tests.support.devices import DOMAIN, NOW
+from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
 from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
 from tests.support.searching import CARDIOLOGIST, NURSE, Bench
-from tests.support.stores import prepared
+from tests.support.stores import lent, new_file
 
 ENGINES = ("sqlite", "postgres")
 
@@ -26,15 +26,17 @@ async def store(
     opened: SqliteStore | PostgresStore
     # What other modules prove is not about people who have not met.
     first = FirstContacts() if request.module.__name__.endswith("test_meeting") else LIFTED
-    if request.param == "sqlite":
-        path = tmp_path / "miss.sqlite"
-        prepare(path, domain=DOMAIN, now_ms=NOW)
-        opened = SqliteStore(path, first)
-    else:
-        opened = PostgresStore(await prepared(postgres), first_contacts=first)
-    opened.open()
-    yield opened
-    await opened.close()
+    async with AsyncExitStack() as stack:
+        if request.param == "sqlite":
+            path = tmp_path / "miss.sqlite"
+            new_file(path)
+            opened = SqliteStore(path, first)
+        else:
+            options = await stack.enter_async_context(lent(postgres))
+            opened = PostgresStore(options, first_contacts=first)
+        opened.open()
+        stack.push_async_callback(opened.close)
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from miss_server.storage.settlement.meeting import FirstContacts
-from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.storage.sqlite.store import SqliteStore
 from tests.mutation.faults import ALL as FAULTS
 from tests.mutation.meeting_faults import ALL
 from tests.mutation.node_faults import ALL as NODES
 from tests.mutation.played_faults import PLAYED
 from tests.mutation.test_node_gate import finding
-from tests.support.devices import DOMAIN, NOW
+from tests.support.stores import new_file
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An empty store, as strangers meet in it."""
     path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
+    new_file(path)
     opened = SqliteStore(path, FirstContacts())
     opened.open()
     yield opened

@@ -16,12 +16,13 @@ from miss_protocol.errors import CloseCode
 from miss_protocol.ids import DeviceId
 from miss_protocol.suites import BODY_BUCKETS
 from miss_server.storage.messages import Greeting, SessionRefused, SessionStart
-from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.storage.sqlite.store import SqliteStore
 from tests.clients.conftest import World, directory, world  # noqa: F401  # fixtures
-from tests.support.devices import DOMAIN, NOW
+from tests.support.devices import NOW
 from tests.support.hosted import hosted
 from tests.support.mailing import Phone, opaque_body, pair, phone
 from tests.support.meeting import LIFTED
+from tests.support.stores import new_file
 from tests.support.wire import Device, enrolled
 
 pytestmark = pytest.mark.timeout(90)
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.timeout(90)
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An empty, open store."""
     path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
+    new_file(path)
     opened = SqliteStore(path, LIFTED)
     opened.open()
     yield opened

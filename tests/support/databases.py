@@ -14,6 +14,7 @@ from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.schema import SCHEMA_VERSION, metadata
 from miss_server.storage.sql import settings
 from tests.support.devices import DOMAIN, NOW
+from tests.support.emptying import lent
 from tests.support.postgres import PostgresProcess
 
 T = TypeVar("T")
@@ -44,14 +45,20 @@ def url(server: PostgresProcess, name: str) -> str:
 
 @asynccontextmanager
 async def empty_database(server: PostgresProcess) -> AsyncIterator[AsyncEngine]:
-    """A new database with nobody in it, until the block ends."""
-    name = await server.new_database()
-    engine = create_async_engine(url(server, name), pool_size=20)
+    """A database with nobody in it, until the block ends; its tables are let be."""
+    async with lent(server, _created) as name:
+        engine = create_async_engine(url(server, name), pool_size=20)
+        yield engine
+        await engine.dispose()
+
+
+async def _created(server: PostgresProcess) -> str:
+    name: str = await server.new_database()
+    engine = create_async_engine(url(server, name))
     async with engine.begin() as connection:
         await connection.run_sync(create)
-    yield engine
     await engine.dispose()
-    await server.drop(name)
+    return name
 
 
 async def run(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:

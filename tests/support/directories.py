@@ -17,10 +17,9 @@ from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sqlite.directory import SqliteWords
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine, writing
-from miss_server.storage.sqlite.store import prepare
 from tests.support.databases import create, url
-from tests.support.devices import DOMAIN, NOW
 from tests.support.postgres import PostgresProcess
+from tests.support.stores import new_file
 
 T = TypeVar("T")
 
@@ -51,7 +50,7 @@ class SqliteShelf:
     """A SQLite file. With `few` 0, accounts are looked up first as for thousands of matches."""
 
     def __init__(self, path: Path, few: int = 2000) -> None:
-        prepare(path, domain=DOMAIN, now_ms=NOW)
+        new_file(path)
         self.path = path
         self.directory: Directory = SqlDirectory(SqliteWords(few=few))
         self.engine = open_engine(path)

@@ -24,13 +24,14 @@ from tests.support.devices import DOMAIN, NOW, Person
 from tests.support.mailing import Phone, enrol, pair, phone, revoke
 from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
-from tests.support.stores import prepared
+from tests.support.stores import lent
 
 
 @pytest.fixture
-async def dsn(postgres: PostgresProcess) -> str:
+async def dsn(postgres: PostgresProcess) -> AsyncIterator[str]:
     """An empty database."""
-    return (await prepared(postgres)).dsn
+    async with lent(postgres) as options:
+        yield options.dsn
 
 
 @pytest.fixture

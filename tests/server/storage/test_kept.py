@@ -15,11 +15,11 @@ from miss_server.storage.messages import NotDurable, Settled
 from miss_server.storage.sqlite import kept as rows
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.kept import Kept
-from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.storage.sqlite.store import SqliteStore
 from tests.mutation import kept as faults
-from tests.support.devices import DOMAIN, NOW
 from tests.support.mailing import pair
 from tests.support.meeting import LIFTED
+from tests.support.stores import new_file
 
 Fault = Callable[[ExitStack], None]
 
@@ -28,7 +28,7 @@ Fault = Callable[[ExitStack], None]
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open store."""
     path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
+    new_file(path)
     opened = SqliteStore(path, LIFTED)
     opened.open()
     yield opened

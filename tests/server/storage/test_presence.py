@@ -22,15 +22,16 @@ from tests.support.devices import NOW
 from tests.support.mailing import Phone, Store, pair
 from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
-from tests.support.stores import prepared
+from tests.support.stores import lent
 
 LATER = NOW + 61_000
 
 
 @pytest.fixture
-async def options(postgres: PostgresProcess) -> Options:
+async def options(postgres: PostgresProcess) -> AsyncIterator[Options]:
     """An empty database."""
-    return await prepared(postgres)
+    async with lent(postgres) as options:
+        yield options
 
 
 @pytest.fixture

@@ -17,19 +17,20 @@ from miss_server.storage.disk import EXIT_DISK
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite import writer
 from miss_server.storage.sqlite.engine import driver
-from miss_server.storage.sqlite.store import SqliteStore, prepare
+from miss_server.storage.sqlite.store import SqliteStore
 from miss_server.storage.sqlite.writer import EXIT_WRITER, Writer
-from tests.support.devices import DOMAIN, NOW, Person
+from tests.support.devices import Person
 from tests.support.mailing import enrol, opaque_body, pair
 from tests.support.meeting import LIFTED
 from tests.support.server import environment
+from tests.support.stores import new_file
 
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """An open store."""
     path = tmp_path / "miss.sqlite"
-    prepare(path, domain=DOMAIN, now_ms=NOW)
+    new_file(path)
     opened = SqliteStore(path, LIFTED)
     opened.open()
     yield opened
