@@ -2,10 +2,14 @@
 
 Readers keep no lock that an import wants: rows of the slot aside are put in and taken out one by one, for
 a search that began before it went out of force may still read it; it is truncated by a later import only.
+
+Rows go in by COPY. A whole directory does in one transaction, without indexes: they are built once all is
+there, which is several times quicker than to keep them, and writes a fraction of the log.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -26,20 +30,31 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
-from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, Record
-from miss_server.storage.directory_tables import entries, state, tables
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
+from miss_server.storage.directory_tables import state, tables
+from miss_server.storage.postgres.bulk import Bulk, vector
 from miss_server.storage.postgres.directory import WORD_MAX
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.trouble import not_durable
 from miss_server.storage.schema import metadata
-from miss_server.storage.sql import epochs
+from miss_server.storage.sql import epochs, vocabulary
 from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
 
 T = TypeVar("T")
 
 SLICE = 1_000
 """Records of one transaction."""
+FILLED_TOGETHER = 5_000
+"""Records of one COPY while a whole directory is written."""
+FILLING = {
+    # No statement of it is short, and nobody waits for its locks: the slot is aside.
+    "statement_timeout": "0",
+    "lock_timeout": "10min",
+    "idle_in_transaction_session_timeout": "10min",
+    # What one sort or index takes at most; it is PostgreSQL's memory, on its machine.
+    "maintenance_work_mem": "128MB",
+}
 LOCK = epochs.LOCK + 2
 """The advisory lock of the one import; it ends with the connection that holds it."""
 
@@ -120,15 +135,27 @@ class PostgresDirectoryFilling(SqlFilling):
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
+        self._bulk = Bulk(connection)
+        self._durable = False
         self.begin()
+
+    def begin(self) -> None:
+        """See `SqlFilling`."""
+        super().begin()
+        with self.connection.begin():
+            self._bulk.begin()
 
     def size(self) -> int:
         """See `SqlFilling`."""
         return SLICE
 
-    def slice(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def slice(self) -> Iterator[None]:
         """See `SqlFilling`."""
-        return self.connection.begin()
+        with self.connection.begin():
+            # Slices need only be on the disk in their order; what is published waits for all of them.
+            self._set({} if self._durable else {"synchronous_commit": "off"})
+            yield
 
     def reading(self) -> AbstractContextManager[Any]:
         """See `SqlFilling`."""
@@ -136,26 +163,41 @@ class PostgresDirectoryFilling(SqlFilling):
 
     def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
-        self.connection.execute(
-            insert(entries[slot]),
-            [
-                {
-                    "id": number,
-                    "person": record.person,
-                    "name_key": record.name_key,
-                    "digest": record.digest,
-                    "entry": record.entry,
-                }
-                for number, record in rows
-            ],
+        self._bulk.put(
+            f"directory_entries_{slot}",
+            ("id", "person", "name_key", "digest", "entry"),
+            ((number, r.person, r.name_key, r.digest, r.entry) for number, r in rows),
         )
 
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
-        self.connection.execute(
-            put_words(slot),
-            [{"number": number, "folded": lexemes(record.words)} for number, record in rows],
+        self._bulk.put(
+            f"directory_words_{slot}",
+            ("id", "words"),
+            ((number, vector(_lexemes(record.words))) for number, record in rows),
         )
+
+    def fill(self, numbered: Iterator[Numbered]) -> None:
+        """See `SqlFilling`."""
+        # What comes is sorted before the first one does: no transaction waits for it.
+        batches = iter(lambda: list(islice(numbered, FILLED_TOGETHER)), [])
+        begun = list(islice(batches, 1))
+        learnt: set[str] = set()
+        with self.connection.begin():
+            self._set(FILLING)
+            self.connection.execute(text(f"TRUNCATE {', '.join(self._tables)}"))
+            with self._bulk.unindexed(self._tables):
+                for batch in chain(begun, batches):
+                    self.put_entries(self.slot, batch)
+                    self.put_words(self.slot, batch)
+                    for _, record in batch:
+                        learnt.update(record.words.split())
+                if self.learns:
+                    self._bulk.put(
+                        f"directory_vocabulary_{self.slot}",
+                        ("word", "sound"),
+                        vocabulary.rows(learnt),
+                    )
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""
@@ -165,20 +207,46 @@ class PostgresDirectoryFilling(SqlFilling):
         """See `DirectoryFilling`."""
         super().amend(gone, records, count)
         # Without fresh statistics the planner would read what was empty as if it still were.
-        names = "directory_entries_SLOT, directory_words_SLOT"
-        self._in_slot(f"ANALYZE {names}{', directory_vocabulary_SLOT' if self.learns else ''}")
+        self._do(f"ANALYZE {', '.join(self._tables)}")
+
+    def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        """See `DirectoryFilling`."""
+        self._durable = True
+        super().publish(files, remembered)
+
+    def renew(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
+        """See `DirectoryFilling`."""
+        self._durable = True
+        super().renew(files, remembered)
 
     def clear(self) -> None:
         """See `DirectoryFilling`. Nobody has read this slot since the import before this one."""
-        names = "directory_entries_SLOT, directory_words_SLOT"
-        if self.learns:
-            names += ", directory_vocabulary_SLOT"
-            self.forget_words()
-        self._in_slot(f"TRUNCATE {names}")
+        self.forget_words()
+        self._do(f"TRUNCATE {', '.join(self._tables)}")
 
-    def _in_slot(self, statement: str) -> None:
+    @property
+    def _tables(self) -> list[str]:
+        """Of the slot aside."""
+        names = ["entries", "words", *(["vocabulary"] if self.learns else [])]
+        return [f"directory_{name}_{self.slot}" for name in names]
+
+    def _do(self, statement: str) -> None:
         with self.connection.begin():
-            self.connection.execute(text(statement.replace("_SLOT", f"_{self.slot}")))
+            self._set(FILLING)
+            self.connection.execute(text(statement))
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        """Of the transaction that is open."""
+        for name, value in settings.items():
+            self.connection.execute(select(func.set_config(name, value, True)))
+
+
+def _lexemes(folded: str) -> Iterable[bytes]:
+    """Words as the index takes them."""
+    words = folded.encode().split()
+    if max(map(len, words), default=0) > WORD_MAX:
+        return {word.encode() for word in lexemes(folded).split()}
+    return words
 
 
 def put_words(slot: int) -> Insert:

@@ -225,7 +225,7 @@ class SqlFilling(ABC):
         for record in records:
             found.update(record.words.split())
         found -= self._learnt
-        vocabulary.learn(self.connection, self.slot, filter(vocabulary.is_kept, found))
+        vocabulary.learn(self.connection, self.slot, found)
         if len(self._learnt) > LEARNT_MAX:
             self._learnt.clear()
         self._learnt |= found

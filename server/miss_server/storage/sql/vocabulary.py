@@ -1,7 +1,7 @@
 """Keeps the words of a directory's slot, and finds among them those that a misspelt one may mean."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import ARRAY, Connection, String, bindparam, func, select, text
@@ -69,11 +69,16 @@ def is_kept(word: str) -> bool:
     return 2 < len(word) <= spelling.LONGEST and word.isalpha()
 
 
+def rows(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """(word, what is heard of it) of those that the vocabulary has, in its order."""
+    return ((word, spelling.sound(word)) for word in sorted(filter(is_kept, words)))
+
+
 def learn(connection: Connection, slot: int, words: Iterable[str]) -> None:
     """Add words that are not there, in the caller's transaction."""
-    rows = [{"word": word, "sound": spelling.sound(word)} for word in sorted(words)]
-    if rows:
-        connection.execute(_INSERTS[connection.dialect.name][slot], rows)
+    some = [{"word": word, "sound": sound} for word, sound in rows(words)]
+    if some:
+        connection.execute(_INSERTS[connection.dialect.name][slot], some)
 
 
 def sounding_like(connection: Connection, slot: int, word: str) -> Sequence[str]:
