@@ -14,6 +14,7 @@ from tests.bench import (
     directory_import,
     directory_search,
     drain,
+    edition,
     month,
     nodes,
     one_way,
@@ -65,11 +66,11 @@ PARTS: dict[str, Callable[[bool], list[Figure]]] = {
         idle_seconds=5.0 if quick else 30.0,
     ),
     "directory_import": lambda quick: directory_import.figures(
-        lines=20_000 if quick else directory_import.LINES,
+        lines=20_000 if quick else edition.LINES,
         alone=3.0 if quick else directory_import.ALONE_SECONDS,
     ),
     "directory_search": lambda quick: directory_search.figures(
-        lines=20_000 if quick else directory_import.LINES,
+        lines=20_000 if quick else edition.LINES,
         seconds=2.0 if quick else directory_search.SECONDS,
     ),
     "month": lambda quick: month.figures(share=0.005 if quick else 1.0),

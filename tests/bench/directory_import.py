@@ -1,9 +1,8 @@
 """What bringing a nation's directory in costs: `python -m tests.bench.directory_import`.
 
-A whole fictive edition (activities, secure mailboxes, establishments) is imported by the command's own
-process beside a server that carries messages, then once more unchanged. On SQLite the share of the
-database's pages that an unchanged refresh changes is counted with the server stopped; on PostgreSQL, the
-bytes of its log.
+A whole fictive edition (activities, secure mailboxes, establishments, communes) is imported by the command's
+own process beside a server that carries messages, then once more unchanged. On SQLite the database's pages
+that an unchanged refresh changes are counted with the server stopped; on PostgreSQL, the bytes of its log.
 """
 
 import argparse
@@ -13,26 +12,25 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+import asyncpg
 import uvloop
 
-from miss_server.importers.generate import generate_all
 from tests.bench import postgres
 from tests.bench import script as scripts
+from tests.bench.edition import LINES, edition
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.one_way import OpenLoop
-from tests.bench.population import acquaint, populate
+from tests.bench.population import Peer, acquaint, populate
+from tests.bench.script import Script
 from tests.support.server import DOMAIN, ServerProcess, environment
 
-LINES = 2_000_000
-"""Of activities; a person has 1.456 on average."""
-LINES_EACH = 1.456
 CONNECTIONS, RATE = 100, 100
 """Messages a second while the import runs, over so many connections."""
 ALONE_SECONDS, IMPORT_SECONDS_MAX = 20.0, 600
@@ -89,12 +87,30 @@ async def import_files(files: Sequence[Path], database: str) -> Cost:
 
 
 @asynccontextmanager
-async def traffic(folder: Path, seconds_max: float) -> AsyncIterator[OpenLoop]:
-    """A server with people who talk to each other."""
-    peers = populate(folder / "miss.sqlite", CONNECTIONS)
-    script = scripts.write(peers, int(seconds_max * RATE / CONNECTIONS) + 1)
-    acquaint(folder / "miss.sqlite", script.pairs)
-    server = ServerProcess(folder / "miss.sqlite", folder / "log", budgets=True)
+async def _on_sqlite(folder: Path) -> AsyncIterator[ServerProcess]:
+    yield ServerProcess(folder / "miss.sqlite", folder / "log", budgets=True)
+
+
+@asynccontextmanager
+async def _on_postgres(folder: Path) -> AsyncIterator[ServerProcess]:
+    async with postgres.cluster_with(folder / "miss.sqlite") as cluster:
+        dsn = cluster.process.dsn(cluster.template)
+        yield ServerProcess(folder / "node", folder / "log", budgets=True, dsn=dsn)
+
+
+ENGINES = {"sqlite": ("SQLite", _on_sqlite), "postgres": ("PostgreSQL", _on_postgres)}
+
+
+def database(server: ServerProcess) -> str:
+    """Its database, as commands are told."""
+    return server.dsn or str(server.database)
+
+
+@asynccontextmanager
+async def traffic(
+    server: ServerProcess, peers: Sequence[Peer], script: Script
+) -> AsyncIterator[OpenLoop]:
+    """The server runs, with people who talk to each other."""
     await server.start()
     try:
         links = await connect_all(server.socket_url, peers)
@@ -112,54 +128,52 @@ async def _talk(loop: OpenLoop, seconds: float) -> list[float]:
     return sorted(1000 * taken for taken in loop.seconds)
 
 
-async def _beside(
-    folder: Path, files: Sequence[Path], alone: float
-) -> tuple[Cost, list[float], list[float]]:
-    async with traffic(folder, alone + IMPORT_SECONDS_MAX) as loop:
-        before = await _talk(loop, alone)
-        running = asyncio.create_task(import_files(files, str(folder / "miss.sqlite")))
-        during: list[float] = []
-        while not running.done():
-            during += await _talk(loop, 1.0)
-        return await running, before, sorted(during)
+async def _beside(loop: OpenLoop, importing: Awaitable[Cost]) -> tuple[Cost, list[float]]:
+    running = asyncio.ensure_future(importing)
+    during: list[float] = []
+    while not running.done():
+        during += await _talk(loop, 1.0)
+    return await running, sorted(during)
 
 
-async def _sqlite(folder: Path, files: Sequence[Path], alone: float) -> list[Figure]:
-    first, before, during = await _beside(folder, files, alone)
-    database = folder / "miss.sqlite"
-    pages = _pages(database)
-    again = await import_files(files, str(database))
-    changed = sum(a != b for a, b in zip(pages, _pages(database), strict=True))
+async def _measure(engine: str, folder: Path, files: Sequence[Path], alone: float) -> list[Figure]:
+    told, on = ENGINES[engine]
+    name = f"import on {told}"
+    peers = populate(folder / "miss.sqlite", CONNECTIONS)
+    script = scripts.write(peers, int((alone + IMPORT_SECONDS_MAX) * RATE / CONNECTIONS) + 1)
+    acquaint(folder / "miss.sqlite", script.pairs)
+    async with on(folder) as server:
+        async with traffic(server, peers, script) as loop:
+            before = await _talk(loop, alone)
+            first, during = await _beside(loop, import_files(files, database(server)))
+        again, written = await _unchanged(server, files)
     p99_before, p99_during = _p99(before), _p99(during)
+    unit = "bytes of log" if server.dsn else "bytes changed"
+    ratio = Bar(2, at_most=True)
     return [
-        *_costs("import on SQLite beside a server", first, again),
-        Figure("import on SQLite: bytes changed by a refresh", float(changed * PAGE), "bytes"),
-        Figure("import on SQLite: p99 of messages without one", p99_before, "ms"),
-        Figure("import on SQLite: p99 of messages beside it", p99_during, "ms"),
-        Figure(
-            "import on SQLite: p99 beside it, of that without",
-            p99_during / p99_before,
-            "times",
-            Bar(2, at_most=True),
-        ),
+        *_costs(f"{name} beside a server", first, again),
+        Figure(f"{name}: {unit} by a refresh", written, "bytes"),
+        Figure(f"{name}: p99 of messages without one", p99_before, "ms"),
+        Figure(f"{name}: p99 of messages beside it", p99_during, "ms"),
+        Figure(f"{name}: p99 beside it, of that without", p99_during / p99_before, "times", ratio),
     ]
 
 
-async def _postgres(files: Sequence[Path]) -> list[Figure]:
-    async with postgres.server() as process:
-        name = await process.new_database()
-        first = await import_files(files, process.dsn(name))
-        connection = await process.connect(name)
-        start = await connection.fetchval("SELECT pg_current_wal_lsn()::text")
-        again = await import_files(files, process.dsn(name))
-        written = await connection.fetchval(
-            "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), $1::text::pg_lsn)::float8", start
-        )
-        await connection.close()
-    return [
-        *_costs("import on PostgreSQL", first, again),
-        Figure("import on PostgreSQL: bytes of log by a refresh", written, "bytes"),
-    ]
+async def _unchanged(server: ServerProcess, files: Sequence[Path]) -> tuple[Cost, float]:
+    """The same files again, with the server stopped: what it took, and bytes that it wrote."""
+    if not server.dsn:
+        pages = _pages(server.database)
+        again = await import_files(files, database(server))
+        changed = sum(a != b for a, b in zip(pages, _pages(server.database), strict=True))
+        return again, float(changed * PAGE)
+    connection = await asyncpg.connect(server.dsn)
+    start = await connection.fetchval("SELECT pg_current_wal_lsn()::text")
+    again = await import_files(files, server.dsn)
+    written = await connection.fetchval(
+        "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), $1::text::pg_lsn)::float8", start
+    )
+    await connection.close()
+    return again, float(written)
 
 
 def _costs(name: str, first: Cost, again: Cost) -> list[Figure]:
@@ -189,20 +203,15 @@ def figures(
     lines: int = LINES,
     alone: float = ALONE_SECONDS,
     engines: Sequence[str] = ("sqlite", "postgres"),
+    kept: Path | None = None,
 ) -> list[Figure]:
     """One import and one refresh on each engine, of so many lines of activities."""
     found: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="miss-bench-") as name:
-        folder = Path(name)
-        begun = time.perf_counter()
-        people = max(1, int(lines / LINES_EACH))
-        written = generate_all(folder, people=people, seed=1, stamp="202601050630")
+    with edition(lines, kept) as written:
         found.append(Figure("import: lines of all files", float(written.lines), "lines"))
-        found.append(Figure("import: files generated", time.perf_counter() - begun, "s"))
-        if "sqlite" in engines:
-            found += uvloop.run(_sqlite(folder, written[:4], alone))
-        if "postgres" in engines:
-            found += uvloop.run(_postgres(written[:4]))
+        for engine in engines:
+            with tempfile.TemporaryDirectory(prefix="miss-bench-") as name:
+                found += uvloop.run(_measure(engine, Path(name), written[:4], alone))
     return found
 
 
@@ -211,10 +220,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=LINES)
     parser.add_argument("--alone", type=float, default=ALONE_SECONDS)
-    parser.add_argument("--engine", choices=["sqlite", "postgres"], action="append")
+    parser.add_argument("--engine", choices=[*ENGINES], action="append")
+    parser.add_argument("--kept", type=Path, help="a folder for the files, for the next time, too")
     chosen = parser.parse_args()
-    engines = tuple(chosen.engine or ("sqlite", "postgres"))
-    found = figures(lines=chosen.lines, alone=chosen.alone, engines=engines)
+    engines = tuple(chosen.engine or ENGINES)
+    found = figures(lines=chosen.lines, alone=chosen.alone, engines=engines, kept=chosen.kept)
     say(found)
     save(found, Path("bench.json"))
 

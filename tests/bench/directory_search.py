@@ -8,29 +8,29 @@ searches a second over signed calls.
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import httpx2
 import uvloop
 
 from miss_protocol.filters import UNFILTERED
-from miss_server.importers.generate import Written, generate_all
+from miss_server.importers.generate import Written
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.store import SqliteStore
-from tests.bench import postgres
 from tests.bench import script as scripts
-from tests.bench.directory_import import LINES, LINES_EACH, import_files
+from tests.bench.directory_import import ENGINES, database, import_files, traffic
+from tests.bench.edition import LINES, edition
 from tests.bench.figures import Bar, Figure, save, say
-from tests.bench.link import close_all, connect_all
 from tests.bench.machine import now_ms
-from tests.bench.one_way import OpenLoop
-from tests.bench.population import Peer, populate
+from tests.bench.population import Peer, acquaint, populate
+from tests.bench.script import Script
 from tests.support.queries import Query, queries
 from tests.support.server import ServerProcess
 from tests.support.signing import Signing, sign
@@ -44,27 +44,29 @@ WITHOUT_SLIPS = {"as it is", "half a name"}
 Store = SqliteStore | PostgresStore
 
 
-async def _search(
-    store: Store, asked: Sequence[Query], peer: Peer
-) -> tuple[float, list[float], list[float]]:
-    """The share of those found, and milliseconds of queries without and with slips, sorted."""
-    found = 0
-    taken: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(ROUNDS):
-        for query in asked:
-            begun = time.perf_counter()
-            page = await store.search(
-                query.text,
-                limit=20,
-                cursor=None,
-                filters=UNFILTERED,
-                account=peer.account,
-                now_ms=now_ms(),
-            )
-            taken[query.kind not in WITHOUT_SLIPS].append(1000 * (time.perf_counter() - begun))
-            if not number:
-                found += query.expected in [one.person for one in page.entries[:FIRST]]
-    return found / len(asked), sorted(taken[False]), sorted(taken[True])
+class _Answer(NamedTuple):
+    query: Query
+    milliseconds: float
+    found: bool
+
+
+async def _search(store: Store, asked: Sequence[Query], peer: Peer) -> list[_Answer]:
+    """Each query as many times as there are rounds, one after the other."""
+    answers = []
+    for query in [*asked] * ROUNDS:
+        begun = time.perf_counter()
+        page = await store.search(
+            query.text,
+            limit=20,
+            cursor=None,
+            filters=UNFILTERED,
+            account=peer.account,
+            now_ms=now_ms(),
+        )
+        taken = 1000 * (time.perf_counter() - begun)
+        found = query.expected in [one.person for one in page.entries[:FIRST]]
+        answers.append(_Answer(query, taken, found))
+    return answers
 
 
 class _Searches:
@@ -96,14 +98,14 @@ class _Searches:
 
 
 async def _beside(
-    name: str, server: ServerProcess, peers: Sequence[Peer], asked: Sequence[Query], seconds: float
+    name: str,
+    server: ServerProcess,
+    peers: Sequence[Peer],
+    script: Script,
+    asked: Sequence[Query],
+    seconds: float,
 ) -> list[Figure]:
-    count = max(CONNECTIONS, int(RATE * seconds))
-    script = scripts.write(peers, -(-3 * count // len(peers)) + 1)
-    await server.start()
-    try:
-        links = await connect_all(server.socket_url, peers)
-        loop = OpenLoop(links, script, first_counted=0)
+    async with traffic(server, peers, script) as loop:
         taken = []
         searches = _Searches(server, peers, asked)
         for searching in (None, None, searches):  # the first one warms up
@@ -112,11 +114,8 @@ async def _beside(
             async with asyncio.TaskGroup() as group:
                 if searching is not None:
                     group.create_task(searching.run(max(1, int(SEARCHES * seconds))))
-                await loop.run(RATE, count)
+                await loop.run(RATE, _count(seconds))
             taken.append(_p99([1000 * one for one in loop.seconds]))
-        await close_all(links)
-    finally:
-        await server.stop()
     beside = f"{name} beside {RATE:,} messages a second"
     return [
         Figure(f"{beside}: p99 of searches", _p99(searches.milliseconds), "ms"),
@@ -125,52 +124,56 @@ async def _beside(
     ]
 
 
+def _count(seconds: float) -> int:
+    """Messages of each of the three times."""
+    return max(CONNECTIONS, int(RATE * seconds))
+
+
 async def _measure(
     engine: str,
     folder: Path,
-    edition: Written,
+    written: Written,
     asked: Sequence[Query],
     seconds: float,
 ) -> list[Figure]:
-    name = f"search on {'SQLite' if engine == 'sqlite' else 'PostgreSQL'}"
-    open_: dict[str, AbstractAsyncContextManager[tuple[str, ServerProcess, list[Peer]]]] = {
-        "sqlite": _sqlite(folder),
-        "postgres": _postgres(folder),
-    }
-    async with open_[engine] as (database, server, peers):
-        cost = await import_files(edition[:3], database)
+    told, on = ENGINES[engine]
+    name = f"search on {told}"
+    peers = populate(folder / "miss.sqlite", CONNECTIONS)
+    script = scripts.write(peers, -(-3 * _count(seconds) // len(peers)) + 1)
+    acquaint(folder / "miss.sqlite", script.pairs)
+    async with on(folder) as server:
+        cost = await import_files(written[:4], database(server))
         store: Store = (
-            PostgresStore(Options(database)) if server.dsn else SqliteStore(Path(database))
+            PostgresStore(Options(server.dsn)) if server.dsn else SqliteStore(server.database)
         )
         store.open()
-        share, plain, slipped = await _search(store, asked, peers[0])
+        answers = await _search(store, asked, peers[0])
         await store.close()
-        beside = await _beside(name, server, peers, asked, seconds)
+        beside = await _beside(name, server, peers, script, asked, seconds)
+    plain = sorted(one.milliseconds for one in answers if one.query.kind in WITHOUT_SLIPS)
+    slipped = sorted(one.milliseconds for one in answers if one.query.kind not in WITHOUT_SLIPS)
+    slowest = max(answers, key=lambda one: one.milliseconds)
+    _tell(name, answers)
+    share = sum(one.found for one in answers) / len(answers)
     return [
         Figure(f"{name}: import", cost.wall, "s"),
         Figure(f"{name}: person meant among the first five", 100 * share, "%", Bar(95)),
         Figure(f"{name}: p50", plain[len(plain) // 2], "ms", Bar(20, at_most=True)),
         Figure(f"{name}: p99", _p99(plain), "ms", Bar(150, at_most=True)),
-        Figure(f"{name}, with slips: p50", slipped[len(slipped) // 2], "ms"),
-        Figure(f"{name}, with slips: p99", _p99(slipped), "ms", Bar(300, at_most=True)),
+        Figure(f"{name}, with a slip: p50", slipped[len(slipped) // 2], "ms"),
+        Figure(f"{name}, with a slip: p99", _p99(slipped), "ms", Bar(300, at_most=True)),
+        Figure(f"{name}: slowest of all", slowest.milliseconds, "ms"),
         *beside,
     ]
 
 
-@asynccontextmanager
-async def _sqlite(folder: Path) -> AsyncIterator[tuple[str, ServerProcess, list[Peer]]]:
-    database = folder / "search.sqlite"
-    peers = populate(database, CONNECTIONS)
-    yield str(database), ServerProcess(database, folder / "log"), peers
-
-
-@asynccontextmanager
-async def _postgres(folder: Path) -> AsyncIterator[tuple[str, ServerProcess, list[Peer]]]:
-    database = folder / "accounts.sqlite"
-    peers = populate(database, CONNECTIONS)
-    async with postgres.cluster_with(database) as cluster:
-        dsn = cluster.process.dsn(cluster.template)
-        yield dsn, ServerProcess(folder / "node", folder / "log", dsn=dsn), peers
+def _tell(name: str, answers: Sequence[_Answer]) -> None:
+    """Which queries were slowest, and which did not find whom they meant."""
+    ordered = sorted(answers, key=lambda one: -one.milliseconds)
+    told = [f"{one.milliseconds:8.1f} ms  {one.query.text}  ({one.query.kind})" for one in ordered]
+    lost = {f"{one.query.text}  ({one.query.kind})" for one in answers if not one.found}
+    lines = [f"{name}, slowest:", *told[:10], f"{name}, not found:", *sorted(lost), ""]
+    sys.stdout.write("\n".join(lines))
 
 
 def _p99(taken: Sequence[float]) -> float:
@@ -183,17 +186,16 @@ def figures(
     count: int = QUERIES,
     seconds: float = SECONDS,
     engines: Sequence[str] = ("sqlite", "postgres"),
+    kept: Path | None = None,
 ) -> list[Figure]:
     """The same queries on each engine, over an edition of so many lines of activities."""
     found: list[Figure] = []
-    with tempfile.TemporaryDirectory(prefix="miss-bench-") as name:
-        folder = Path(name)
-        people = max(1, int(lines / LINES_EACH))
-        edition = generate_all(folder, people=people, seed=1, stamp="202601050630")
-        found.append(Figure("search: lines of all files", float(edition.lines), "lines"))
-        asked = queries(edition.activities, edition.mailboxes, count=count)
+    with edition(lines, kept) as written:
+        found.append(Figure("search: lines of all files", float(written.lines), "lines"))
+        asked = queries(written.activities, written.mailboxes, count=count)
         for engine in engines:
-            found += uvloop.run(_measure(engine, folder, edition, asked, seconds))
+            with tempfile.TemporaryDirectory(prefix="miss-bench-") as name:
+                found += uvloop.run(_measure(engine, Path(name), written, asked, seconds))
     return found
 
 
@@ -202,10 +204,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lines", type=int, default=LINES)
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--engine", choices=["sqlite", "postgres"], action="append")
+    parser.add_argument("--engine", choices=[*ENGINES], action="append")
+    parser.add_argument("--kept", type=Path, help="a folder for the files, for the next time, too")
     chosen = parser.parse_args()
-    engines = tuple(chosen.engine or ("sqlite", "postgres"))
-    found = figures(lines=chosen.lines, seconds=chosen.seconds, engines=engines)
+    engines = tuple(chosen.engine or ENGINES)
+    found = figures(lines=chosen.lines, seconds=chosen.seconds, engines=engines, kept=chosen.kept)
     say(found)
     save(found, Path("bench.json"))
 
