@@ -6,18 +6,57 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import httpx2
+
+from miss_protocol import limits
+from miss_server.http.throttle import SEARCHES_PER_MINUTE
+from miss_server.importers.generate import generate
 from tests.load.ledger import Verdict, latencies
 from tests.load.stage import Fault, Stage
-from tests.support.server import environment
+from tests.support.server import environment, miss_server
+from tests.support.wire import Device
 
 FLOOD_RATE = 100
 """Wrong logins and guessed codes a second, together."""
+SCRAPE_RATE = 100
+"""Searches a second by one device."""
 WAITING, WAITING_SHORT = 50_000, 600
 READERS = 3
 """Who stops reading: a mailbox takes 20,000 rows."""
 WRITERS = 6
 BURST_RATE = 2_500
+
+
+@dataclass
+class Bots:
+    """The process of the bots; `begin` it first."""
+
+    process: asyncio.subprocess.Process
+
+    @classmethod
+    async def begin(cls, url: str, seconds: float) -> "Bots":
+        """Let them guess for so long; they have begun when this returns."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.load.guessing", url, str(FLOOD_RATE), str(seconds)),
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(),
+        )
+        assert process.stdout is not None
+        await process.stdout.readline()
+        return cls(process)
+
+    async def answers(self) -> Counter[str]:
+        """What the server answered, once they are done."""
+        said = (await self.process.communicate())[0]
+        if self.process.returncode:
+            raise ValueError("the flood did not flow")
+        return Counter(json.loads(said))
+
+
+def _counted(answers: Counter[str]) -> str:
+    return ", ".join(f"{count} x {what}" for what, count in sorted(answers.items()))
 
 
 async def guess(stage: Stage) -> None:
@@ -31,25 +70,14 @@ async def guess(stage: Stage) -> None:
         begun = loop.time()
         await asyncio.sleep(length)
         quiet.append((begun, loop.time()))
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.load.guessing", stage.server.url),
-            *(str(FLOOD_RATE), str(length)),
-            stdout=asyncio.subprocess.PIPE,
-            env=environment(),
-        )
-        assert process.stdout is not None
-        await process.stdout.readline()  # it has begun
+        bots = await Bots.begin(stage.server.url, length)
         begun = loop.time()
-        said = (await process.communicate())[0]
+        answers += await bots.answers()
         flooded.append((begun, loop.time()))
-        if process.returncode:
-            stage.faults.append("the flood did not flow")
-            return
-        answers.update(json.loads(said))
     await stage.crowd.history.until_over(1.0)  # what was due just now is on its way
     before, under = _p99(stage, quiet), _p99(stage, flooded)
-    told = ", ".join(f"{count} x {what}" for what, count in sorted(answers.items()))
-    stage.notes.append(f"p99 {before:.0f} ms in quiet, {under:.0f} ms under guesses ({told})")
+    told = f"{before:.0f} ms in quiet, {under:.0f} ms under guesses"
+    stage.notes.append(f"p99 {told} ({_counted(answers)})")
     if not stage.short and under > 2 * before:
         stage.faults.append("the p99 more than doubled")
 
@@ -58,6 +86,56 @@ def _p99(stage: Stage, spans: Sequence[tuple[float, float]]) -> float:
     letters = stage.crowd.history.letters.values()
     chosen = [one for one in letters if any(begin <= one.due < end for begin, end in spans)]
     return Verdict(latencies=latencies(chosen)).percentiles()[1]
+
+
+async def scrape(stage: Stage) -> None:
+    """One device asks for the directory as quickly as it can, while others search now and then."""
+    await asyncio.to_thread(_import_people, stage)
+    loop = asyncio.get_running_loop()
+    scraper, other = (phone.device for phone in stage.crowd.online[:2])
+    begun = loop.time()
+    await asyncio.sleep(stage.seconds(10.0, 2.0))
+    quiet, begun = [(begun, loop.time())], loop.time()
+    length = stage.seconds(10.0, 2.0)
+    async with asyncio.TaskGroup() as group:
+        greedy = group.create_task(_searches(scraper, SCRAPE_RATE, length))
+        modest = group.create_task(_searches(other, 1, length))
+    flooded = [(begun, loop.time())]
+    await stage.crowd.history.until_over(1.0)  # what was due just now is on its way
+    got, others = greedy.result(), modest.result()
+    before, under = _p99(stage, quiet), _p99(stage, flooded)
+    told = f"{before:.0f} ms in quiet, {under:.0f} ms under searches"
+    stage.notes.append(f"p99 {told} ({_counted(got)}; another device: {_counted(others)})")
+    # The minute slides, so that a little more than one minute's share may pass.
+    if not got["HTTP 429"] or got["HTTP 200"] > 2 * SEARCHES_PER_MINUTE:
+        stage.faults.append("the device that scrapes was not limited")
+    if set(others) != {"HTTP 200"}:
+        stage.faults.append("somebody else's searches were refused")
+    if not stage.short and under > 2 * before:
+        stage.faults.append("the p99 more than doubled")
+
+
+def _import_people(stage: Stage) -> None:
+    register = stage.ground.folder / "register.txt"
+    generate(register, people=2_000, seed=1)
+    miss_server("directory", "import", str(register), database=stage.server.database)
+
+
+async def _searches(device: Device, rate: float, seconds: float) -> Counter[str]:
+    """Search at a steady rate, whatever the answers take; how often which answer came."""
+    loop, answers = asyncio.get_running_loop(), Counter[str]()
+
+    async def one(client: httpx2.AsyncClient, number: int) -> None:
+        word = f"{'abcdefghijklmnopqrstuvwxyz'[number % 26]}{'aeiou'[number % 5]}"
+        answer = await client.send(device.request("GET", f"/v1/directory?q={word}"))
+        answers[f"HTTP {answer.status_code}"] += 1
+
+    async with httpx2.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as group:
+        begun = loop.time()
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(begun + number / rate - loop.time())
+            group.create_task(one(client, number))
+    return answers
 
 
 async def come_back(stage: Stage) -> None:
@@ -70,6 +148,24 @@ async def come_back(stage: Stage) -> None:
     await stage.crowd.connected(stage.crowd.online)
     count = len(stage.crowd.online)
     stage.notes.append(f"{count} devices back {loop.time() - begun:.1f} s after the start")
+
+
+async def come_back_among_bots(stage: Stage) -> None:
+    """The server is gone for a moment, and a hospital returns from the address from which bots guess."""
+    await stage.pause(1.0, 2.0)
+    loop, staff = asyncio.get_running_loop(), stage.crowd.online
+    stage.supervisor.may_start.clear()
+    await stage.server.kill()
+    bots = await Bots.begin(stage.server.url, stage.seconds(20.0, 3.0))
+    stage.supervisor.may_start.set()
+    await stage.supervisor.restarted(1)
+    begun = loop.time()
+    await stage.crowd.connected(staff)
+    back = loop.time() - begun
+    answers = await bots.answers()
+    if not 0 < answers["HTTP 404"] <= limits.ENROLMENT_TRIES_PER_HOUR or not answers["HTTP 429"]:
+        stage.faults.append("the bots were not limited")
+    stage.notes.append(f"{len(staff)} devices back in {back:.1f} s; bots: {_counted(answers)}")
 
 
 async def stop_reading(stage: Stage) -> None:
@@ -101,10 +197,20 @@ async def stop_reading(stage: Stage) -> None:
 
 FAULTS = (
     Fault("logins and codes guessed", guess, rate=120.0),
+    Fault("100 searches a second by one device", scrape, rate=120.0),
     Fault(
         "500 devices come back at once",
         come_back,
         people=520,
+        away=20,
+        rate=30.0,
+        ends=frozenset({-signal.SIGKILL}),
+    ),
+    Fault(
+        "3,000 come back, bots guess at their address",
+        come_back_among_bots,
+        people=3_020,
+        people_short=80,
         away=20,
         rate=30.0,
         ends=frozenset({-signal.SIGKILL}),

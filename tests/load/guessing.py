@@ -15,7 +15,7 @@ from collections import Counter
 import httpx2
 from nacl.signing import SigningKey
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from miss_protocol import client_session as events
@@ -79,7 +79,7 @@ async def flood(url: str, rate: float, seconds: float) -> Counter[str]:
             async with asyncio.timeout(ANSWER_SECONDS):
                 work = guess_code(client, url) if number % 2 else guess_login(url)
                 answers[await work] += 1
-        except (OSError, httpx2.HTTPError) as error:
+        except (OSError, httpx2.HTTPError, WebSocketException) as error:
             answers[type(error).__name__] += 1
 
     async with httpx2.AsyncClient(timeout=ANSWER_SECONDS) as client, asyncio.TaskGroup() as group:

@@ -63,6 +63,7 @@ class Fault:
         name: as the table has it.
         play: what goes wrong while the crowd talks; over when it returns.
         people: devices.
+        people_short: of its short form, if other.
         away: of these, who is away until the fault is over; half if not given.
         rate: messages a second.
         talk: seconds of talk, longer if the play takes longer: (full, short).
@@ -73,6 +74,7 @@ class Fault:
     name: str
     play: Play
     people: int = 40
+    people_short: int | None = None
     away: int | None = None
     rate: float = 150.0
     talk: tuple[float, float] = (8.0, 3.0)
@@ -94,7 +96,8 @@ async def run(fault: Fault, seed: int, folder: Path, *, short: bool = False) -> 
 
 async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: bool) -> Verdict:
     database = ground.folder / "miss.sqlite"
-    people = await enrol_people(database, fault.people, random.Random(seed))
+    count = fault.people_short or fault.people if short else fault.people
+    people = await enrol_people(database, count, random.Random(seed))
     server = ServerProcess(
         database, folder / "server.log", options=ground.options, under=ground.under
     )
@@ -106,7 +109,7 @@ async def _run(fault: Fault, seed: int, ground: Ground, folder: Path, *, short: 
     def url() -> str:
         return server.socket_url if proxy is None else proxy.url + "/v1/ws"
 
-    away = fault.people // 2 if fault.away is None else fault.away
+    away = count // 2 if fault.away is None else fault.away
     crowd = Crowd(server, people, seed, url, fault.manners, away=away)
     stage = Stage(
         [Supervisor(server)], crowd, random.Random(seed + 1), short, ground=ground, proxy=proxy
