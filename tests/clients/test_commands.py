@@ -33,6 +33,7 @@ from miss_client.events import (
     HoleSeen,
     IdentityChanged,
     MessageReceived,
+    ProofDue,
     Restored,
     StatusChanged,
     Unopened,
@@ -319,6 +320,7 @@ async def test_every_event_has_words(world: World) -> None:
         (AccountEnding("something new", 0, 0), "something new"),
         (AccountRestricted(0, "Publicité."), "Reason: Publicité."),
         (DevicesEnded((bytes(16),)), "miss devices revoke"),
+        (ProofDue(0, 86_400_000), "miss identity --renew"),
     ]:
         assert words in told(gp, event)  # type: ignore[arg-type]  # one of each
     for state in Connection:

@@ -1,7 +1,9 @@
 """What clients make of an identity provider's word: a real provider, real servers, and lying ones."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from miss_client import Client, ClientError, Trouble, new_device
 from miss_client.calls import Calls
 from miss_client.errors import RefusedByServer
-from miss_client.events import Distrusted
+from miss_client.events import Distrusted, ProofDue
 from miss_client.providers import Providers
 from miss_client.sign_in import read_code
 from miss_protocol.errors import Code
@@ -96,6 +98,23 @@ async def seen(watcher: Client, whom: Client) -> str:
     contact = watcher.contact(whom.account)
     assert contact is not None
     return contact.attested
+
+
+async def test_who_must_prove_it_anew_is_told_on_a_connection(signing: Signing) -> None:
+    nurse = await signing.sign_in("nurse")
+    await signing.server.stop()
+    signing.server.settings["MISS_PROVIDER_RENEW_DAYS"] = "365"
+    await signing.server.start()
+    assert await nurse.notices.look() == []
+    with closing(sqlite3.connect(signing.server.database, timeout=30)) as db, db:
+        db.execute("UPDATE proofs SET proved_ms = proved_ms - 1000 * ?", (350 * 24 * 3600,))
+    nurse.notices.asked_ms = None
+    events = nurse.events()
+    async with nurse:
+        told = await until(events, ProofDue)
+        assert told.ends > told.renew_by
+        await nurse.prove_identity(**signing.ways())
+        assert await nurse.notices.look() == []
 
 
 async def test_who_signed_in_is_vouched_for_to_contacts_by_the_provider(signing: Signing) -> None:

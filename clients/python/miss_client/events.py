@@ -176,6 +176,15 @@ class AccountRestricted:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProofDue:
+    """This account's person is to sign in at the identity provider again by `renew_by`: offer
+    `Client.prove_identity`. Without it the account is suspended at `ends`. Both in milliseconds."""
+
+    renew_by: int
+    ends: int
+
+
 Event = (
     MessageReceived
     | StatusChanged
@@ -194,4 +203,5 @@ Event = (
     | AccountEnding
     | AccountRestricted
     | DevicesEnded
+    | ProofDue
 )

@@ -1,5 +1,5 @@
 """What its user is to know of this account: that it will end, and why; that the operator restricted it;
-that an organisation ended a device of it. Spec: 09 §2, 11 §3, §6.3.
+that an organisation ended a device of it; that its proof of identity falls due. Spec: 09 §2, 10 §2.4, 11 §3, §6.3.
 
 Nothing is saved: with every start of the application its user is told anew, for as long as it is so.
 """
@@ -8,13 +8,13 @@ from msgspec import UNSET
 
 from miss_client import own_account
 from miss_client.calls import Calls
-from miss_client.events import AccountEnding, AccountRestricted, DevicesEnded
+from miss_client.events import AccountEnding, AccountRestricted, DevicesEnded, ProofDue
 from miss_client.hub import Hub
 from miss_client.vault import Vault
 
 DAY_MS = 24 * 3600 * 1000
 
-Notice = AccountEnding | AccountRestricted | DevicesEnded
+Notice = AccountEnding | AccountRestricted | DevicesEnded | ProofDue
 
 
 class Notices:
@@ -37,6 +37,9 @@ class Notices:
         if told is not None:
             found += [AccountEnding(one.kind, one.since, one.due) for one in told.notices]
             found += [DevicesEnded(told.ended)] if told.ended else []
+        held = await own_account.proof_due(self._calls)
+        if held is not None and held.renew_by is not UNSET and held.ends is not UNSET:
+            found.append(ProofDue(held.renew_by, held.ends))
         for one in found:
             self._hub.tell(one)
         return found

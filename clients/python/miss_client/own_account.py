@@ -4,6 +4,7 @@ from miss_client.calls import Calls, Nothing
 from miss_client.errors import RefusedByServer
 from miss_protocol.account import AccountNotice, AccountNotices, Attest, Attestations, RecoveryState
 from miss_protocol.errors import Code
+from miss_protocol.sign_in import ProofHeld
 
 
 async def told(calls: Calls) -> AccountNotices | None:
@@ -14,6 +15,17 @@ async def told(calls: Calls) -> AccountNotices | None:
         if refused.code is Code.NOT_FOUND:
             return None
         raise
+
+
+async def proof_due(calls: Calls) -> ProofHeld | None:
+    """What vouches for this account, if its user is to prove who they are anew by now. Raises as any call."""
+    try:
+        held = await calls.get("/v1/identity", ProofHeld)
+    except RefusedByServer as refused:
+        if refused.code in (Code.NOT_FOUND, Code.BUSY):
+            return None  # an older server, or one that is being upgraded
+        raise
+    return held if held.due else None
 
 
 async def notices(calls: Calls) -> tuple[AccountNotice, ...]:

@@ -12,7 +12,7 @@ from miss_client import new_device
 from miss_client.cli.common import StoreOption, clean, err, out, show_code, with_client
 from miss_client.client import Client
 from miss_client.enrolment import Accept
-from miss_client.errors import RefusedByServer, Unreachable
+from miss_client.errors import RefusedByServer
 from miss_client.sign_in import Method
 from miss_client.store import Store, key_file_of
 from miss_client.vault import Vault
@@ -152,13 +152,3 @@ async def ask_code(now: SignInStatus) -> str:
     err.print(tr("Signed in: ", "Connecté : ") + clean(now.name))
     prompt = tr("The code of the page", "Le code de la page")
     return str(await asyncio.to_thread(typer.prompt, prompt, err=True))
-
-
-async def reminder(client: Client) -> None:
-    """For `miss status`: that the identity is to be proven anew soon."""
-    try:
-        held = await client.identity()
-    except (Unreachable, RefusedByServer):
-        return  # said already, or the connection that follows will tell; an older server has no answer
-    if held.due:
-        tell(held)

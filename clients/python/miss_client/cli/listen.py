@@ -25,6 +25,7 @@ from miss_client.events import (
     IdentityChanged,
     Joined,
     MessageReceived,
+    ProofDue,
     Restored,
     StatusChanged,
     Unopened,
@@ -189,7 +190,7 @@ def told(client: Client, event: Event) -> str:
                 f"· {name} is on MiSS now: miss send {address}",
                 f"· {name} est maintenant sur MiSS : miss send {address}",
             )
-        case AccountEnding() | AccountRestricted() | DevicesEnded():
+        case AccountEnding() | AccountRestricted() | DevicesEnded() | ProofDue():
             return notices.text_of(event)
         case EncryptedAgain():
             return tr("… encrypted anew", "… rechiffré") + f" ({event.reason})"

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from miss_client.cli.common import clean
-from miss_client.events import AccountRestricted, DevicesEnded
+from miss_client.events import AccountRestricted, DevicesEnded, ProofDue
 from miss_client.notices import Notice
 from miss_client.words import tr
 
@@ -29,8 +29,16 @@ def text_of(notice: Notice) -> str:
             f"Votre établissement a mis fin à un de vos appareils ({numbers}). Retirez-le de votre "
             "compte : miss devices revoke NUMÉRO",
         )
+    if isinstance(notice, ProofDue):
+        by, ends = _day(notice.renew_by), _day(notice.ends)
+        return "! " + tr(
+            f"Prove who you are anew by {by}: miss identity --renew. Your account is suspended on {ends} "
+            "otherwise.",
+            f"Prouvez à nouveau votre identité avant le {by} : miss identity --renew. Sinon, votre "
+            f"compte sera suspendu le {ends}.",
+        )
     if isinstance(notice, AccountRestricted):
-        since = datetime.fromtimestamp(notice.since / 1000, UTC).strftime("%Y-%m-%d")
+        since = _day(notice.since)
         what = tr(
             f"Since {since} you may write only to people who have answered you. Reason: ",
             f"Depuis le {since}, vous ne pouvez écrire qu'à qui vous a répondu. Motif : ",
@@ -49,3 +57,7 @@ def text_of(notice: Notice) -> str:
         f" Votre compte sera suspendu le {day}. Si c'est une erreur, prévenez votre opérateur.",
     )
     return f"! {what}"
+
+
+def _day(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from miss_client.cli import identity, notices
+from miss_client.cli import notices
 from miss_client.cli.common import WAITING, StoreOption, clean, out, with_client
 from miss_client.client import Client
 from miss_client.errors import RefusedByServer, Unreachable, explain
@@ -45,7 +45,6 @@ def status(
             + tr(f" (one of {len(own.entries)})", f" (parmi {len(own.entries)})")
         )
         await _notices(client)
-        await identity.reminder(client)
         connected = True
         async with client:
             try:
