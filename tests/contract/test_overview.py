@@ -8,8 +8,20 @@ from miss_server.storage.postgres.overview import PostgresOverview
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.standing import State
+from tests.contract.test_departures import enrolled
 from tests.support.devices import NOW
 from tests.support.mailing import pair
+from tests.support.organisations import (
+    AIDE,
+    CLAIRE,
+    DOCTOR,
+    HOME,
+    OTHER_HOME,
+    STRANGER,
+    name,
+    open_house,
+)
 
 DAY = 24 * 3600 * 1000
 
@@ -62,6 +74,25 @@ async def test_of_a_silenced_message_an_operator_sees_why_it_waits(
     [trace] = await overview.trace(send.id, now_ms=NOW)
     [place] = trace.places
     assert (place.state, place.silenced) == ("expired", False)
+
+
+async def test_organisations_for_which_nobody_can_act(
+    store: SqliteStore | PostgresStore, overview: Overview
+) -> None:
+    await open_house(store)
+    doctor, stranger = await enrolled(store, DOCTOR), await enrolled(store, STRANGER)
+    assert await overview.without_administrator() == []
+    await name(store, doctor.account)
+    await name(store, stranger.account, OTHER_HOME)
+    assert await overview.without_administrator() == []
+    await store.attest_own(doctor.account, HOME, AIDE, now_ms=NOW)
+    for account in (doctor.account, stranger.account):
+        await store.set_standing(account, State.SUSPENDED, reason="?", actor=CLAIRE, now_ms=NOW)
+    assert await overview.without_administrator() == [HOME, OTHER_HOME]
+    for organisation, account in ((HOME, doctor.account), (OTHER_HOME, stranger.account)):
+        await store.remove_administrator(organisation, account, actor=CLAIRE, now_ms=NOW)
+    # It still vouches for somebody; the other one was given up.
+    assert await overview.without_administrator() == [HOME]
 
 
 async def test_a_proof_is_no_failure(store: Writing) -> None:

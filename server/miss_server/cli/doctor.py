@@ -36,6 +36,7 @@ HELP = tr(
     "Exemple : miss-server doctor",
 )
 
+ORGANISATIONS_SHOWN = 5
 _DAY_MS = 24 * 3600 * 1000
 _MARKS = {Verdict.OK: "ok  ", Verdict.WARN: "warn", Verdict.BAD: "BAD "}
 
@@ -99,6 +100,9 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
     async def directory() -> Sequence[Finding]:
         return await _directory(chosen, now_ms)
 
+    async def administrators() -> Sequence[Finding]:
+        return await _administrators(chosen)
+
     async def files() -> Sequence[Finding]:
         allowed = asked.max_files or resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         return machine.open_files(
@@ -134,6 +138,7 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
             ("fsync", disk.fsync),
             ("directory", directory),
         ]
+    mine.append(("administrators", administrators))
     if chosen.redis is not None:
         mine.append(("Redis", redis))
     if chosen.provider_discovery is not None:
@@ -173,6 +178,31 @@ async def _directory(chosen: Settings, now_ms: int) -> Sequence[Finding]:
         f"{figures.directory_entries} entrées, {days} jours ({each})",
     )
     return [warn("directory", text, do) if days > DIRECTORY_OLD_DAYS else ok("directory", *text)]
+
+
+async def _administrators(chosen: Settings) -> Sequence[Finding]:
+    if isinstance(chosen.database, Dsn):
+        from miss_server.shared_stores import options_of
+        from miss_server.storage.postgres.overview import PostgresOverview
+
+        left = await PostgresOverview(options_of(chosen)).without_administrator()
+    elif chosen.file.exists():
+        left = await SqliteOverview(chosen.file).without_administrator()
+    else:
+        left = []
+    subject = "administrators"
+    if not left:
+        return [ok(subject, "no organisation waits for one", "aucune organisation n'en attend")]
+    some = ", ".join(left[:ORGANISATIONS_SHOWN]) + ("…" if len(left) > ORGANISATIONS_SHOWN else "")
+    text = Both(
+        f"nobody can act for {len(left)} organisations: {some}",
+        f"personne ne peut agir pour {len(left)} organisations : {some}",
+    )
+    do = Both(
+        "Name somebody: miss-server organisations admin add ORGANISATION ACCOUNT",
+        "Nommez quelqu'un : miss-server organisations admin add ORGANISATION COMPTE",
+    )
+    return [warn(subject, text, do)]
 
 
 def _tell(finding: Finding, *, as_json: bool) -> None:

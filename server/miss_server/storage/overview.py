@@ -155,3 +155,8 @@ class Overview(Protocol):
     async def sizes(self, *, now_ms: int) -> Sizes:
         """Measure every table: this reads the whole database."""
         ...
+
+    async def without_administrator(self) -> Sequence[str]:
+        """Organisations that vouch for people, or had an administrator named, and for which nobody can
+        act at present."""
+        ...

@@ -86,7 +86,8 @@ def database(tmp_path: Path) -> Path:
 
 def test_a_new_installation(database: Path) -> None:
     told = found(database)
-    for subject in ("database", "disk", "permissions", "server", "witness", "settings"):
+    sound = ("database", "disk", "permissions", "server", "witness", "settings", "administrators")
+    for subject in sound:
         assert told[subject]["verdict"] == "ok", told[subject]
     assert told["directory"]["verdict"] == "warn"
     assert "directory import" in told["directory"]["do"]["en"]
@@ -172,6 +173,15 @@ def test_a_setting_that_is_none(database: Path) -> None:
     assert "MISS_DOMIAN" in told["settings"]["text"]["en"]
 
 
+def test_an_organisation_for_which_nobody_can_act(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("INSERT INTO administrators VALUES ('1590000014', 'gone@miss.example', 1, NULL)")
+    told = found(database)["administrators"]
+    assert told["verdict"] == "warn"
+    assert "1590000014" in told["text"]["en"]
+    assert "admin add" in told["do"]["en"]
+
+
 async def test_postgresql_is_asked_and_its_password_never_told(
     postgres: PostgresProcess, tmp_path: Path
 ) -> None:
@@ -181,6 +191,7 @@ async def test_postgresql_is_asked_and_its_password_never_told(
     assert "belongs to the domain" in told["schema"]["text"]["en"]
     assert told["standby"]["text"]["en"] == "none: one server room"
     assert told["permissions"]["verdict"] == "ok"
+    assert told["administrators"]["verdict"] == "ok"
     wrong = dsn.replace(PASSWORD, "geheim").replace(str(postgres.port), "9")
     said = run(wrong, status=1, MISS_NODE_FOLDER=str(tmp_path)).stdout
     assert "PostgreSQL cannot be asked" in said

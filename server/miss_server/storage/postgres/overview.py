@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, text
 from miss_server.storage.overview import Figures, Sizes, TableSize, Trace
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
-from miss_server.storage.sql import overview
+from miss_server.storage.sql import administrators, overview
 
 _BYTES = select(func.pg_database_size(func.current_database()))
 _TABLES = text(
@@ -48,6 +48,9 @@ class PostgresOverview:
             )
 
         return await self._quiet.read(measure)
+
+    async def without_administrator(self) -> Sequence[str]:
+        return await self._quiet.read(administrators.unattended)
 
 
 def _rows(connection: Connection, name: str) -> int:

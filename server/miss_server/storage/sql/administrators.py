@@ -1,12 +1,12 @@
 """Who acts for organisations: the role, and whether it may be used at this moment."""
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, union, update
 
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import Action, Deed
-from miss_server.storage.organisation_tables import administrators
+from miss_server.storage.organisation_tables import administrators, organisation_people
 from miss_server.storage.organisations import Administrator
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import audit, people, schemas
@@ -57,6 +57,17 @@ _ROW = select(administrators.c.removed_ms).where(
 _ADD = Upsert(
     administrators,
     lambda insert: insert.on_conflict_do_nothing(index_elements=["organisation", "account"]),
+)
+# A role that was taken away stands for nothing, unless its organisation still has people.
+_CONCERNED = union(
+    select(organisation_people.c.organisation).where(organisation_people.c.ended_ms.is_(None)),
+    select(administrators.c.organisation).where(administrators.c.removed_ms.is_(None)),
+)
+_ATTENDED = (
+    select(administrators.c.organisation)
+    .join(accounts, accounts.c.address == administrators.c.account)
+    .where(_ABLE)
+    .distinct()
 )
 _GENESIS = select(accounts.c.genesis).where(accounts.c.address == bindparam("account_"))
 
@@ -157,6 +168,14 @@ def listing(connection: Connection, organisation: str | None) -> list[Administra
         Administrator(of, AccountAddress(account), name, given, removed, bool(acts))
         for of, account, name, given, removed, acts in found
     ]
+
+
+def unattended(connection: Connection) -> list[str]:
+    """See `Overview.without_administrator`."""
+    if not schemas.has(connection, SINCE):
+        return []
+    concerned = set(connection.execute(_CONCERNED).scalars())
+    return sorted(concerned - set(connection.execute(_ATTENDED).scalars()))
 
 
 def _set(

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from miss_server.storage.overview import Figures, Sizes, Trace
-from miss_server.storage.sql import overview
+from miss_server.storage.sql import administrators, overview
 from miss_server.storage.sqlite import sizes
 from miss_server.storage.sqlite.engine import driver, open_engine, reading
 
@@ -53,3 +53,6 @@ class SqliteOverview:
             )
 
         return await self._read(measure)
+
+    async def without_administrator(self) -> Sequence[str]:
+        return await self._read(administrators.unattended)
