@@ -5,8 +5,10 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import msgspec
 from sqlalchemy import Connection, select
 
+from miss_protocol.directory import Place
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.audit import administrator
 from miss_server.storage.code_letters import CODE_ALPHABET, CODE_LENGTH
@@ -18,17 +20,22 @@ from tests.contract.test_departures import enrolled
 from tests.contract.test_own_people import chief, end, states
 from tests.contract.test_recoveries import DUE, begin
 from tests.support.devices import DAY_MS, NOW, Person, address
-from tests.support.in_force import Store
+from tests.support.in_force import Store, put_in_force
 from tests.support.organisations import (
     AIDE,
     DOCTOR,
+    FILES,
     HOME,
     NURSE,
+    OTHER_HOME,
+    PEOPLE,
     SECRETARY,
+    STRANGER,
     TTL_MS,
     WARD,
     code_for,
     name,
+    person,
     refusal,
 )
 
@@ -112,6 +119,27 @@ async def test_only_unused_codes_of_the_organisation_are_ended(store: Store) -> 
     assert await end_codes(SECRETARY) is None  # who never had one
     ended = [one for one in await store.audit_entries() if one.action == "code_ended"]
     assert [one.actor for one in ended] == [administrator(doctor.account)]
+
+
+async def test_two_establishments_of_one_professional_do_not_end_each_others_codes(
+    store: Store,
+) -> None:
+    doctor = await chief(store)
+    stranger = await enrolled(store, STRANGER)
+    await name(store, stranger.account, OTHER_HOME)
+    both = (Place(establishment=HOME), Place(establishment=OTHER_HOME))
+    shared = msgspec.structs.replace(person(NURSE), places=both)
+    await put_in_force(store, [one for one in PEOPLE if one.person != NURSE] + [shared], FILES)
+    first = await code_for(store, doctor, NURSE)
+    theirs = await code_for(store, stranger, NURSE, at=OTHER_HOME)
+    again = await code_for(store, doctor, NURSE)
+    assert await refusal(store.account_of_code(first.code, now_ms=NOW)) is Code.CODE_EXPIRED
+    nurse = Person((await store.account_of_code(theirs.code, now_ms=NOW)).address)
+    await store.enrol(enrolment(nurse, theirs.code), now_ms=NOW)
+    assert await store.enrolled_by(nurse.account) == OTHER_HOME
+    late = store.enrol(enrolment(Person(nurse.account), again.code), now_ms=NOW)
+    assert await refusal(late) is Code.ALREADY_ENROLLED
+    assert await store.enrolled_by(nurse.account) == OTHER_HOME
 
 
 async def test_codes_of_a_day_are_counted_for_the_organisation(store: Store) -> None:

@@ -3,15 +3,17 @@
 from dataclasses import astuple
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, insert, update
 
 from miss_protocol import frames as f
 from miss_protocol.directory import Entry, Place
 from miss_protocol.errors import Code, Refused
+from miss_protocol.filters import UNFILTERED
 from miss_protocol.ids import AccountAddress
 from miss_protocol.meeting import ReachRules
 from miss_server.storage.meeting import Relation
 from miss_server.storage.messages import Settled
+from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
 from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.in_force import put_in_force
@@ -287,6 +289,44 @@ async def test_who_works_at_a_listed_establishment_reaches_who_lists_it(
     assert (await write(there, guarded))[0] == "not_reachable"  # a ward is not its hospital
     await store.set_reach_rules(own, ReachRules("listed", establishments=(ward,)), now_ms=NOW)
     assert await write(there, guarded) == ("sent", ())
+
+
+async def test_whom_an_organisation_ended_is_none_of_its_people(store: MeetingStore) -> None:
+    aide, guarded = await people(store, 2)
+    home, own = "1590000014", guarded.person.account
+
+    def entry(of: Phone, **said: object) -> Entry:
+        return Entry(f"local.{of.person.account[:20]}", "person", "FICTIF", **said)  # type: ignore[arg-type]
+
+    async def end(at: int | None) -> None:
+        await store._write(  # type: ignore[attr-defined]
+            lambda on: on.execute(update(organisation_people).values(ended_ms=at))
+        )
+
+    async def found() -> list[str]:
+        page = await store.search(  # type: ignore[attr-defined]
+            "fictif",
+            limit=5,
+            cursor=None,
+            filters=UNFILTERED,
+            account=aide.person.account,
+            now_ms=NOW,
+        )
+        return [one.account for one in page.entries if one.account == own]
+
+    person = func.substr(accounts.c.address, 1, 20)
+    noted = {"organisation": home, "person": entry(aide).person, "since_ms": NOW}
+    await store._write(lambda on: on.execute(update(accounts).values(person="local." + person)))  # type: ignore[attr-defined]
+    await store._write(lambda on: on.execute(insert(organisation_people).values(**noted)))  # type: ignore[attr-defined]
+    await put_in_force(store, [entry(aide, part_of=home), entry(guarded)])  # type: ignore[arg-type]
+    rules = ReachRules("listed", "listed", establishments=(home,))
+    await store.set_reach_rules(own, rules, now_ms=NOW)
+    await end(NOW)  # she keeps her account: a practitioner, say, vouches for her
+    assert await write(aide, guarded) == ("not_reachable", (own,))
+    assert await found() == []
+    await end(None)
+    assert await write(aide, guarded) == ("sent", ())
+    assert await found() == [own]
 
 
 async def test_contacts_and_requests_are_listed_by_pages(store: MeetingStore) -> None:

@@ -88,6 +88,9 @@ def name_key(name: str) -> str:
     return " ".join(normalise(name))
 
 
+LOCAL = "local."
+"""How the identifier of an entry of an operator's own list begins: a person's without a national number."""
+
 MARK = "¤"
 """Begins the words of `Record.words` that are not a text's: no letter or digit, so nobody's query has
 them, and every engine's index takes them as they are. They narrow a search."""

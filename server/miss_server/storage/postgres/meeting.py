@@ -10,7 +10,7 @@ from typing import Any
 
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.settlement.meeting import DAY_MS, Meeting, Pair, Row
-from miss_server.storage.sql.meeting_words import ANSWERED, reach_of, traits_of
+from miss_server.storage.sql.meeting_words import ANSWERED, ended_by, reach_of, traits_of
 
 # A part of what a batch reads once its rows are locked. Of nearly every pair it is enough to know
 # what there is; exact values are read under the locks of `load_writers`.
@@ -48,9 +48,9 @@ _REACH = (
 )
 _SLOT = "SELECT coalesce(max(generation), 0) % 2 FROM directory_state"
 _ENTRIES = (
-    "SELECT a.address, e.entry FROM accounts a JOIN directory_entries_{slot} e"
+    "SELECT a.address, e.entry, ENDED FROM accounts a JOIN directory_entries_{slot} e"
     " ON e.person = a.person WHERE a.address = ANY($1::text[])"
-)
+).replace("ENDED", ended_by("string_agg"))
 KEEP = (
     "INSERT INTO relations AS r (owner, peer, first_ms, unanswered, accepted_ms, declined_ms,"
     " blocked_ms) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[],"
@@ -95,7 +95,7 @@ async def load_writers(db: Connection, meeting: Meeting, now_ms: int) -> None:
     if any(rule.reached_by == "listed" for _, rule in reach):
         entries = _ENTRIES.format(slot=int(await db.fetchval(_SLOT)))
         found = await db.fetch(entries, meeting.writers)
-        traits = [(account, traits_of(entry)) for account, entry in found]
+        traits = [(account, traits_of(entry, ended)) for account, entry, ended in found]
     meeting.see_again(
         await db.fetch(_RELATIONS, owners, peers),  # type: ignore[arg-type]  # its columns
         await db.fetch(_BUDGETS, meeting.writers),  # type: ignore[arg-type]

@@ -91,9 +91,10 @@ def add_code(
     organisation: str = "",
 ) -> None:
     """Keep a code's hash; earlier unused codes of the account end now. `organisation`: for which an
-    administrator issued it."""
+    administrator issued it; then the caller ends the organisation's own, and those of others stay."""
     locks.account(connection, account)
-    end_codes(connection, account, now_ms)
+    if not organisation:
+        end_codes(connection, account, now_ms)
     connection.execute(
         insert(enrolment_codes).values(
             code_hash=code_hash(connection, code),

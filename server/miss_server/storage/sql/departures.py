@@ -12,7 +12,7 @@ from miss_server.importers.identifiers import slug
 from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
-from miss_server.storage.directory import ImportedFile
+from miss_server.storage.directory import LOCAL, ImportedFile
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
@@ -77,7 +77,7 @@ _ROW = select(departures.c.suspended_ms, departures.c.due_ms).where(
 _SUSPENDED = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
 _ENDED = select(organisation_people.c.organisation, organisation_people.c.person).where(
     organisation_people.c.ended_ms.is_not(None),
-    organisation_people.c.person.like(f"{people.LOCAL}%"),
+    organisation_people.c.person.like(f"{LOCAL}%"),
 )
 _ENDED_OF = (
     select(organisation_people.c.organisation, organisation_people.c.person)

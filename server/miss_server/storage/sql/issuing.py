@@ -15,7 +15,15 @@ from miss_server.storage.organisation_tables import issued_codes
 from miss_server.storage.organisations import CodeMade, CodeRequest
 from miss_server.storage.schema import accounts, enrolment_codes
 from miss_server.storage.sql import accounts as accounts_
-from miss_server.storage.sql import administrators, locks, own_people, people, schemas, settings
+from miss_server.storage.sql import (
+    administrators,
+    issued,
+    locks,
+    own_people,
+    people,
+    schemas,
+    settings,
+)
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -58,6 +66,7 @@ def issue(
         own_people.vouch(connection, by, organisation, wanted.person, account, now_ms)
     else:
         own_people.begin(connection, organisation, wanted.person, now_ms)
+    issued.end(connection, organisation, wanted.person, now_ms)
     connection.execute(
         insert(issued_codes).values(
             request_hash=request,

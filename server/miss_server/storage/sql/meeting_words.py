@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from miss_protocol.directory import Entry
+from miss_server.storage.directory import LOCAL
 from miss_server.storage.settlement.meeting import Reach, Traits
 from miss_server.storage.sql import schemas
 
@@ -17,6 +18,21 @@ ANSWERED = (
     " AND (back.first_ms IS NOT NULL OR back.accepted_ms IS NOT NULL))"
 )
 """Whether the peer of the relation `mine` wrote back or accepted: it then costs no budget."""
+
+_BETWEEN = "\x1f"
+
+
+def ended_by(joined: str) -> str:
+    """The column of organisations that vouch no more for the person of the account `a`, separated: of a
+    person without a national number, who is theirs by the operator's list alone.
+
+    `joined` is the engine's function that puts texts together.
+    """
+    return (
+        f"(SELECT {joined}(o.organisation, '{_BETWEEN}') FROM organisation_people o"  # noqa: S608  # our own
+        f" WHERE o.person = a.person AND o.person LIKE '{LOCAL}%' AND o.ended_ms IS NOT NULL)"
+    )
+
 
 _decode_list = msgspec.json.Decoder(frozenset[str]).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
@@ -35,12 +51,17 @@ def reach_of(
     return account, Reach(reached_by, _decode_list(professions), _decode_list(establishments))
 
 
-def traits_of(entry: bytes) -> Traits:
+def traits_of(entry: bytes, ended: str | None) -> Traits:
     """What others may let somebody reach or find them by: the profession's code, and the identifiers of the
-    organisations that the directory's entry is, belongs to or has as a place of work (spec 08 §4)."""
+    organisations that the directory's entry is, belongs to or has as a place of work (spec 08 §4).
+
+    `ended` are organisations that vouch no more, as `ended_by` gives them (spec 11 §6.1).
+    """
     found = _decode_entry(entry)
-    works_at = {place.establishment for place in found.places}
+    organisations = {found.person, found.part_of, *(place.establishment for place in found.places)}
+    if ended:
+        organisations.difference_update(ended.split(_BETWEEN))
     return Traits(
         frozenset({found.profession_code} - {""}),
-        frozenset({found.person, found.part_of, *works_at} - {""}),
+        frozenset(organisations - {""}),
     )

@@ -10,6 +10,7 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_protocol.organisations import PersonState
 from miss_server.storage.audit import Action, Deed, administrator
+from miss_server.storage.directory import LOCAL
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
@@ -48,7 +49,7 @@ _NOTED = (
 _LISTED = tuple(
     select(slot.c.person, slot.c.entry)
     .join(accounts, accounts.c.person == slot.c.person)
-    .where(slot.c.person > bindparam("after"), slot.c.person.like(f"{people.LOCAL}%"))
+    .where(slot.c.person > bindparam("after"), slot.c.person.like(f"{LOCAL}%"))
     .order_by(slot.c.person)
     .limit(AT_ONCE)
     for slot in entries
@@ -123,7 +124,7 @@ def page(
     for person in found:
         ended, genesis = rows.get(person, (None, None))
         account, enrolled = known.get(person, (None, False))
-        unnumbered = person.startswith(people.LOCAL)
+        unnumbered = person.startswith(LOCAL)
         expires = waiting.get(person)
         state: PersonState = "uninvited" if expires is None else "invited"
         if ended is not None or (unnumbered and parts.get(person) != organisation):
@@ -200,17 +201,16 @@ def vouch(
 ) -> None:
     """Note that an organisation vouches (again) for somebody without a national number; the account,
     if there is one, is locked."""
-    row = connection.execute(_ROW, {"organisation_": organisation, "person_": person}).one_or_none()
-    if row is not None and row.ended_ms is None:
+    if not begin(connection, organisation, person, now_ms):
         return
-    begin(connection, organisation, person, now_ms)
     if account is not None:
         departures.stay(connection, account, now_ms)
     _record(connection, by, Action.ATTESTATION_MADE, person, organisation, now_ms)
 
 
-def begin(connection: Connection, organisation: str, person: str, now_ms: int) -> None:
-    """Note that an organisation has to do with somebody; an end that was is taken back."""
+def begin(connection: Connection, organisation: str, person: str, now_ms: int) -> bool:
+    """Note that an organisation has to do with somebody; an end that was is taken back. Tells whether it
+    had not."""
     row = connection.execute(_ROW, {"organisation_": organisation, "person_": person}).one_or_none()
     if row is None:
         connection.execute(
@@ -220,6 +220,9 @@ def begin(connection: Connection, organisation: str, person: str, now_ms: int) -
         )
     elif row.ended_ms is not None:
         _set(connection, organisation, person, since_ms=now_ms, ended_ms=None)
+    else:
+        return False
+    return True
 
 
 # --- Ending ---------------------------------------------------------------------------------------

@@ -4,13 +4,12 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select
 
 from miss_protocol.directory import Entry
+from miss_server.storage.directory import LOCAL
 from miss_server.storage.directory_tables import entries
 from miss_server.storage.sql.directory import generation
 
 NATIONAL = ("0", "8")
 """How the identifier of a person with a national number begins (spec 05 §1.1)."""
-LOCAL = "local."
-"""How that of an entry of an operator's own list begins."""
 
 _ENTRY = tuple(
     select(slot.c.entry).where(slot.c.person == bindparam("person_")) for slot in entries

@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, TextClause, text
 
 from miss_protocol import limits
 from miss_protocol.ids import AccountAddress
-from miss_server.storage.directory_tables import entries
-from miss_server.storage.schema import accounts
-from miss_server.storage.sql.meeting_words import traits_of
+from miss_server.storage.sql.dialects import POSTGRES
+from miss_server.storage.sql.meeting_words import ended_by, traits_of
 
 _MEETS = "(k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)"
 # `a` is the account that may be found.
@@ -38,12 +37,21 @@ _KNOWN = f"""
                 AND k.declined_ms IS NULL AND k.blocked_ms IS NULL)
 """  # noqa: S608  # constants of this file
 
-_ENTRY = tuple(
-    select(slot.c.entry)
-    .join(accounts, accounts.c.person == slot.c.person)
-    .where(accounts.c.address == bindparam("seeker"))
-    for slot in entries
-)
+
+def _entry(slot: int, ended: str) -> TextClause:
+    return text(
+        f"SELECT e.entry, {ended} FROM accounts a"  # noqa: S608  # constants of this file
+        f" JOIN directory_entries_{slot} e ON e.person = a.person WHERE a.address = :seeker"
+    )
+
+
+# The schema before has no organisations that end anything.
+_ENTRY = {
+    (dialect, slot, people): _entry(slot, ended_by(joined) if people else "NULL")
+    for dialect, joined in (("sqlite", "group_concat"), (POSTGRES, "string_agg"))
+    for slot in (0, 1)
+    for people in (False, True)
+}
 
 
 def rules(*, within: str, of: str) -> tuple[str, str]:
@@ -89,10 +97,12 @@ def seeker(
     nobody = Seeker(people, now_ms - limits.DORMANT_AFTER * 1000)
     if account is None:
         return nobody
-    encoded = connection.execute(_ENTRY[slot], {"seeker": account}).scalar_one_or_none()
-    if encoded is None:
+    statement = _ENTRY[connection.dialect.name, slot, people]
+    row = connection.execute(statement, {"seeker": account}).one_or_none()
+    if row is None:
         return replace(nobody, account=account)
-    traits = traits_of(encoded)
+    encoded, ended = row
+    traits = traits_of(bytes(encoded), ended)
     return replace(
         nobody,
         account=account,

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from miss_server.storage.settlement.meeting import DAY_MS, Meeting, Row
-from miss_server.storage.sql.meeting_words import ANSWERED, reach_of, traits_of
+from miss_server.storage.sql.meeting_words import ANSWERED, ended_by, reach_of, traits_of
 from miss_server.storage.sqlite.kept import Kept
 from miss_server.storage.sqlite.rows import select_many
 
@@ -23,9 +23,9 @@ _REACH = (
     " FROM wanted CROSS JOIN reach_rules ON account = key"
 )
 _ENTRIES = (
-    "SELECT a.address, e.entry FROM wanted CROSS JOIN accounts a ON a.address = key"
+    "SELECT a.address, e.entry, ENDED FROM wanted CROSS JOIN accounts a ON a.address = key"
     " JOIN directory_entries_{slot} e ON e.person = a.person"
-)
+).replace("ENDED", ended_by("group_concat"))
 _KEEP = (
     "INSERT INTO relations (owner, peer, first_ms, unanswered, accepted_ms, declined_ms,"
     " blocked_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, peer) DO UPDATE SET"
@@ -52,7 +52,7 @@ def load(db: sqlite3.Connection, meeting: Meeting, kept: Kept, now_ms: int) -> N
     if any(rule.reached_by == "listed" for _, rule in reach):
         slot = (db.execute("SELECT max(generation) FROM directory_state").fetchone()[0] or 0) % 2
         found = select_many(db, _ENTRIES.format(slot=slot), meeting.writers)
-        traits = [(account, traits_of(entry)) for account, entry in found]
+        traits = [(account, traits_of(entry, ended)) for account, entry, ended in found]
     meeting.see_again(
         kept.relations(db, meeting.again),
         select_many(db, _BUDGETS, meeting.writers),
