@@ -12,8 +12,8 @@ from miss_protocol.identity import message as messages
 from miss_protocol.identity.message import InnerMessage
 from miss_protocol.ids import AccountAddress
 from miss_protocol.reports import Reason
+from miss_server.cli import report_export
 from miss_server.cli.common import (
-    EXIT_USAGE,
     DatabaseOption,
     DomainOption,
     fail,
@@ -21,6 +21,7 @@ from miss_server.cli.common import (
     printable,
     settings,
 )
+from miss_server.cli.report_ids import EXIT_BROKEN, ReportArgument, id_of
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.relay.clock import SystemClock
@@ -29,30 +30,18 @@ from miss_server.storage.standing import Standing, State
 from miss_server.stores import Store
 from miss_server.words import LANGUAGE, tr
 
-EXIT_BROKEN = 4
 DAY_MS = 24 * 3600 * 1000
 LISTED = 1_000
 
 app = typer.Typer(
     no_args_is_help=True,
     help=tr(
-        "Messages that people showed you: list them, read one, close it.\n\n"
+        "Messages that people showed you: list them, read one, close it, export what it proves.\n\n"
         "Example: miss-server reports list",
-        "Messages qui vous ont été signalés : les lister, en lire un, le clore.\n\n"
+        "Messages qui vous ont été signalés : les lister, en lire un, le clore, exporter la preuve.\n\n"
         "Exemple : miss-server reports list",
     ),
 )
-
-_Report = Annotated[
-    str,
-    typer.Argument(
-        metavar="REPORT",
-        help=tr(
-            "The beginning of its number, as `list` shows it.",
-            "Le début de son numéro, comme `list` le montre.",
-        ),
-    ),
-]
 
 REASONS: dict[Reason, str] = {
     "abuse": tr("insults or threats", "injures ou menaces"),
@@ -123,12 +112,14 @@ def listing(
         "Exemple : miss-server reports show 3f2a91c0",
     ),
 )
-def show(report: _Report, database: DatabaseOption = None, domain: DomainOption = None) -> None:
+def show(
+    report: ReportArgument, database: DatabaseOption = None, domain: DomainOption = None
+) -> None:
     """Show a report."""
     chosen, now_ms = settings(database=database, domain=domain), SystemClock().now_ms()
 
     async def work(store: Store) -> tuple[Evidence, Standing | None]:
-        id = await _id_of(store, report)
+        id = await id_of(store, report)
         evidence = await store.show_report(id, actor=operating_user(), now_ms=now_ms)
         return evidence, await store.standing(evidence.filed.account)
 
@@ -151,6 +142,10 @@ def show(report: _Report, database: DatabaseOption = None, domain: DomainOption 
         typer.echo(printable(line))
 
 
+app.command("export", help=report_export.EXPORT_HELP)(report_export.export)
+app.command("check", help=report_export.CHECK_HELP)(report_export.check)
+
+
 @app.command(
     "close",
     help=tr(
@@ -163,7 +158,7 @@ def show(report: _Report, database: DatabaseOption = None, domain: DomainOption 
     ),
 )
 def close(
-    report: _Report,
+    report: ReportArgument,
     outcome: Annotated[Outcome, typer.Option(help=tr("What you made of it.", "La suite donnée."))],
     database: DatabaseOption = None,
     domain: DomainOption = None,
@@ -173,7 +168,7 @@ def close(
     delete_ms = now_ms + round(chosen.report_days * DAY_MS)
 
     async def work(store: Store) -> tuple[Filed, Standing | None]:
-        id = await _id_of(store, report)
+        id = await id_of(store, report)
         try:
             closed = await store.close_report(
                 id, outcome, delete_ms=delete_ms, actor=operating_user(), now_ms=now_ms
@@ -202,31 +197,6 @@ def close(
         typer.echo(
             _command("restrict" if wanted is State.RESTRICTED else "suspend", closed.account)
         )
-
-
-async def _id_of(store: Store, typed: str) -> str:
-    """The one report whose number begins so; ends the command if there is none, or several."""
-    beginning = typed.strip().lower()
-    if not beginning or not set(beginning) <= set("0123456789abcdef"):
-        fail(
-            tr(f"{typed} is no number of a report", f"{typed} n'est pas un numéro de signalement"),
-            status=EXIT_USAGE,
-        )
-    found = await store.report_ids(beginning)
-    if not found:
-        fail(
-            tr("there is no such report", "il n'y a pas de tel signalement"),
-            hint=tr(
-                "Closed ones are deleted after some time. See miss-server reports list.",
-                "Ceux qui sont clos sont effacés après un temps. Voir miss-server reports list.",
-            ),
-        )
-    if len(found) > 1:
-        fail(
-            tr("several reports begin so: type more", "plusieurs commencent ainsi : précisez"),
-            status=EXIT_USAGE,
-        )
-    return found[0]
 
 
 def _verified(evidence: Evidence) -> InnerMessage:

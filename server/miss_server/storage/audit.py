@@ -49,6 +49,7 @@ class Action(Enum):
     INVITATIONS_ALLOWED = "invitations_allowed"
     REPORT_FILED = "report_filed"
     REPORT_SHOWN = "report_shown"
+    REPORT_EXPORTED = "report_exported"
     REPORT_CLOSED = "report_closed"
     DIRECTORY_IMPORTED = "directory_imported"
     DATABASE_RESTORED = "database_restored"

@@ -141,6 +141,17 @@ class Reports(Protocol):
         """
         ...
 
+    async def export_report(
+        self, id: str, *, actor: str, now_ms: int
+    ) -> tuple[Evidence, Sequence[bytes]]:
+        """What a report shows, with the account's rosters as they were signed, from the genesis to the first
+        that lists the device; that somebody took it with them goes into the audit log.
+
+        Raises:
+            Refused: `not_found`.
+        """
+        ...
+
     async def close_report(
         self, id: str, outcome: Outcome, *, delete_ms: int, actor: str, now_ms: int
     ) -> Filed:

@@ -1,6 +1,8 @@
 """`miss-server reports`: what an operator is shown of a message, and what is done about it."""
 
 import asyncio
+import base64
+import json
 import sqlite3
 from collections.abc import Callable, Coroutine
 from contextlib import closing
@@ -110,6 +112,54 @@ def test_a_report_is_listed_read_and_closed(operator: Operator) -> None:
     assert actions[-4:] == [filed, shown, closed, shown]
     assert TEXT not in log
     assert "Troisième" not in log
+
+
+def test_what_is_exported_is_checked_without_the_server(operator: Operator, tmp_path: Path) -> None:
+    doctor, file = operator.doctor, tmp_path / "report.json"
+    tablet = doctor.add_device()
+    operator.beside(lambda store: store.change_roster(doctor.roster, now_ms=NOW))
+    message = written(tablet, operator.nurse)
+    signer = Signer(tablet.certificate, None)
+    fields: dict[str, Any] = {"message": message.id, "signed": message.encode(), "signer": signer}
+    number = operator.file(**fields)
+    doctor.add_device()
+    operator.beside(lambda store: store.change_roster(doctor.roster, now_ms=NOW))
+    operator.run("reports", "export", number[:8], "--output", str(file))
+    assert file.stat().st_mode & 0o077 == 0
+    assert "exists" in operator.run("reports", "export", number, "--output", str(file), status=1)
+    exported = json.loads(file.read_text())
+    assert len(exported["rosters"]) == 2  # up to the one that lists the tablet
+    assert exported["said"]["note"] == "Troisième fois."
+    assert json.loads(operator.run("reports", "export", number)) == exported
+    said = check(file)
+    assert "The signature holds" in said
+    assert f"\n  | {TEXT}\n" in said
+    assert f"Account: {doctor.account}" in said
+    log = operator.run("audit", "show", "--account", doctor.account)
+    assert [line.split()[4] for line in log.splitlines()][-1] == "report_exported"
+    first = exported["rosters"][:1]
+    stranger = Person()
+    changes: tuple[dict[str, Any], ...] = (
+        {"format": "MiSS report 2"},
+        {"rosters": []},
+        {"rosters": first},
+        {"account": stranger.account},
+        {"certificate": base64.b64encode(stranger.device.certificate.encode()).decode()},
+        {"message": base64.b64encode(message.encode()[:-1] + b"?").decode()},
+        {"said": exported["said"] | {"reporter": stranger.account}},
+        {"said": None},
+    )
+    for changed in changes:
+        file.write_text(json.dumps(exported | changed))
+        assert "proves nothing" in check(file, status=4)
+    assert "No such file" in check(tmp_path / "none.json", status=1)
+
+
+def check(file: Path, status: int = 0) -> str:
+    """What the command says of a file; it knows no database."""
+    done = CliRunner().invoke(app, ["reports", "check", str(file)])
+    assert done.exit_code == status, done.output
+    return done.output
 
 
 def test_it_is_deleted_after_the_operators_time(operator: Operator) -> None:

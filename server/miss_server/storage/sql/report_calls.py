@@ -46,6 +46,11 @@ class ReportCalls(ABC):
     async def show_report(self, id: str, *, actor: str, now_ms: int) -> Evidence:
         return await self._write(reports.show, id, actor, now_ms)
 
+    async def export_report(
+        self, id: str, *, actor: str, now_ms: int
+    ) -> tuple[Evidence, Sequence[bytes]]:
+        return await self._write(reports.export, id, actor, now_ms)
+
     async def close_report(
         self, id: str, outcome: Outcome, *, delete_ms: int, actor: str, now_ms: int
     ) -> Filed:

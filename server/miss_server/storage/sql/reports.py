@@ -39,6 +39,14 @@ _CHAINS = (
     .where(former_rosters.c.account == bindparam("account_"))
     .order_by(former_rosters.c.replaced_ms.desc(), former_rosters.c.version.desc()),
 )
+_HISTORIES = (
+    select(rosters.c.roster)
+    .where(rosters.c.account == bindparam("account_"))
+    .order_by(rosters.c.version),
+    select(former_rosters.c.roster)
+    .where(former_rosters.c.account == bindparam("account_"))
+    .order_by(former_rosters.c.replaced_ms.desc(), former_rosters.c.version),
+)
 _FILED = select(
     reports.c.id,
     reports.c.reporter,
@@ -192,7 +200,35 @@ def ids(connection: Connection, beginning: str, limit: int) -> Sequence[str]:
     return connection.execute(_IDS, {"beginning": beginning, "most": limit}).scalars().all()
 
 
-def show(connection: Connection, id: str, actor: str, now_ms: int) -> Evidence:
+def export(
+    connection: Connection, id: str, actor: str, now_ms: int
+) -> tuple[Evidence, Sequence[bytes]]:
+    """What a report shows, and what proves whose device signed it."""
+    evidence = show(connection, id, actor, now_ms, Action.REPORT_EXPORTED)
+    return evidence, _chain(connection, evidence.filed.account, evidence.filed.device)
+
+
+def _chain(connection: Connection, account: AccountAddress, device: DeviceId) -> list[bytes]:
+    """The rosters up to the first that lists a device; none if no chain does."""
+    for chain in _HISTORIES:
+        found: list[bytes] = []
+        for blob in connection.execute(chain, {"account_": account}).scalars():
+            roster = rosters_.decode(blob)
+            if roster.version == 1:  # of several recoveries, each chain by itself
+                found = []
+            found.append(bytes(blob))
+            if roster.find(device) is not None:
+                return found
+    return []
+
+
+def show(
+    connection: Connection,
+    id: str,
+    actor: str,
+    now_ms: int,
+    action: Action = Action.REPORT_SHOWN,
+) -> Evidence:
     """What a report shows, and the entry that somebody saw it."""
     schemas.require(connection, SINCE)
     filed = _one(connection, id, lock=True)
@@ -203,7 +239,7 @@ def show(connection: Connection, id: str, actor: str, now_ms: int) -> Evidence:
     reporter_name, _ = _named(connection, filed.reporter)
     revoked_ms = connection.execute(_REVOKED, {"device_": filed.device}).scalar_one_or_none()
     about = connection.execute(_ABOUT, {"account_": filed.account}).scalar_one()
-    _note(connection, actor, Action.REPORT_SHOWN, filed, now_ms)
+    _note(connection, actor, action, filed, now_ms)
     return Evidence(
         filed=filed,
         reporter_name=reporter_name,
