@@ -113,6 +113,7 @@ async def test_who_must_prove_it_anew_is_told_on_a_connection(signing: Signing) 
     async with nurse:
         told = await until(events, ProofDue)
         assert told.ends > told.renew_by
+        nurse.contacts.providers = signing.trusted
         await nurse.prove_identity(**signing.ways())
         assert await nurse.notices.look() == []
 

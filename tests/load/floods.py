@@ -118,7 +118,8 @@ async def scrape(stage: Stage) -> None:
 def _import_people(stage: Stage) -> None:
     register = stage.ground.folder / "register.txt"
     generate(register, people=2_000, seed=1)
-    miss_server("directory", "import", str(register), database=stage.server.database)
+    words = ("directory", "import", str(register), "--domain", stage.server.domain)
+    miss_server(*words, database=stage.server.database)
 
 
 async def _searches(device: Device, rate: float, seconds: float) -> Counter[str]:

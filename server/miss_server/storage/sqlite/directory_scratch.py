@@ -22,8 +22,10 @@ from sqlalchemy import Connection
 
 SCHEMA = "scratch"
 CACHE_KIB = 16_384
-HASH_BYTES = 16 << 20
+HASH_BYTES = 64 << 20
 """Words that the full-text index gathers before it writes a piece."""
+PIECES_MAX = 1_900
+"""Pieces that are not merged before the end, when all are at once."""
 
 _KEPT_BY_THE_INDEX = "_config"
 """The table of an index's own settings: those of the empty one stay."""
@@ -139,6 +141,7 @@ def scratch(
         connection.exec_driver_sql(indexed.replace(words, f"{SCHEMA}.{words}", 1))
         made._tell("hashsize", HASH_BYTES)
         made._tell("automerge", 0)
+        made._tell("crisismerge", PIECES_MAX)
         yield made
     finally:
         connection.exec_driver_sql(f"DETACH {SCHEMA}")
