@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from miss_server.storage.schema import SCHEMA_VERSION
 from tests.chaos.service import Shape
 from tests.chaos.stage import Fault, Stage
 from tests.support.commands import command
@@ -82,6 +83,8 @@ async def roll(stage: Stage) -> None:
 
 async def upgrade(stage: Stage) -> None:
     """Bring one node after the other to this version, then the tables, as server/README.md says."""
+    if await _schema(stage) >= SCHEMA_VERSION:
+        stage.faults.append("the older version made the tables of this one: nothing is upgraded")
     for node, supervisor in zip(stage.service.nodes, stage.supervisors, strict=True):
         await stage.pause(1.0, 2.0)
         del node.settings["PYTHONPATH"]
@@ -92,6 +95,16 @@ async def upgrade(stage: Stage) -> None:
     dsn = stage.service.dsn
     await command(sys.executable, "-m", "miss_server", "db", "upgrade", "--database", dsn)
     await stage.pause(0.5, 1.0)
+    if await _schema(stage) != SCHEMA_VERSION:
+        stage.faults.append("the tables are not those of this version")
+
+
+async def _schema(stage: Stage) -> int:
+    connection = await stage.service.postgres.connect(stage.service.database)
+    try:
+        return int(await connection.fetchval("SELECT value FROM settings WHERE name = 'schema'"))
+    finally:
+        await connection.close()
 
 
 async def freeze_node(stage: Stage) -> None:

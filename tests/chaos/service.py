@@ -42,6 +42,7 @@ class Shape:
         ends_at_points: nodes are `ForkedServer`s, which can be told where to end.
         older: nodes begin with an older version (`tests.chaos.older`), which makes the tables.
         apart: each node is in a network of its own; needs root.
+        broken_by: the nodes have this mistake in them (`tests.mutation.chaos_faults`).
         small_disk: what lies on one that is soon full: PostgreSQL's `cluster`, or its `log`; needs root.
     """
 
@@ -51,6 +52,7 @@ class Shape:
     ends_at_points: bool = False
     older: bool = False
     apart: bool = False
+    broken_by: str = ""
     small_disk: str = ""
 
 
@@ -153,6 +155,8 @@ def _node(
             database, log, options=options, settings=settings, dsn=dsn, under=under, forks=forks
         )
     module = shape.modules[number % len(shape.modules)]
+    if shape.broken_by:
+        module, settings["BROKEN_BY"] = "tests.mutation.broken", shape.broken_by
     return ServerProcess(
         database, log, options=options, settings=settings, dsn=dsn, under=under, module=module
     )

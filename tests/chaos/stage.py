@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -47,6 +47,11 @@ class Fault:
     ends: frozenset[int] = frozenset()
     restores: bool = False
     in_tests: bool = False
+
+
+def broken(fault: Fault, mistake: str) -> Fault:
+    """The same fault, of a service whose nodes have that mistake in them (`tests.mutation.chaos_faults`)."""
+    return replace(fault, shape=replace(fault.shape, broken_by=mistake))
 
 
 async def run(fault: Fault, seed: int, folder: Path, *, short: bool = False) -> Verdict:

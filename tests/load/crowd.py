@@ -71,6 +71,8 @@ class Crowd:
         self.online, self.away = self.phones[:online], self.phones[online:]
         for phone in self.away:
             phone.timed = False
+        self.hushed = False
+        """Nobody writes anything new."""
         self._tasks: list[asyncio.Task[None]] = []
 
     def connect(self, phones: Sequence[Phone]) -> None:
@@ -92,7 +94,8 @@ class Crowd:
         due, end = loop.time(), loop.time() + seconds
         while (due := due + self.chance.expovariate(rate)) < end:
             await asyncio.sleep(due - loop.time())
-            self.exchange(due)
+            if not self.hushed:
+                self.exchange(due)
 
     def exchange(self, due: float) -> None:
         """One message, from somebody who is online."""

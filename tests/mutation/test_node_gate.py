@@ -1,5 +1,5 @@
-"""The gate of PostgreSQL and of several nodes: every fault of `node_faults` is found by the test that
-is written beside it, or this fails.
+"""The gate of PostgreSQL and of several nodes: every fault of `node_faults`, `batch_faults` and
+`doorbell_faults` is found by the test that is written beside it, or this fails. Those of `chaos_faults` have theirs in `tests.chaos`.
 
 The tests are those of the product, run here with the fault in place on the same fixtures; without it
 they run, and must hold, where they are.
@@ -17,14 +17,26 @@ from typing import Any
 import pytest
 
 from tests.contract.test_doorbell import Exchange, over_redis
+from tests.mutation import batch_faults, doorbell_faults, node_faults
+from tests.mutation.chaos_faults import TROUBLED, TROUBLED_ROOT
 from tests.mutation.faults import ALL as FAULTS
-from tests.mutation.node_faults import ALL, NodeFault
+from tests.mutation.node_faults import NodeFault
 from tests.mutation.played_faults import PLAYED
 from tests.server.storage.test_batch_locks import dsn, nodes, phones, watch
+from tests.server.storage.test_lanes import people, wide
 from tests.server.storage.test_postgres_trouble import store
 from tests.server.storage.test_races import engine
 
-__all__ = ["dsn", "engine", "nodes", "phones", "store", "watch"]  # fixtures of the tests
+__all__ = [
+    "dsn",
+    "engine",
+    "nodes",
+    "people",
+    "phones",
+    "store",
+    "watch",
+    "wide",
+]  # fixtures of the tests
 
 
 @pytest.fixture
@@ -65,11 +77,12 @@ def finding(fault: NodeFault) -> Callable[..., Awaitable[None]]:
     return test
 
 
+ALL = (*batch_faults.ALL, *node_faults.ALL, *doorbell_faults.ALL)
 for _fault in ALL:
     globals()[f"test_{_fault.put_in.__name__}"] = finding(_fault)
 
 
 def test_no_two_faults_have_one_name() -> None:
-    some = (FAULTS, PLAYED, ALL)
+    some = (FAULTS, PLAYED, ALL, TROUBLED, TROUBLED_ROOT)
     names = [fault.name for faults in some for fault in faults]
     assert len(set(names)) == len(names)

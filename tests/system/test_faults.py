@@ -1,5 +1,6 @@
 """Each fault that needs root, in its short form: what is promised holds under load."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.chaos.catalogue import ROOT_FAULTS as ROOT_FAULTS_OF_A_SERVICE
 from tests.load.catalogue import ROOT_FAULTS
 from tests.load.stage import Fault, run
 from tests.load.system import lying_disk
+from tests.mutation.chaos_faults import TROUBLED_ROOT, TroubledFault
 
 
 @pytest.mark.timeout(400)
@@ -34,3 +36,16 @@ async def test_a_server_that_does_not_wait_for_its_disk_is_found(tmp_path: Path)
     verdict = await run(replace(cut, ground=lying_disk), 1, tmp_path, short=True)
     assert verdict.faults == ["the server was taken for an older copy"]
     assert not verdict.holds
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("mistake", TROUBLED_ROOT, ids=lambda mistake: mistake.name)
+async def test_a_mistake_that_only_trouble_shows_is_found(
+    mistake: TroubledFault, tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    [fault] = [fault for fault in ROOT_FAULTS_OF_A_SERVICE if fault.name == mistake.killed_by]
+    broken = service_stage.broken(fault, mistake.name)
+    verdict = await service_stage.run(broken, 1, tmp_path, short=True)
+    assert not verdict.holds
+    assert mistake.saying in str(verdict)
+    record_property("fault found", f"{mistake.name}: {fault.name}")

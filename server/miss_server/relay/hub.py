@@ -1,9 +1,10 @@
 """All live connections of this node, and the delivery of what waits for their devices.
 
 What was just committed is handed over: a connection that has everything before it writes it at
-once. For all else a ring marks the connection; one round at a time then asks the store for
-everything that the marked connections have room for, in one read. A connection that is marked or
-being read for takes nothing that is handed over, so rows go out in position order.
+once. For all else a ring marks the connection; a round then asks the store for everything that the
+marked connections have room for, in one read. A few rounds may be under way, each for other
+connections: what has just been rung for need not wait until others are served. A connection that is
+marked or being read for takes nothing that is handed over, so rows go out in position order.
 """
 
 import asyncio
@@ -23,7 +24,10 @@ from miss_server.storage.messages import Fetched, Messages, NotDurable, Row, Wan
 from miss_server.tallies import RelayTally
 
 ROUND_MAX = 64
-"""Connections of one read, each up to its window: bounds memory when everybody comes back."""
+"""Connections that are read for at a time, each up to its window: bounds memory when everybody comes
+back."""
+ROUNDS = 2
+"""Reads at a time, which share these connections."""
 log = structlog.get_logger()
 
 
@@ -34,7 +38,11 @@ class Hub:
         self._messages = messages
         self._connections: dict[DeviceId, Connection] = {}
         self._marked: dict[DeviceId, Connection] = {}
-        self._round: asyncio.Task[None] | None = None
+        self._rounds: set[asyncio.Task[None]] = set()
+        self._beginning = False
+        """A round that has not yet taken anybody: it waits for what else this pass marks."""
+        self._reading = 0
+        """For how many connections."""
         self._rung: float | None = None
         """When the first of the marked ones was."""
         self.tally = RelayTally()
@@ -188,38 +196,56 @@ class Hub:
                 if not self._marked:
                     self._rung = connection.clock.steady()
                 self._marked[device] = connection
-        if self._marked and self._round is None:
-            self._round = asyncio.create_task(self._deliver())
+        self._begin_round()
+
+    def _begin_round(self) -> None:
+        if (
+            not self._beginning
+            and len(self._rounds) < ROUNDS
+            and self._reading < ROUND_MAX
+            and any(not connection.reading for connection in self._marked.values())
+        ):
+            self._beginning = True
+            task = asyncio.create_task(self._deliver())
+            self._rounds.add(task)
+            task.add_done_callback(self._round_ended)
+
+    def _round_ended(self, task: asyncio.Task[None]) -> None:
+        self._rounds.discard(task)
+        self._begin_round()
+
+    def _take_marked(self) -> list[Connection]:
+        """Whom to read for next. Those for whom another round reads are left to it."""
+        free = (d for d, connection in self._marked.items() if not connection.reading)
+        marked = [self._marked.pop(d) for d in list(islice(free, ROUND_MAX - self._reading))]
+        for connection in marked:
+            connection.reading = True
+        self._reading += len(marked)
+        return marked
 
     async def _deliver(self) -> None:
-        try:
-            while self._marked:
-                rung = self._rung
-                marked = [self._marked.pop(d) for d in list(islice(self._marked, ROUND_MAX))]
-                wanted = [self._wanted(c) for c in marked]
+        self._beginning = False
+        while marked := self._take_marked():
+            rung = self._rung
+            wanted = [self._wanted(c) for c in marked]
+            try:
+                fetched = await self._messages.fetch(wanted)
+            except NotDurable as error:
+                # What was marked is found again by the sweep.
+                log.error("storage trouble", round="fetch", error=str(error))
+                return
+            except Exception:
+                log.exception("fetch failed", connections=len(marked))
+                return
+            finally:
                 for connection in marked:
-                    connection.reading = True
-                try:
-                    fetched = await self._messages.fetch(wanted)
-                except NotDurable as error:
-                    # What was marked is found again by the sweep.
-                    log.error("storage trouble", round="fetch", error=str(error))
-                    return
-                except Exception:
-                    log.exception("fetch failed", connections=len(marked))
-                    return
-                finally:
-                    for connection in marked:
-                        connection.reading = False
-                for connection, asked, found in zip(marked, wanted, fetched, strict=True):
-                    if connection.live:
-                        self._write_or_end(connection, asked, found)
-                if rung is not None:
-                    self.tally.ring.note(marked[0].clock.steady() - rung)
-        finally:
-            self._round = None
-        if self._marked:
-            self.ring(())
+                    connection.reading = False
+                self._reading -= len(marked)
+            for connection, asked, found in zip(marked, wanted, fetched, strict=True):
+                if connection.live:
+                    self._write_or_end(connection, asked, found)
+            if rung is not None:
+                self.tally.ring.note(marked[0].clock.steady() - rung)
 
     @staticmethod
     def _wanted(connection: Connection) -> Wanted:

@@ -14,13 +14,19 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from miss_protocol import frames as f
+from miss_server.doorbell.interface import News
+from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.doorbell.postgres import PostgresLine
+from miss_server.relay.clock import SystemClock
+from miss_server.relay.delivery import Delivery
+from miss_server.relay.hub import Hub
 from miss_server.storage.postgres.pool import Connection, Options
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Writer
 from miss_server.storage.sql import rosters
 from tests.support.databases import opened, until_it_waits
 from tests.support.devices import DOMAIN, NOW, Person
+from tests.support.hosted import TurnedClock
 from tests.support.mailing import Phone, enrol, pair, phone, revoke
 from tests.support.meeting import LIFTED
 from tests.support.postgres import PostgresProcess
@@ -202,6 +208,41 @@ async def test_who_waits_for_a_row_holds_none_that_comes_after_it(
     finally:
         holder.terminate()
         looker.terminate()
+
+
+_STAND_IN_COMMIT = """
+CREATE FUNCTION stand() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER stands AFTER INSERT ON sends
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stand()
+"""
+
+
+async def test_nobody_is_told_of_what_is_not_yet_committed(
+    nodes: tuple[PostgresStore, PostgresStore], phones: list[Phone], dsn: str, watch: Watch
+) -> None:
+    gp, nurse, _ = phones
+    rung: list[News] = []
+    doorbell = MemoryDoorbell(lambda: NOW)
+    doorbell.listen(rung.append)
+    clock = TurnedClock((NOW - SystemClock().now_ms()) / 1000)
+    delivery = Delivery(nodes[0], Hub(nodes[0]), doorbell, clock)
+    holder = await asyncpg.connect(dsn)
+    try:
+        await holder.execute(_STAND_IN_COMMIT)
+        await holder.fetchval("SELECT pg_advisory_lock(4711)")
+        send = gp.send(nurse.person)
+        sending = asyncio.ensure_future(delivery.accepted(gp.id, gp.generation, send))
+        # PostgreSQL stands amid the COMMIT.
+        await watch.until_it_waits(asyncio.get_running_loop().create_future())
+        # Another node would look before there is anything to see.
+        told = bool(rung) or sending.done()
+        assert not told, "told before it was stored"
+        await holder.fetchval("SELECT pg_advisory_unlock(4711)")
+        assert isinstance((await sending).reply, f.Sent)
+        assert [list(news.devices) for news in rung] == [[nurse.id]]
+    finally:
+        holder.terminate()
 
 
 async def test_a_batch_itself_rings_nobody(phones: list[Phone], dsn: str) -> None:

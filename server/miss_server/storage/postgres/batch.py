@@ -80,6 +80,14 @@ _DELETE_AND_READ = (
 )
 # The same with whom the senders know: a fourth part, in a database that has it.
 _AND_RELATIONS = _DELETE_AND_READ + meeting.PART
+# The same for a batch of sends alone: at little load most are, and a third of it is a third of its cost.
+_READ_ACCOUNTS = (
+    "SELECT 2, d.id, a.roster_version, a.genesis, a.address, NULL::bytea, NULL::bytea, d.seen_ms,"
+    " a.confirmed, a.suspended"
+    " FROM unnest($1::text[]) AS w(account) JOIN accounts a ON a.address = w.account"
+    " LEFT JOIN devices d ON d.account = a.address AND d.revoked_ms IS NULL"
+)
+_ACCOUNTS_AND_RELATIONS = _READ_ACCOUNTS + meeting.PART.replace("$6", "$2").replace("$7", "$3")
 _READ_EARLIER = (
     "SELECT s.device, s.sn, s.fingerprint, s.reply"
     " FROM unnest($1::bytea[], $2::bigint[]) AS w(device, sn)"
@@ -261,10 +269,14 @@ class Batch:
             return
         pairs, relations = self._sends.meeting.pairs, list[Relation]()
         statement, more = _DELETE_AND_READ, tuple[Sequence[Any], ...]()
+        alone = not (acked or receipts)
         if pairs:
             statement, more = _AND_RELATIONS, tuple(_columns(pairs))
+        if alone:
+            statement = _ACCOUNTS_AND_RELATIONS if pairs else _READ_ACCOUNTS
+        before = () if alone else (*_columns(acked), *_columns(receipts))
         for part, id_, number, some, word, sender, message, count, *flags in await self._db.fetch(
-            statement, *_columns(acked), *_columns(receipts), accounts, *more
+            statement, *before, accounts, *more
         ):
             if part == 0:
                 self._gone.append((id_, number, some, word, sender, message, count))

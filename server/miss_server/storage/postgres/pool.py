@@ -100,12 +100,26 @@ class Pool:
         self._options = options
         self._recognise = greet
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._idle: list[Connection] = []
+        """Taken out of the pool and used by nobody: to put one back and take it out again costs as
+        much as a small statement."""
+        self._waiting = 0
+        """Who waits for one that is put back."""
+        self._closing = False
+
+    @property
+    def size(self) -> int:
+        """How many there may be."""
+        return self._options.size
 
     async def close(self) -> None:
         """Let running statements end, then close."""
+        self._closing = True
         if self._pool is not None:
             try:
                 async with asyncio.timeout(COMMAND_SECONDS):
+                    while self._idle:
+                        await self._pool.release(self._idle.pop())
                     await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()
@@ -141,10 +155,7 @@ class Pool:
         """
         with not_durable(but=crossed):
             pool = await self._opened()
-            try:
-                connection = await pool.acquire(timeout=CONNECT_SECONDS)
-            except UnsafeServer as error:
-                raise NotDurable(str(error)) from error
+            connection = await self._taken(pool)
             broken = False
             try:
                 yield connection
@@ -156,7 +167,24 @@ class Pool:
                 with suppress(asyncpg.InterfaceError):
                     if broken or connection.is_in_transaction():
                         connection.terminate()
-                await pool.release(connection)
+                if _is_open(connection) and not (self._waiting or self._closing):
+                    self._idle.append(connection)
+                else:
+                    await pool.release(connection)
+
+    async def _taken(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if _is_open(connection):
+                return connection
+            await pool.release(connection)
+        self._waiting += 1
+        try:
+            return await pool.acquire(timeout=CONNECT_SECONDS)
+        except UnsafeServer as error:
+            raise NotDurable(str(error)) from error
+        finally:
+            self._waiting -= 1
 
     async def fetch(self, statement: str, *values: Any) -> list[Any]:
         """Read by one statement.
@@ -167,6 +195,13 @@ class Pool:
         async with self.connection() as connection:
             rows: list[Any] = await connection.fetch(statement, *values)
             return rows
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        return False  # it was ended by the far side, and has left the pool by itself
 
 
 async def _leave(_: Session) -> None:

@@ -1,0 +1,66 @@
+"""Named faults that only a service in trouble shows: each names the fault of `tests.chaos` that finds it.
+
+The nodes of that play put it in by its name (`tests.mutation.broken`); the product knows nothing of it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from unittest.mock import patch
+
+import asyncpg
+
+from miss_server.relay.sweep import Sweep
+from miss_server.storage.postgres.pool import Connection
+from miss_server.storage.postgres.writer import Writer
+
+
+@dataclasses.dataclass(frozen=True)
+class TroubledFault:
+    """A mistake, the fault of a service that must find it, and a part of what its verdict says."""
+
+    put_in: Callable[[ExitStack], None]
+    killed_by: str
+    saying: str
+
+    @property
+    def name(self) -> str:
+        """The mistake's name."""
+        return self.put_in.__name__.replace("_", " ")
+
+
+def nobody_looks_for_what_no_ring_told(stack: ExitStack) -> None:
+    """The sweep finds nothing."""
+
+    async def look(self: Sweep) -> None:
+        return
+
+    stack.enter_context(patch.object(Sweep, "look", look))
+
+
+def commits_without_an_answer_called_done(stack: ExitStack) -> None:
+    """What PostgreSQL was asked to commit when it ended is taken for stored."""
+    real = Writer._end
+
+    async def end(self: Writer, db: Connection) -> None:
+        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            await real(self, db)
+
+    stack.enter_context(patch.object(Writer, "_end", end))
+
+
+TROUBLED = (TroubledFault(nobody_looks_for_what_no_ring_told, "all rings dropped", "not found"),)
+"""Each with its killer in `tests.chaos.catalogue.FAULTS`, and words of what that says."""
+
+TROUBLED_ROOT = (
+    TroubledFault(
+        commits_without_an_answer_called_done, "PostgreSQL's disk full, that of its log", ""
+    ),
+)
+"""The same for `ROOT_FAULTS`."""
+
+
+def put_in(name: str, stack: ExitStack) -> None:
+    """Make the mistake of that name until the stack ends."""
+    [fault] = [one for one in (*TROUBLED, *TROUBLED_ROOT) if one.name == name]
+    fault.put_in(stack)
