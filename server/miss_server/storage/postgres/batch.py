@@ -24,7 +24,7 @@ from miss_server.storage.postgres import meeting, sessions
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.postgres.trouble import Crossed
 from miss_server.storage.settlement.acks import Acks
-from miss_server.storage.settlement.meeting import FirstContacts
+from miss_server.storage.settlement.meeting import FirstContacts, Pair
 from miss_server.storage.settlement.meeting import Row as Relation
 from miss_server.storage.settlement.news import Telling
 from miss_server.storage.settlement.sends import Sends
@@ -267,7 +267,7 @@ class Batch:
         acked, receipts, accounts = self._acks.acked, sorted(self._receipts), self._sends.accounts
         if not (acked or receipts or accounts):
             return
-        pairs, relations = self._sends.meeting.pairs, list[Relation]()
+        pairs, unsettled = self._sends.meeting.pairs, list[tuple[Pair, Relation, Relation]]()
         statement, more = _DELETE_AND_READ, tuple[Sequence[Any], ...]()
         alone = not (acked or receipts)
         if pairs:
@@ -283,14 +283,14 @@ class Batch:
             elif part == 1:
                 self._told.append((count, id_, number, message, word, some))
             elif part == 3:
-                relations.append(meeting.told(pairs[number - 1], count))
+                unsettled.append(meeting.told(pairs[number - 1], count))
             else:
                 self._accounts[word] = (word, number, some, *flags)
                 if id_ is not None:
                     held = self._devices.get(id_)
                     seen = count if held is None else held.seen_ms
                     self._enrolled.append((id_, word, seen))
-        self._sends.meeting.see(relations)
+        self._sends.meeting.see(unsettled)
 
     # --- acknowledgements -------------------------------------------------------------------------
 

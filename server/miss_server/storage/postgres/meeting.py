@@ -12,16 +12,24 @@ from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.settlement.meeting import DAY_MS, Meeting, Pair, Row
 from miss_server.storage.sql.meeting_words import ANSWERED, ended_by, reach_of, traits_of
 
-# A part of what a batch reads once its rows are locked. Of nearly every pair it is enough to know
-# what there is; exact values are read under the locks of `load_writers`.
-PART = (
-    " UNION ALL SELECT 3, NULL, w.number, NULL, NULL, NULL, NULL,"
-    " ((r.unanswered > 0)::integer + 2 * (r.first_ms IS NOT NULL)::integer"
-    " + 4 * (r.accepted_ms IS NOT NULL)::integer + 8 * (r.declined_ms IS NOT NULL)::integer"
-    " + 16 * (r.blocked_ms IS NOT NULL)::integer)::bigint, NULL, NULL"
-    " FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS w(owner, peer, number)"
-    " JOIN relations r ON r.owner = w.owner AND r.peer = w.peer"
+_WHAT_THERE_IS = (
+    "coalesce(({row}.unanswered > 0)::integer + 2 * ({row}.first_ms IS NOT NULL)::integer"
+    " + 4 * ({row}.accepted_ms IS NOT NULL)::integer + 8 * ({row}.declined_ms IS NOT NULL)::integer"
+    " + 16 * ({row}.blocked_ms IS NOT NULL)::integer, 0)"
 )
+# A part of what a batch reads once its rows are locked: of its pairs those that are not
+# `settlement.meeting.settled`, which few are. For these it is enough to know what there is; exact
+# values are read under the locks of `load_writers`.
+PART = (  # noqa: S608  # made of constants
+    " UNION ALL SELECT 3, NULL, w.number, NULL, NULL, NULL, NULL,"
+    " ({mine} + 32 * {theirs})::bigint, NULL, NULL"
+    " FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS w(owner, peer, number)"
+    " LEFT JOIN relations mine ON mine.owner = w.owner AND mine.peer = w.peer"
+    " LEFT JOIN relations theirs ON theirs.owner = w.peer AND theirs.peer = w.owner"
+    " WHERE (mine.first_ms IS NOT NULL AND mine.unanswered = 0 AND mine.declined_ms IS NULL"
+    " AND (theirs.first_ms IS NOT NULL OR theirs.accepted_ms IS NOT NULL)"
+    " AND theirs.declined_ms IS NULL AND theirs.blocked_ms IS NULL) IS NOT TRUE"
+).format(mine=_WHAT_THERE_IS.format(row="mine"), theirs=_WHAT_THERE_IS.format(row="theirs"))
 _THERE = "SELECT to_regclass('relations') IS NOT NULL"
 # In the order of the subquery: two batches never wait for each other in a circle.
 _LOCK = (
@@ -65,8 +73,12 @@ SILENCE = (
 )
 
 
-def told(pair: Pair, what: int) -> Row:
-    """A row of `PART`: what there is, without the times."""
+def told(pair: Pair, what: int) -> tuple[Pair, Row, Row]:
+    """A row of `PART`: what there is each way, without the times. One that is not there says nothing."""
+    return pair, _row(pair, what & 31), _row(pair[::-1], what >> 5)
+
+
+def _row(pair: Pair, what: int) -> Row:
     first, accepted, declined, blocked = (0 if what & 2 << at else None for at in range(4))
     return *pair, first, what & 1, accepted, declined, blocked
 

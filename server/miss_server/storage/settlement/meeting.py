@@ -61,6 +61,26 @@ class _Relation(msgspec.Struct, gc=False):
         return self.first_ms is not None or self.accepted_ms is not None
 
 
+def settled(mine: Row | None, theirs: Row | None) -> bool:
+    """Whether what `mine`'s owner sends to the peer needs no look and changes nothing: each wrote to the
+    other, or was accepted after writing, and nothing is unanswered, declined or blocked.
+
+    No send of either unsettles them, so it holds for a whole batch.
+    """
+    if mine is None or theirs is None:
+        return False
+    _, _, first, unanswered, _, declined, _ = mine
+    _, _, their_first, _, accepted, their_declined, blocked = theirs
+    return (
+        first is not None
+        and not unanswered
+        and declined is None
+        and (their_first is not None or accepted is not None)
+        and their_declined is None
+        and blocked is None
+    )
+
+
 class Passage(msgspec.Struct, gc=False):
     """A send that may go: to whom for the first time, and who takes nothing of it."""
 
@@ -70,13 +90,13 @@ class Passage(msgspec.Struct, gc=False):
 
 
 class Meeting:
-    """One batch. `want`, load `pairs`, `see`; if there are then `writers`, lock them, load `pairs`
-    of theirs anew and what else `see_again` takes; then `judge` and `note` each send."""
+    """One batch. `want`, load what is not `settled` of `pairs`, `see`; if there are then `writers`, lock
+    them, load their rows anew and what else `see_again` takes; then `judge` and `note` each send."""
 
     def __init__(self, allowed: FirstContacts) -> None:
         self._allowed = allowed
         self._off = False
-        self._senders: set[str] = set()
+        self._unsettled: set[Pair] = set()
         self._relations: dict[Pair, _Relation] = {}
         self._budgets: dict[str, tuple[int, int]] = {}
         self._restricted: set[str] = set()
@@ -84,11 +104,12 @@ class Meeting:
         self._reach: dict[str, Reach] = {}
         self._traits: dict[str, Traits] = {}
         self.pairs: list[Pair] = []
-        """Rows to load, those there are: both ways between each sender and whom it writes to."""
+        """Each sender with each account that it writes to."""
         self.writers: list[str] = []
         """Accounts whose own rows may change, or whose budget counts: to be locked."""
         self.again: list[Pair] = []
-        """The pairs of the writers, to be read anew under their locks."""
+        """Rows to be read anew under the locks of the writers, those there are: both ways between
+        each of them and whom they write to."""
         self.strangers: list[str] = []
         """Accounts that a writer writes to who has no answer from them: their reach counts."""
 
@@ -103,31 +124,31 @@ class Meeting:
         """Take (sender's account, send) of the batch; afterwards `pairs` is known."""
         pairs: set[Pair] = set()
         for own, send in sends:
-            self._senders.add(own)
             for used in send.rosters:
                 if used.account != own:
                     pairs.add((own, used.account))
-                    pairs.add((used.account, own))
         self.pairs = sorted(pairs)
 
-    def see(self, rows: Iterable[Row]) -> None:
-        """Take the rows of `pairs`; afterwards `writers`, `again` and `strangers` are known.
+    def see(self, unsettled: Iterable[tuple[Pair, Row | None, Row | None]]) -> None:
+        """Take those of `pairs` that are not `settled`, each with the row of either, if there is one;
+        afterwards `writers`, `again` and `strangers` are known.
 
         Which those are depends on no block, or the time of an answer would tell of it.
         """
-        self._take(rows)
         writers, strangers = set[str](), set[str]()
-        for own, peer in self.pairs:
-            if own not in self._senders:
-                continue
+        for pair, *rows in unsettled:
+            self._unsettled.add(pair)
+            self._take(row for row in rows if row is not None)
+            own, peer = pair
             mine, theirs = self._of(own, peer), self._of(peer, own)
             if not theirs.answers:
                 strangers.add(peer)
-            settled = mine.first_ms is not None and theirs.answers
-            if not settled or mine.unanswered or mine.declined_ms is not None:
+            met = mine.first_ms is not None and theirs.answers
+            if not met or mine.unanswered or mine.declined_ms is not None:
                 writers.add(own)
         self.writers, self.strangers = sorted(writers), sorted(strangers)
-        self.again = [pair for pair in self.pairs if not writers.isdisjoint(pair)]
+        touched = (pair for pair in self._unsettled if not writers.isdisjoint(pair))
+        self.again = sorted({both for own, peer in touched for both in ((own, peer), (peer, own))})
 
     def see_again(
         self,
@@ -185,7 +206,9 @@ class Meeting:
         """
         if self._off:
             return Passage()
-        peers = [name for name in names if name != own]
+        peers = [name for name in names if (own, name) in self._unsettled]
+        if not peers:
+            return Passage()
         hidden, declined, unanswered = list[str](), list[str](), list[str]()
         barred = list[str]()
         new, silent = list[str](), set[str]()

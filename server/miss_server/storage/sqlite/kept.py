@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from miss_server.storage.settlement.acks import Acks
-from miss_server.storage.settlement.meeting import Pair, Row
+from miss_server.storage.settlement.meeting import Pair, Row, settled
 from miss_server.storage.settlement.news import Telling
 from miss_server.storage.sqlite.rows import select_many, select_pairs
 
@@ -46,7 +46,15 @@ class _Mailbox(msgspec.Struct, gc=False):
 class Kept:
     """The rows of one connection. What is written must be told to `sent`, `met`, `acked` and `ticked`."""
 
-    __slots__ = ("_accounts", "_devices", "_mailboxes", "_relations", "_version", "meets")
+    __slots__ = (
+        "_accounts",
+        "_devices",
+        "_mailboxes",
+        "_relations",
+        "_settled",
+        "_version",
+        "meets",
+    )
 
     def __init__(self, version: int | None = None) -> None:
         self._version = version
@@ -54,6 +62,7 @@ class Kept:
         self._accounts: dict[str, _Account] = {}
         self._mailboxes: dict[bytes, _Mailbox] = {}
         self._relations: dict[Pair, Any] = {}
+        self._settled: set[Pair] = set()
         self.meets: bool | None = None
         """Whether the database has the tables of `meeting_tables`; None until one has looked."""
 
@@ -61,7 +70,7 @@ class Kept:
         """These rows if they are still true, or none; to be called under the write lock."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
         kinds = self._devices, self._accounts, self._mailboxes, self._relations
-        full = any(len(rows) > ROWS_MAX for rows in kinds)
+        full = any(len(rows) > ROWS_MAX for rows in (*kinds, self._settled))
         return Kept(version) if full or version != self._version else self
 
     # --- reading ----------------------------------------------------------------------------------
@@ -136,6 +145,25 @@ class Kept:
                 kept[row[0]] = _Mailbox(*row)
         boxes = [kept[device] for device in devices if device in kept]
         return [(box.device, box.head, box.digest, box.waiting, box.bytes) for box in boxes]
+
+    def unsettled(
+        self, db: sqlite3.Connection, pairs: Sequence[Pair]
+    ) -> list[tuple[Pair, Row | None, Row | None]]:
+        """Those that are not `settled`, with the row each way, if there is one.
+
+        Only jobs unsettle, and past these nothing is kept.
+        """
+        found: list[tuple[Pair, Row | None, Row | None]] = []
+        if unknown := [pair for pair in pairs if pair not in self._settled]:
+            wanted = {both for own, peer in unknown for both in ((own, peer), (peer, own))}
+            self.relations(db, sorted(wanted))
+            for pair in unknown:
+                mine, theirs = self._relations[pair], self._relations[pair[::-1]]
+                if settled(mine, theirs):
+                    self._settled.add(pair)
+                else:
+                    found.append((pair, mine, theirs))
+        return found
 
     def relations(self, db: sqlite3.Connection, pairs: Sequence[Pair]) -> list[Row]:
         """The rows of `relations` that exist."""

@@ -43,7 +43,7 @@ def load(db: sqlite3.Connection, meeting: Meeting, kept: Kept, now_ms: int) -> N
     if not kept.meets:
         meeting.turn_off()
         return
-    meeting.see(kept.relations(db, meeting.pairs))
+    meeting.see(kept.unsettled(db, meeting.pairs))
     if not meeting.writers:
         return
     # Nobody else writes now, so what was read is still true.
