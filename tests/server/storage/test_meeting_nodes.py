@@ -92,15 +92,27 @@ async def test_a_block_is_in_force_at_every_node_once_it_is_said(
         await nodes[1].act(nurse.account, gp.account, "unblock", now_ms=NOW)
 
 
+def every_row(owner: str, peer: str) -> list[Row | None]:
+    """What there can be from one to the other."""
+    times = None, NOW
+    return [
+        None,
+        *(
+            (owner, peer, first, unanswered, accepted, declined, blocked)
+            for first, unanswered, accepted, declined, blocked in product(
+                times, (0, 1), times, times, times
+            )
+        ),
+    ]
+
+
 async def test_what_postgresql_leaves_out_is_what_is_settled(postgres: PostgresProcess) -> None:
-    times = product((None, NOW), (0, 1), *[(None, NOW)] * 3)
-    states = [None, *times]
     rows: list[Row] = []
     pairs, unsettled = list[tuple[str, str]](), list[tuple[str, str]]()
+    states = range(len(every_row("", "")))
     for number, (mine, theirs) in enumerate(product(states, states)):
         own, peer = f"own{number}@miss.example", f"peer{number}@miss.example"
-        one: Row | None = None if mine is None else (own, peer, *mine)
-        other: Row | None = None if theirs is None else (peer, own, *theirs)
+        one, other = every_row(own, peer)[mine], every_row(peer, own)[theirs]
         rows += [row for row in (one, other) if row is not None]
         pairs.append((own, peer))
         if not settled(one, other):
