@@ -2,22 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import product
 
 import pytest
 
 from miss_protocol import frames as f
-from miss_server.storage.postgres import batch, meeting
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.settlement.meeting import Row, settled
 from tests.support.devices import NOW, Person
 from tests.support.mailing import Phone, enrol, phone
 from tests.support.postgres import PostgresProcess
 from tests.support.stores import prepared
 
 ROUNDS = 8
-NOTHING: Row = ("", "", None, 0, None, None, None)
-"""A row that is not there."""
 
 
 @pytest.fixture
@@ -90,45 +85,3 @@ async def test_a_block_is_in_force_at_every_node_once_it_is_said(
         assert not (await reader.fetch()).rows
         assert 0 <= here <= 3
         await nodes[1].act(nurse.account, gp.account, "unblock", now_ms=NOW)
-
-
-def every_row(owner: str, peer: str) -> list[Row | None]:
-    """What there can be from one to the other."""
-    times = None, NOW
-    return [
-        None,
-        *(
-            (owner, peer, first, unanswered, accepted, declined, blocked)
-            for first, unanswered, accepted, declined, blocked in product(
-                times, (0, 1), times, times, times
-            )
-        ),
-    ]
-
-
-async def test_what_postgresql_leaves_out_is_what_is_settled(postgres: PostgresProcess) -> None:
-    rows: list[Row] = []
-    pairs, unsettled = list[tuple[str, str]](), list[tuple[str, str]]()
-    states = range(len(every_row("", "")))
-    for number, (mine, theirs) in enumerate(product(states, states)):
-        own, peer = f"own{number}@miss.example", f"peer{number}@miss.example"
-        one, other = every_row(own, peer)[mine], every_row(peer, own)[theirs]
-        rows += [row for row in (one, other) if row is not None]
-        pairs.append((own, peer))
-        if not settled(one, other):
-            unsettled.append((own, peer))
-    connection = await postgres.connect((await prepared(postgres)).dsn.rpartition("/")[2])
-    try:
-        await connection.execute(meeting.KEEP, *zip(*rows, strict=True))
-        found = await connection.fetch(batch._ACCOUNTS_AND_RELATIONS, [], *zip(*pairs, strict=True))
-    finally:
-        await connection.close()
-    told = [meeting.told(pairs[number - 1], what) for _, _, number, *_, what, _, _ in found]
-    assert sorted(pair for pair, _, _ in told) == sorted(unsettled)
-    # What is told of them is what there is.
-    known = {row[:2]: row for row in rows}
-    for _, *both in told:
-        for owner, peer, *said in both:
-            first, unanswered, *acts = known.get((owner, peer), NOTHING)[2:]
-            assert [one is None for one in said] == [one is None for one in (first, 0, *acts)]
-            assert said[1] == unanswered

@@ -10,7 +10,7 @@ from typing import Any
 
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.settlement.meeting import DAY_MS, Meeting, Pair, Row
-from miss_server.storage.sql.meeting_words import ANSWERED, ended_by, reach_of, traits_of
+from miss_server.storage.sql.meeting_words import ANSWERED, SETTLED, ended_by, reach_of, traits_of
 
 _WHAT_THERE_IS = (
     "coalesce(({row}.unanswered > 0)::integer + 2 * ({row}.first_ms IS NOT NULL)::integer"
@@ -18,7 +18,7 @@ _WHAT_THERE_IS = (
     " + 16 * ({row}.blocked_ms IS NOT NULL)::integer, 0)"
 )
 # A part of what a batch reads once its rows are locked: of its pairs those that are not
-# `settlement.meeting.settled`, which few are. For these it is enough to know what there is; exact
+# `SETTLED`, which few are. For these it is enough to know what there is; exact
 # values are read under the locks of `load_writers`.
 PART = (  # noqa: S608  # made of constants
     " UNION ALL SELECT 3, NULL, w.number, NULL, NULL, NULL, NULL,"
@@ -26,10 +26,12 @@ PART = (  # noqa: S608  # made of constants
     " FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS w(owner, peer, number)"
     " LEFT JOIN relations mine ON mine.owner = w.owner AND mine.peer = w.peer"
     " LEFT JOIN relations theirs ON theirs.owner = w.peer AND theirs.peer = w.owner"
-    " WHERE (mine.first_ms IS NOT NULL AND mine.unanswered = 0 AND mine.declined_ms IS NULL"
-    " AND (theirs.first_ms IS NOT NULL OR theirs.accepted_ms IS NOT NULL)"
-    " AND theirs.declined_ms IS NULL AND theirs.blocked_ms IS NULL) IS NOT TRUE"
-).format(mine=_WHAT_THERE_IS.format(row="mine"), theirs=_WHAT_THERE_IS.format(row="theirs"))
+    " WHERE ({settled}) IS NOT TRUE"
+).format(
+    mine=_WHAT_THERE_IS.format(row="mine"),
+    theirs=_WHAT_THERE_IS.format(row="theirs"),
+    settled=SETTLED,
+)
 _THERE = "SELECT to_regclass('relations') IS NOT NULL"
 # In the order of the subquery: two batches never wait for each other in a circle.
 _LOCK = (

@@ -61,26 +61,6 @@ class _Relation(msgspec.Struct, gc=False):
         return self.first_ms is not None or self.accepted_ms is not None
 
 
-def settled(mine: Row | None, theirs: Row | None) -> bool:
-    """Whether what `mine`'s owner sends to the peer needs no look and changes nothing: each wrote to the
-    other, or was accepted after writing, and nothing is unanswered, declined or blocked.
-
-    No send of either unsettles them, so it holds for a whole batch.
-    """
-    if mine is None or theirs is None:
-        return False
-    _, _, first, unanswered, _, declined, _ = mine
-    _, _, their_first, _, accepted, their_declined, blocked = theirs
-    return (
-        first is not None
-        and not unanswered
-        and declined is None
-        and (their_first is not None or accepted is not None)
-        and their_declined is None
-        and blocked is None
-    )
-
-
 class Passage(msgspec.Struct, gc=False):
     """A send that may go: to whom for the first time, and who takes nothing of it."""
 
@@ -90,7 +70,7 @@ class Passage(msgspec.Struct, gc=False):
 
 
 class Meeting:
-    """One batch. `want`, load what is not `settled` of `pairs`, `see`; if there are then `writers`, lock
+    """One batch. `want`, load what is not settled (`sql.meeting_words`) of `pairs`, `see`; if there are then `writers`, lock
     them, load their rows anew and what else `see_again` takes; then `judge` and `note` each send."""
 
     def __init__(self, allowed: FirstContacts) -> None:
@@ -130,7 +110,7 @@ class Meeting:
         self.pairs = sorted(pairs)
 
     def see(self, unsettled: Iterable[tuple[Pair, Row | None, Row | None]]) -> None:
-        """Take those of `pairs` that are not `settled`, each with the row of either, if there is one;
+        """Take those of `pairs` that are not settled, each with the row of either, if there is one;
         afterwards `writers`, `again` and `strangers` are known.
 
         Which those are depends on no block, or the time of an answer would tell of it.

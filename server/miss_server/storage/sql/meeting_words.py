@@ -19,6 +19,15 @@ ANSWERED = (
 )
 """Whether the peer of the relation `mine` wrote back or accepted: it then costs no budget."""
 
+SETTLED = (
+    "mine.first_ms IS NOT NULL AND mine.unanswered = 0 AND mine.declined_ms IS NULL"
+    " AND (theirs.first_ms IS NOT NULL OR theirs.accepted_ms IS NOT NULL)"
+    " AND theirs.declined_ms IS NULL AND theirs.blocked_ms IS NULL"
+)
+"""Whether what the owner of the relation `mine` sends to its peer, whose relation is `theirs`, needs no look
+and changes nothing: each wrote to the other, or was accepted after writing, and nothing is unanswered,
+declined or blocked. No send of either unsettles them, so it holds for a whole batch."""
+
 _BETWEEN = "\x1f"
 
 

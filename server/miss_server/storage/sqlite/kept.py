@@ -8,17 +8,29 @@ next only after a COMMIT that succeeded, and never past a job, which may write a
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
 from miss_server.storage.settlement.acks import Acks
-from miss_server.storage.settlement.meeting import Pair, Row, settled
+from miss_server.storage.settlement.meeting import Pair, Row
 from miss_server.storage.settlement.news import Telling
+from miss_server.storage.sql.meeting_words import SETTLED
 from miss_server.storage.sqlite.rows import select_many, select_pairs
 
 ROWS_MAX = 10_000
 """Of each kind: about 3 MiB. Whoever writes within the same seconds fits."""
+PAIRS_MAX = 30_000
+"""Of those who know each other: about 7 MiB, and forgotten alone."""
+
+_UNSETTLED = (
+    "SELECT wanted.device, wanted.what,"
+    " mine.owner, mine.peer, mine.first_ms, mine.unanswered, mine.accepted_ms, mine.declined_ms,"
+    " mine.blocked_ms, theirs.owner, theirs.peer, theirs.first_ms, theirs.unanswered,"
+    " theirs.accepted_ms, theirs.declined_ms, theirs.blocked_ms FROM wanted"
+    " LEFT JOIN relations mine ON mine.owner = wanted.device AND mine.peer = wanted.what"
+    " LEFT JOIN relations theirs ON theirs.owner = wanted.what AND theirs.peer = wanted.device"
+    " WHERE wanted.device IS NOT NULL AND (SETTLED) IS NOT TRUE"
+).replace("SETTLED", SETTLED)
 
 
 class _Device(msgspec.Struct, gc=False):
@@ -44,13 +56,12 @@ class _Mailbox(msgspec.Struct, gc=False):
 
 
 class Kept:
-    """The rows of one connection. What is written must be told to `sent`, `met`, `acked` and `ticked`."""
+    """The rows of one connection. What is written must be told to `sent`, `acked` and `ticked`."""
 
     __slots__ = (
         "_accounts",
         "_devices",
         "_mailboxes",
-        "_relations",
         "_settled",
         "_version",
         "meets",
@@ -61,7 +72,6 @@ class Kept:
         self._devices: dict[bytes, _Device] = {}
         self._accounts: dict[str, _Account] = {}
         self._mailboxes: dict[bytes, _Mailbox] = {}
-        self._relations: dict[Pair, Any] = {}
         self._settled: set[Pair] = set()
         self.meets: bool | None = None
         """Whether the database has the tables of `meeting_tables`; None until one has looked."""
@@ -69,8 +79,10 @@ class Kept:
     def fresh(self, db: sqlite3.Connection) -> "Kept":
         """These rows if they are still true, or none; to be called under the write lock."""
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        kinds = self._devices, self._accounts, self._mailboxes, self._relations
-        full = any(len(rows) > ROWS_MAX for rows in (*kinds, self._settled))
+        kinds = self._devices, self._accounts, self._mailboxes
+        full = any(len(rows) > ROWS_MAX for rows in kinds)
+        if len(self._settled) > PAIRS_MAX:
+            self._settled.clear()
         return Kept(version) if full or version != self._version else self
 
     # --- reading ----------------------------------------------------------------------------------
@@ -149,37 +161,18 @@ class Kept:
     def unsettled(
         self, db: sqlite3.Connection, pairs: Sequence[Pair]
     ) -> list[tuple[Pair, Row | None, Row | None]]:
-        """Those that are not `settled`, with the row each way, if there is one.
+        """Those that are not settled (`settlement.meeting.settled`), with the row each way, if there is one.
 
         Only jobs unsettle, and past these nothing is kept.
         """
-        found: list[tuple[Pair, Row | None, Row | None]] = []
-        if unknown := [pair for pair in pairs if pair not in self._settled]:
-            wanted = {both for own, peer in unknown for both in ((own, peer), (peer, own))}
-            self.relations(db, sorted(wanted))
-            for pair in unknown:
-                mine, theirs = self._relations[pair], self._relations[pair[::-1]]
-                if settled(mine, theirs):
-                    self._settled.add(pair)
-                else:
-                    found.append((pair, mine, theirs))
+        unknown = [pair for pair in pairs if pair not in self._settled]
+        found = [
+            (row[:2], row[2:9] if row[2] else None, row[9:] if row[9] else None)
+            for row in select_pairs(db, _UNSETTLED, unknown)
+        ]
+        self._settled.update(unknown)
+        self._settled.difference_update(pair for pair, _, _ in found)
         return found
-
-    def relations(self, db: sqlite3.Connection, pairs: Sequence[Pair]) -> list[Row]:
-        """The rows of `relations` that exist."""
-        kept = self._relations
-        if missing := [pair for pair in pairs if pair not in kept]:
-            kept.update(dict.fromkeys(missing))
-            for row in select_pairs(
-                db,
-                "SELECT owner, peer, first_ms, unanswered, accepted_ms, declined_ms, blocked_ms"
-                " FROM wanted CROSS JOIN relations"
-                " ON owner = wanted.device AND peer = wanted.what",
-                missing,
-            ):
-                kept[row[0], row[1]] = row
-        found = (kept[pair] for pair in pairs)
-        return [one for one in found if one is not None]
 
     # --- what was written -------------------------------------------------------------------------
 
@@ -193,11 +186,6 @@ class Kept:
             self._devices[device].sn = sn
         for row in mailboxes:
             self._mailboxes[row[0]] = _Mailbox(*row)
-
-    def met(self, relations: Sequence[Row]) -> None:
-        """Relations were written."""
-        for row in relations:
-            self._relations[row[0], row[1]] = row
 
     def acked(self, acks: Acks) -> None:
         """Acknowledgements were written."""

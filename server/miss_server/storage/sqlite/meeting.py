@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from miss_server.storage.settlement.meeting import DAY_MS, Meeting, Row
 from miss_server.storage.sql.meeting_words import ANSWERED, ended_by, reach_of, traits_of
 from miss_server.storage.sqlite.kept import Kept
-from miss_server.storage.sqlite.rows import select_many
+from miss_server.storage.sqlite.rows import select_many, select_pairs
 
 _THERE = "SELECT count(*) FROM sqlite_schema WHERE name = 'relations'"
+_RELATIONS = (
+    "SELECT owner, peer, first_ms, unanswered, accepted_ms, declined_ms, blocked_ms"
+    " FROM wanted CROSS JOIN relations ON owner = wanted.device AND peer = wanted.what"
+)
 _BUDGETS = (
     "SELECT account, per_hour, per_day FROM wanted CROSS JOIN budgets ON account = key"
     " UNION ALL SELECT account, -1, -1 FROM wanted CROSS JOIN standings ON account = key"
@@ -54,7 +58,7 @@ def load(db: sqlite3.Connection, meeting: Meeting, kept: Kept, now_ms: int) -> N
         found = select_many(db, _ENTRIES.format(slot=slot), meeting.writers)
         traits = [(account, traits_of(entry, ended)) for account, entry, ended in found]
     meeting.see_again(
-        kept.relations(db, meeting.again),
+        select_pairs(db, _RELATIONS, meeting.again),
         select_many(db, _BUDGETS, meeting.writers),
         [
             row

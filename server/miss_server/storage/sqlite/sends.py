@@ -76,4 +76,3 @@ def _write(db: sqlite3.Connection, sends: Sends, kept: Kept) -> None:
     elif sends.silenced:
         meeting.keep(db, (), sends.silenced)
     kept.sent(numbers, mailboxes)
-    kept.met(relations)
