@@ -2,7 +2,7 @@
 
 A typist remembers a person or a hospital's department by a few words, adds another one as long as more than
 five fit (counted here from the files, without the search), and types: in any order, without accents, by
-everyday names, half words, and with every kind of slip. The same edition, count and seed give the same
+everyday names, half words, a department's name or number in place of a town, and with every kind of slip. The same edition, count and seed give the same
 queries.
 """
 
@@ -22,6 +22,8 @@ FIT = 5
 DEPARTMENTS_EVERY = 10
 """One query of so many looks for a department of a hospital."""
 HALF_SHARE = 0.1
+DEPARTMENT_SHARE = 0.15
+"""Of those who remember where, how many know the department only, by its name or its number."""
 SLIPS_SHARE = 0.55
 
 SAID = {
@@ -100,6 +102,8 @@ class _Known:
     work: str
     towns: list[str] = field(default_factory=list)
     postcodes: list[str] = field(default_factory=list)
+    departments: list[tuple[str, str]] = field(default_factory=list)
+    """The name and the number of each town's."""
 
 
 def queries(activities: Path, mailboxes: Path, *, count: int = 200, seed: int = 11) -> list[Query]:
@@ -128,7 +132,7 @@ def _lines(path: Path, columns: Sequence[str], names: Sequence[str]) -> Iterator
 def _people(activities: Path) -> Iterator[_Known]:
     """Everybody of the register, once, the lines of each together."""
     known: _Known | None = None
-    for key, name, given, profession, skill, town, postcode in _lines(
+    for key, name, given, profession, skill, town, postcode, *department in _lines(
         activities,
         COLUMNS_56,
         (
@@ -139,6 +143,8 @@ def _people(activities: Path) -> Iterator[_Known]:
             "Libellé savoir-faire",
             "Libellé commune (coord. structure)",
             "Code postal (coord. structure)",
+            "Libellé département (coord. structure)",
+            "Code département (coord. structure)",
         ),
     ):
         if known is None or known.key != key:
@@ -148,6 +154,7 @@ def _people(activities: Path) -> Iterator[_Known]:
         if town:
             known.towns.append(town)
             known.postcodes.append(postcode)
+            known.departments.append((department[0], department[1]))
     if known is not None:
         yield known
 
@@ -208,11 +215,17 @@ def _of_person(one: _Known, rivals: Sequence[_Known], dice: random.Random) -> Qu
         words[0] = words[0][: max(4, len(words[0]) * 2 // 3)]
     fit = [other for other in rivals if _begins(words[0], other)]
     town = dice.choice(one.towns)
+    department = one.departments[one.towns.index(town)]
+    far = dice.random() < DEPARTMENT_SHARE
     remembered = dice.sample(["given", "town", "work"], 3)
     for what in remembered[: dice.randint(1, 2)] + remembered:
         if what == "given" and one.given not in words:
             words.append(one.given)
             fit = [other for other in fit if normalise(other.given) == normalise(one.given)]
+        elif what == "town" and far and department[0]:
+            words.append(dice.choice(department))
+            fit = [other for other in fit if department in other.departments]
+            far = False  # who is still not found by it knows the town, too
         elif what == "town" and town not in words:
             words.append(town)
             fit = [other for other in fit if _named(town) in map(_named, other.towns)]
@@ -263,7 +276,7 @@ def _typed(words: list[str], expected: str, dice: random.Random, *, half: bool =
         long = [at for at, word in enumerate(words) if len(word) > 4 and not word.isdecimal()]
         at = dice.choice(long or range(len(words)))
         words[at], kind = _slipped(words[at], dice)
-    habit = dice.randrange(6)
+    habit = dice.randrange(7)
     if habit == 0:
         words = [" ".join(normalise(word)) for word in words]
     elif habit == 1:
@@ -274,6 +287,8 @@ def _typed(words: list[str], expected: str, dice: random.Random, *, half: bool =
         words.insert(0, dice.choice(("dr", "Mme", "Docteur", "M.")))
     elif habit == 4:
         words = [word.replace("-", " ").replace("Saint", "St").lower() for word in words]
+    elif habit == 5:  # as a telephone's keyboard writes it
+        words = [word.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}") for word in words]
     return Query(" ".join(words), expected, kind)
 
 
