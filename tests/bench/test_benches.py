@@ -99,7 +99,7 @@ def test_directory_import() -> None:
 
 
 def test_directory_search() -> None:
-    found = directory_search.figures(lines=3_000, count=200, seconds=0.3)
+    found = directory_search.figures(lines=1_500, count=60, seconds=0.1)
     assert all(figure.value > 0 for figure in found)
     shares = [figure.value for figure in found if figure.unit == "%"]
     assert len(shares) == 2
