@@ -79,6 +79,12 @@ UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench test
   tests/simulation tests/fuzz \
   tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py
 
+# In CI, as root, the tests of `make test-system` are played among these: one run less to start, and what
+# waits for its disk or its cable leaves the core to the others.
+ifdef WITH_SYSTEM
+UNMEASURED := tests/system $(UNMEASURED)
+endif
+
 coverage: .venv/done      ## every test; branch coverage of most, child processes included
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(UNMEASURED:%=--ignore=%)
