@@ -1,7 +1,8 @@
 """Finds entries by words in SQLite, with FTS5.
 
 Entries are numbered in the order of their names, so FTS5 finds them in that order, and a list that
-may be long is read only as far as a page goes.
+may be long is read only as far as a page goes. The index is asked once for what few entries match: a
+search puts several questions about the same ones, and each costs what the longest list of a word does.
 """
 
 import json
@@ -21,6 +22,8 @@ FEW = 2_000
 
 HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:{name})) p")
 
+_GIVEN = "json_each(:hits) h CROSS JOIN directory_entries_SLOT e ON e.id = h.value"
+"""The entries that match, once they are known."""
 _HITS = "(SELECT rowid FROM directory_words_SLOT WHERE directory_words_SLOT MATCH :match)"
 _NO_ACCOUNT = """
     NOT EXISTS (SELECT 1 FROM accounts a JOIN devices d ON d.account = a.address
@@ -40,21 +43,41 @@ _RANKED_HOLDERS = f"""
 # Few matches: look each one's account up. Many: look each account's match up. (CROSS JOIN keeps
 # SQLite from choosing the order, and the plus sign from reading all matches for every account.)
 _HOLDERS_OF_FEW = _RANKED_HOLDERS % (
-    "directory_words_SLOT w CROSS JOIN directory_entries_SLOT e ON e.id = w.rowid"
-    " CROSS JOIN accounts a ON a.person = e.person CROSS JOIN devices d ON d.account = a.address"
-    " WHERE directory_words_SLOT MATCH :match"
+    f"{_GIVEN} CROSS JOIN accounts a ON a.person = e.person"
+    " CROSS JOIN devices d ON d.account = a.address WHERE true"
 )
 _HOLDERS_OF_MANY = _RANKED_HOLDERS % (
     "accounts a CROSS JOIN devices d ON d.account = a.address"
     f" CROSS JOIN directory_entries_SLOT e ON e.person = a.person WHERE +e.id IN {_HITS}"
 )
-_COUNT = (
-    "SELECT count(*) FROM (SELECT 1 FROM directory_words_SLOT"
-    " WHERE directory_words_SLOT MATCH :match LIMIT :few)"
+_MATCHED = (
+    "SELECT rowid FROM directory_words_SLOT"
+    " WHERE directory_words_SLOT MATCH :match ORDER BY rowid LIMIT :few"
 )
+_FOUND = "directory matches"
+"""Where a connection keeps, for one transaction, what matches."""
 _EXACT = f"""
     SELECT e.id FROM directory_entries_SLOT e
     WHERE e.name_key IN {_TYPED} AND +e.id > :id AND +e.id IN {_HITS} AND {_NO_ACCOUNT}
+    ORDER BY e.id LIMIT :count
+"""  # noqa: S608 - constants of this file
+_EXACT_OF_FEW = f"""
+    SELECT e.id FROM {_GIVEN}
+    WHERE e.name_key IN {_TYPED} AND e.id > :id AND {_NO_ACCOUNT}
+    ORDER BY e.id LIMIT :count
+"""  # noqa: S608 - constants of this file
+_REST_OF_FEW = f"""
+    SELECT e.id FROM {_GIVEN}
+    WHERE e.name_key NOT IN {_TYPED} AND e.id > :id AND {_NO_ACCOUNT}
+    ORDER BY e.id LIMIT :count
+"""  # noqa: S608 - constants of this file
+_FIRST_OF_FEW = """
+    SELECT w.rowid, w.words FROM json_each(:hits) h CROSS JOIN directory_words_SLOT w ON w.rowid = h.value
+    ORDER BY h.value LIMIT :count
+"""
+_PLACED_OF_FEW = f"""
+    SELECT e.id, e.entry FROM {_GIVEN}
+    WHERE (e.name_key IN {_TYPED}) = :exact AND {_NO_ACCOUNT}
     ORDER BY e.id LIMIT :count
 """  # noqa: S608 - constants of this file
 _REST = f"""
@@ -78,7 +101,7 @@ _PLACED = f"""
 
 
 class SqliteWords:
-    """The implementation of `Words`; it keeps nothing between calls and may be shared."""
+    """The implementation of `Words`; between transactions it keeps nothing, and it may be shared."""
 
     hidden = HIDDEN
     false = "0"
@@ -88,6 +111,7 @@ class SqliteWords:
 
     def reading(self, connection: Connection) -> AbstractContextManager[Connection]:
         """See `Words`."""
+        connection.info.pop(_FOUND, None)
         return reading(connection)
 
     def seeking(self, seeker: Seeker) -> dict[str, Any]:
@@ -107,9 +131,6 @@ class SqliteWords:
         count: int,
     ) -> Iterable[tuple[int, int]]:
         """See `Words`."""
-        match = {"match": _match(asked), "few": self._few}
-        matches = connection.exec_driver_sql(in_slot(_COUNT, slot), match).scalar_one()
-        statement = _HOLDERS_OF_FEW if matches < self._few else _HOLDERS_OF_MANY
         rank, id_ = after
         values = {
             "dormant": asked.seeker.dormant,
@@ -118,50 +139,69 @@ class SqliteWords:
             "below": below,
             "count": count,
         }
-        return self._find(connection, statement, slot, asked, values)
+        statements = _HOLDERS_OF_FEW, _HOLDERS_OF_MANY
+        return self._find(connection, statements, slot, asked, values)
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        found = self._find(connection, _EXACT, slot, asked, {"id": after, "count": count})
+        found = self._find(
+            connection, (_EXACT_OF_FEW, _EXACT), slot, asked, {"id": after, "count": count}
+        )
         return (id_ for (id_,) in found)
 
     def rest(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        found = self._find(connection, _REST, slot, asked, {"id": after, "count": count})
+        found = self._find(
+            connection, (_REST_OF_FEW, _REST), slot, asked, {"id": after, "count": count}
+        )
         return (id_ for (id_,) in found)
 
     def first(
         self, connection: Connection, slot: int, asked: Asked, count: int
     ) -> Iterable[tuple[int, Sequence[str]]]:
         """See `Words`."""
-        found = self._find(connection, _FIRST, slot, asked, {"count": count})
+        found = self._find(connection, (_FIRST_OF_FEW, _FIRST), slot, asked, {"count": count})
         return ((id_, (words or "").split()) for id_, words in found)
 
     def placed(
         self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
     ) -> Iterable[tuple[int, bytes]]:
         """See `Words`."""
-        found = self._find(connection, _PLACED, slot, asked, {"exact": exact, "count": count})
+        found = self._find(
+            connection, (_PLACED_OF_FEW, _PLACED), slot, asked, {"exact": exact, "count": count}
+        )
         return ((id_, entry) for id_, entry in found)
 
     def _find(
         self,
         connection: Connection,
-        statement: str,
+        statements: tuple[str, str],
         slot: int,
         asked: Asked,
         values: dict[str, Any],
     ) -> Sequence[Any]:
-        given = values | {"match": _match(asked), "names": json.dumps(asked.names)}
+        hits = self._hits(connection, slot, _match(asked))
+        statement = statements[0] if hits is not None else statements[1]
+        given = values | {"hits": hits}
+        given |= {"match": _match(asked), "names": json.dumps(asked.names)}
         given |= self.seeking(asked.seeker)
         # On the schema before, nobody could hide and nobody was known.
         hidden, known = (HIDDEN, KNOWN) if asked.seeker.people else ("0", "0")
         written = in_slot(statement, slot).replace("HIDDEN", hidden).replace("KNOWN", known)
         return connection.exec_driver_sql(written, given).all()
+
+    def _hits(self, connection: Connection, slot: int, match: str) -> str | None:
+        """The numbers of all entries that match, as JSON; None if they are not few."""
+        known: dict[str, str | None] = connection.info.setdefault(_FOUND, {})
+        if match not in known:
+            asked = {"match": match, "few": self._few}
+            found = connection.exec_driver_sql(in_slot(_MATCHED, slot), asked).scalars().all()
+            known[match] = json.dumps(found) if len(found) < self._few else None
+        return known[match]
 
 
 def _match(asked: Asked) -> str:
