@@ -1,6 +1,7 @@
 """Named faults of batches: what they lock, look at, tell and count, as those of `node_faults`."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import Any
@@ -8,16 +9,14 @@ from unittest.mock import patch
 
 from miss_protocol.ids import DeviceId
 from miss_server.doorbell.postgres import PostgresLine
-from miss_server.storage.postgres import batch, jobs, lives
+from miss_server.storage.postgres import batch, lives
 from miss_server.storage.postgres.batch import Batch
-from miss_server.storage.postgres.jobs import Job
 from miss_server.storage.postgres.pool import Connection
-from miss_server.storage.postgres.writer import Writer
+from miss_server.storage.postgres.writer import Job, Writer
 from miss_server.storage.settlement.sends import Sends
 from tests.mutation.node_faults import NodeFault
 from tests.server.storage import (
     test_batch_locks,
-    test_lanes,
     test_lives,
     test_postgres_nodes,
     test_postgres_trouble,
@@ -152,8 +151,13 @@ def lost_answers_called_done(stack: ExitStack) -> None:
 
 def rung_before_the_commit(stack: ExitStack) -> None:
     """Who asked for it, and the other nodes, are told of a send that PostgreSQL is yet to commit."""
-    run, end = Batch.run, Writer._end
+    run, commit, end = Batch.run, Writer._commit, Writer._end
     told: ContextVar[Batch] = ContextVar("told")
+    handed_in: ContextVar[Sequence[Job]] = ContextVar("handed_in")
+
+    async def committing(self: Writer, jobs: Sequence[Job], also: frozenset[bytes]) -> None:
+        handed_in.set(jobs)
+        await commit(self, jobs, also)
 
     async def decided(self: Batch) -> None:
         await run(self)
@@ -161,26 +165,15 @@ def rung_before_the_commit(stack: ExitStack) -> None:
 
     async def early(self: Writer, db: Connection) -> None:
         batch_ = told.get()
-        jobs_ = [job for bundle in self._under_way.values() for job in bundle.jobs]
         for (submission, _), settled in zip(batch_._sends._batch, batch_.settled, strict=True):
-            [job] = [job for job in jobs_ if job.work is submission]
+            [job] = [job for job in handed_in.get() if job.work is submission]
             job.future.set_result(settled)
         await asyncio.sleep(0)
         await end(self, db)
 
     stack.enter_context(patch.object(Batch, "run", decided))
+    stack.enter_context(patch.object(Writer, "_commit", committing))
     stack.enter_context(patch.object(Writer, "_end", early))
-
-
-def batches_of_one_device_beside_each_other(stack: ExitStack) -> None:
-    """What a device asks for next does not wait for what it asked for before."""
-    stack.enter_context(patch.object(jobs, "_devices", lambda _: ()))
-
-
-def all_lanes_count_in_one_row(stack: ExitStack) -> None:
-    """Each batch waits for the commit of the one beside it, which counted in the same row."""
-    real = lives.Life.next_batch
-    stack.enter_context(patch.object(lives.Life, "next_batch", lambda self, _=0: real(self)))
 
 
 def batches_not_counted(stack: ExitStack) -> None:
@@ -238,19 +231,9 @@ ALL = (
         "told before it was stored",
     ),
     NodeFault(
-        batches_of_one_device_beside_each_other,
-        test_lanes.test_what_one_device_sends_and_is_sent_keeps_its_order,
-        "LockNotAvailable",
-    ),
-    NodeFault(
         batches_not_counted,
         test_lives.test_a_copy_that_lacks_only_messages_is_noticed_on_the_next_connection,
         "DID NOT RAISE",
-    ),
-    NodeFault(
-        all_lanes_count_in_one_row,
-        test_lives.test_each_lane_counts_its_batches,
-        "AssertionError",
     ),
 )
 """Each with its killer and words of what that says."""

@@ -23,7 +23,6 @@ from tests.mutation.faults import ALL as FAULTS
 from tests.mutation.node_faults import NodeFault
 from tests.mutation.played_faults import PLAYED
 from tests.server.storage.test_batch_locks import dsn, nodes, phones, watch
-from tests.server.storage.test_lanes import people, wide
 from tests.server.storage.test_postgres_trouble import store
 from tests.server.storage.test_races import engine
 
@@ -31,11 +30,9 @@ __all__ = [
     "dsn",
     "engine",
     "nodes",
-    "people",
     "phones",
     "store",
     "watch",
-    "wide",
 ]  # fixtures of the tests
 
 

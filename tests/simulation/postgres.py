@@ -33,14 +33,13 @@ from miss_server.storage.messages import (
     Submission,
     Wanted,
 )
-from miss_server.storage.postgres.jobs import Job
 from miss_server.storage.postgres.lives import Life
 from miss_server.storage.postgres.moving import move
 from miss_server.storage.postgres.pool import Connection, Options
 from miss_server.storage.postgres.preparing import prepare
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.postgres.writer import Writer, _place
+from miss_server.storage.postgres.writer import Job, Writer, _place
 from miss_server.storage.schema import metadata
 from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.witness import Testimony

@@ -204,9 +204,9 @@ def wrap_batches(points: Points) -> None:
     """Every commit of a batch on PostgreSQL is a point, named by the jobs of the batch."""
     commit, end_of_batch = PostgresWriter._commit, PostgresWriter._end
 
-    async def committing(self: PostgresWriter, jobs: Any, also: Any, lane: int) -> None:
+    async def committing(self: PostgresWriter, jobs: Any, also: Any) -> None:
         about.set(sorted({_JOBS[type(job.work)] for job in jobs}))
-        await commit(self, jobs, also, lane)
+        await commit(self, jobs, also)
 
     async def ending(self: PostgresWriter, db: Any) -> None:
         names = about.get()

@@ -22,7 +22,6 @@ from miss_server.storage import epoch_ids
 from miss_server.storage import witness as witnesses
 from miss_server.storage.disk import EXIT_DISK
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.postgres import lives
 from miss_server.storage.postgres.lives import Exchanged, Life, Standby
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.preparing import prepare
@@ -259,29 +258,6 @@ async def test_a_copy_that_lacks_only_messages_is_noticed_on_the_next_connection
             assert await number(engine) == 2
         await recognised(server, name, one)
         await recognised(server, name, two)
-
-
-async def test_each_lane_counts_its_batches(
-    postgres: PostgresProcess,
-    engine: AsyncEngine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(lives, "LANES", 2)
-    life = Life(tmp_path, "one")
-    assert not await begun(engine, life)
-    database = engine.url.database
-    assert database is not None
-    numbers = [life.next_batch(lane) for lane in range(2)]
-    assert len({name for name, _ in numbers}) == 2
-    for lane, (name, value) in enumerate(numbers):
-        await run(engine, lambda c, name=name, value=value: settings.put(c, name, value))  # type: ignore[misc]
-        life.committed(value, lane)
-    await recognised(postgres, database, life)
-    name, value = numbers[-1]
-    await run(engine, lambda c: settings.put(c, name, bytes(8)))
-    with pytest.raises(Exchanged):  # an older copy: the last lane's batch is missing
-        await recognised(postgres, database, life)
 
 
 async def test_a_copy_from_before_a_beat_is_noticed_whatever_it_lacks(

@@ -14,8 +14,7 @@ its own node's transactions only.
 
 **Beneath a node that goes on running** a copy may be put in which nothing of that is missing: only
 messages. So each batch numbers itself in another row of its node's, within the statement that writes
-what changed, and the node keeps in memory the last number that it saw committed (several rows, if
-batches run beside each other: each lane has its own). On each new
+what changed, and the node keeps in memory the last number that it saw committed. On each new
 connection the row must show that number or a later one: a batch whose commit was not answered may
 have happened, and is never counted on. A node that finds less writes its witness beyond what stands
 in the database, and ends: its next start begins the new epoch. Each node notices for itself, and
@@ -53,9 +52,6 @@ if TYPE_CHECKING:
 
 VOUCHED_MS = 60_000
 """How lately another node must have been at work to vouch for one without a witness."""
-LANES = 1
-"""Batches of a node that may be under way at once; each counts by itself, so that none waits for
-another one's count."""
 BEAT_EVERY = 20.0
 """Seconds between two notes that a node is at work."""
 
@@ -72,9 +68,7 @@ _WHO = (
 )
 _RECOGNISE = (
     f"SELECT ({_WHO}), (SELECT value FROM settings WHERE name = 'epoch'),"  # noqa: S608  # constants
-    " (SELECT value FROM settings WHERE name = $1),"
-    " ARRAY(SELECT s.value FROM unnest($2::text[]) WITH ORDINALITY AS w(name, place)"
-    " LEFT JOIN settings s ON s.name = w.name ORDER BY place)"
+    " (SELECT value FROM settings WHERE name = $1), (SELECT value FROM settings WHERE name = $2)"
 )
 _CLOCK = select(cast(func.extract("epoch", func.clock_timestamp()) * 1000, BigInteger))
 _BEATS = select(table.c.name, table.c.value).where(table.c.name.startswith(_ALIVE))
@@ -102,10 +96,9 @@ class Life:
         self.witness = _COUNTED + node
         """The name of this node's count, for `sql.prekeys.claim` and `sql.epochs.change`."""
         self._alive = _ALIVE + node
-        # The first has the name that a single one had.
-        self._batches = [_BATCHES + node, *(f"{_BATCHES}{node} {n}" for n in range(1, LANES))]
-        self._begun, self._committed = [0] * LANES, [0] * LANES
-        """Of each lane the last batch that was tried, and the last one known to be in the database."""
+        self._batches = _BATCHES + node
+        self._begun = self._committed = 0
+        """The last batch that was tried, and the last one known to be in the database."""
         self._identity = ""
         self._file: Witness | None = None
         self._stood: Testimony | None = None
@@ -148,10 +141,9 @@ class Life:
             epochs.change(connection, now_ms, after=after, witness=self.witness)
         witnessed.count_up(connection, self.witness, beyond=beyond)
         settings.put(connection, _IDENTITY, identity.encode())
-        for lane, name in enumerate(self._batches):
-            batches = settings.get(connection, name) or bytes(8)
-            settings.put(connection, name, batches)
-            self._begun[lane] = self._committed[lane] = int.from_bytes(batches, "big")
+        batches = settings.get(connection, self._batches) or bytes(8)
+        settings.put(connection, self._batches, batches)
+        self._begun = self._committed = int.from_bytes(batches, "big")
         self._note_alive(connection)
         self._identity, self._file = identity, file
         return bool(why), witnessed.stands(connection, self.witness)
@@ -186,7 +178,7 @@ class Life:
         if self._stood is None:
             return
         # Before the question: what is committed meanwhile may be missing in the answer.
-        stood, committed = self._stood, list(self._committed)
+        stood, committed = self._stood, self._committed
         found = await connection.fetchrow(_RECOGNISE, self.witness, self._batches)
         assert found is not None  # noqa: S101  # a SELECT without FROM has one row
         identity, epoch, count, batches = found
@@ -195,10 +187,7 @@ class Life:
         now = Testimony(epoch, int.from_bytes(count or b"", "big"))
         if is_older(now, stood):
             raise Exchanged
-        if any(
-            int.from_bytes(value or b"", "big") < known
-            for value, known in zip(batches, committed, strict=True)
-        ):
+        if int.from_bytes(batches or b"", "big") < committed:
             log.error("the database lacks what this node saw committed", batches=committed)
             await self._testify_beyond(now)
             raise Exchanged
@@ -211,14 +200,14 @@ class Life:
             # Logged; the node must end all the same, and then only a hello can tell.
             return
 
-    def next_batch(self, lane: int = 0) -> tuple[str, bytes]:
-        """The name and the value of the row that the lane's next batch writes with all else."""
-        self._begun[lane] += 1
-        return self._batches[lane], self._begun[lane].to_bytes(8, "big")
+    def next_batch(self) -> tuple[str, bytes]:
+        """The name and the value of the row that the next batch writes with all else."""
+        self._begun += 1
+        return self._batches, self._begun.to_bytes(8, "big")
 
-    def committed(self, batch: bytes, lane: int = 0) -> None:
-        """The lane's batch of that value, which wrote it, was answered as committed."""
-        self._committed[lane] = int.from_bytes(batch, "big")
+    def committed(self, batch: bytes) -> None:
+        """The batch of that value, which wrote it, was answered as committed."""
+        self._committed = int.from_bytes(batch, "big")
 
     def beat(self, connection: Connection) -> Testimony:
         """Note that this node is at work, and count that, so that any copy from before is known for

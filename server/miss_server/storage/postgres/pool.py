@@ -107,11 +107,6 @@ class Pool:
         """Who waits for one that is put back."""
         self._closing = False
 
-    @property
-    def size(self) -> int:
-        """How many there may be."""
-        return self._options.size
-
     async def close(self) -> None:
         """Let running statements end, then close."""
         self._closing = True

@@ -1,10 +1,9 @@
 """Group commit: what arrived while the last batch was under way is written as one transaction.
 
 A commit costs a wait for the disk and each statement a way to PostgreSQL and back, a message only
-some microseconds, so at any load both are paid once for many messages (rule C1). Where commits are
-slow, as with a standby in another room, another batch begins while one waits for its commit, over
-other devices (`jobs`): then nobody waits for a commit that is not his. Other nodes and the quiet
-transactions of this one run beside them, too, and the order of locks keeps all apart.
+some microseconds, so at any load both are paid once for many messages (rule C1). One batch of this
+process is under way at a time; other nodes and the quiet transactions of this one run beside it,
+and the order of locks keeps them apart.
 """
 
 import asyncio
@@ -25,8 +24,7 @@ from miss_server.storage.messages import (
     Submission,
 )
 from miss_server.storage.postgres.batch import Batch, Unlocked
-from miss_server.storage.postgres.jobs import Bundle, Job, Queue, Work
-from miss_server.storage.postgres.lives import LANES, Life
+from miss_server.storage.postgres.lives import Life
 from miss_server.storage.postgres.meeting import Ground
 from miss_server.storage.postgres.pool import Connection, Pool
 from miss_server.storage.postgres.sessions import Alone, Ending
@@ -36,18 +34,32 @@ from miss_server.tallies import StorageTally
 
 BATCH_MAX = 512
 """Jobs of one transaction: more would make the first of them wait for milliseconds."""
-SLOW_COMMIT = 0.001
-"""Seconds after which a commit is a slow one, beside which another batch may begin. Before, what the two
-would cost each other is more than the wait."""
-SMALL = 64
-"""Jobs under way beside which another batch begins: with more, one chain of large batches costs less
-for each message."""
+ACKS_AT_ONCE = 64
+ACK_LINGER = 0.02
+"""Acknowledgements wait, up to so many or for so many seconds, for others to share a batch with: a
+sender hardly sees its ticks later, sends do not queue behind what nobody waits for, and a batch of few
+costs both the node and PostgreSQL nearly as much as one of many."""
 TRIES = 5
 """Of a batch that another node crossed."""
 PATIENCE_FIRST, PATIENCE_MOST = 0.05, 2.0
 """Seconds without a new attempt after one that failed; doubled each time."""
 
 log = structlog.get_logger()
+
+Work = Submission | Acknowledgement | Greeting | Ending
+
+
+class Job:
+    """One thing to write, and who waits for it."""
+
+    __slots__ = ("error", "future", "now_ms", "outcome", "work")
+
+    def __init__(self, work: Work, now_ms: int, future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.now_ms = now_ms
+        self.future = future
+        self.outcome: Any = None
+        self.error: BaseException | None = None
 
 
 class Writer:
@@ -69,25 +81,25 @@ class Writer:
         self._ground = Ground()
         self._life = life
         self._alone = alone
-        self._queue = Queue(self._wake)
-        self._free = list(range(max(1, min(LANES, pool.size - 1))))
-        """Lanes without a batch: one connection is left to readers."""
-        self._under_way: dict[int, Bundle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waking = False
+        self._jobs: list[Job] = []
+        self._acks = 0
+        """How many of the jobs are acknowledgements."""
+        self._acks_due = False
+        self._lingering: asyncio.TimerHandle | None = None
+        self._wanted = asyncio.Event()
+        self._stopping = False
         self._patience = 0.0
-        self._resting: asyncio.TimerHandle | None = None
+        self._waited_since = 0.0
         self.tally = StorageTally()
+        self._task: asyncio.Task[None] | None = None
 
     async def stop(self) -> None:
         """Write what has been handed in, then end."""
-        self._queue.closing = True
-        if len(self._queue):
-            self._start()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        if self._resting is not None:
-            self._resting.cancel()
+        self._stopping = True
+        self._wake()
+        if self._task is not None:
+            await self._task
+            self._task = None
 
     def settle(self, submission: Submission, now_ms: int) -> asyncio.Future[Settled]:
         """Settle one send with the next batch."""
@@ -108,91 +120,81 @@ class Writer:
         return self._hand_in(ending, now_ms)
 
     def _hand_in(self, work: Work, now_ms: int) -> asyncio.Future[Any]:
-        if self._queue.closing:
+        if self._stopping:
             raise NotDurable("the store is closing")
-        job = Job(work, now_ms, asyncio.get_running_loop().create_future())
-        self._queue.add(job)
-        self._wake()
+        loop = asyncio.get_running_loop()
+        job = Job(work, now_ms, loop.create_future())
+        if not self._jobs:
+            self._waited_since = perf_counter()
+        self._jobs.append(job)
+        if not isinstance(work, Acknowledgement):
+            self._wake()
+            return job.future
+        self._acks += 1
+        if self._acks >= ACKS_AT_ONCE:
+            self._wake()
+        elif self._lingering is None:
+            self._lingering = loop.call_later(ACK_LINGER, self._lingered)
         return job.future
+
+    def _lingered(self) -> None:
+        self._lingering = None
+        self._acks_due = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._wanted.set()
+        if self._task is None and self._jobs:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="miss-writer")
 
     # --- batches ----------------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """See what may begin, once all that this pass of the loop brings is here."""
-        if not self._waking and self._free and self._queue.ready:
-            self._waking = True
-            asyncio.get_running_loop().call_soon(self._start)
+    async def _run(self) -> None:
+        while self._jobs or not self._stopping:
+            await self._wanted.wait()
+            if self._patience and not self._stopping:
+                await asyncio.sleep(self._patience)
+            jobs = self._take()
+            if jobs:
+                waited, self._waited_since = self._waited_since, perf_counter()
+                begun = self._waited_since
+                await self.write(jobs)
+                self._answer(jobs)
+                now = perf_counter()
+                self.tally.batch_jobs.note(len(jobs))
+                self.tally.batch_seconds.note(now - begun)
+                self.tally.batch_wait.note(now - waited)
 
-    def _start(self, *, rested: bool = False) -> None:
-        """Begin what may begin now; `rested`: enough time has passed since an attempt that failed."""
-        self._waking = False
-        while self._free and self._queue.ready:
-            most = BATCH_MAX
-            if self._patience:
-                # While it fails, all fail together, and not at once again.
-                if self._under_way:
-                    return
-                if not (rested or self._queue.closing):
-                    self._rest()
-                    return
-                most = len(self._queue)
-            elif self._under_way and not self._may_begin_beside():
-                return
-            jobs = self._queue.take(most, self._under_way.values())
-            if not jobs:
-                return
-            lane = min(self._free)
-            self._free.remove(lane)
-            self._under_way[lane] = Bundle(jobs)
-            task = asyncio.get_running_loop().create_task(
-                self._work(jobs, lane), name=f"miss-writer-{lane}"
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _take(self) -> list[Job]:
+        """The jobs of the next batch."""
+        jobs, later = self._jobs, list[Job]()
+        if not (self._acks_due or self._acks >= ACKS_AT_ONCE or self._stopping):
+            jobs = [job for job in self._jobs if not isinstance(job.work, Acknowledgement)]
+            later = [job for job in self._jobs if isinstance(job.work, Acknowledgement)]
+        most = BATCH_MAX if not self._patience else len(jobs)  # while it fails, all fail together
+        self._jobs = jobs[most:] + later
+        self._acks = sum(isinstance(job.work, Acknowledgement) for job in self._jobs)
+        self._acks_due = self._acks > len(later)
+        if not self._acks and self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if len(self._jobs) == self._acks and not self._acks_due and not self._stopping:
+            self._wanted.clear()
+        return jobs[:most]
 
-    def _may_begin_beside(self) -> bool:
-        running = self._under_way.values()
-        return all(one.waits for one in running) and sum(len(one.jobs) for one in running) <= SMALL
-
-    def _commit_lasts(self, bundle: Bundle) -> None:
-        bundle.waits = True
-        self._wake()
-
-    def _rest(self) -> None:
-        if self._resting is None:
-            self._resting = asyncio.get_running_loop().call_later(self._patience, self._rested)
-
-    def _rested(self) -> None:
-        self._resting = None
-        self._start(rested=True)
-
-    async def _work(self, jobs: Sequence[Job], lane: int) -> None:
-        begun = perf_counter()
-        try:
-            await self.write(jobs, lane)
-            self._answer(jobs)
-        finally:
-            del self._under_way[lane]
-            self._free.append(lane)
-            self._start()
-        now = perf_counter()
-        self.tally.batch_jobs.note(len(jobs))
-        self.tally.batch_seconds.note(now - begun)
-        self.tally.batch_wait.note(now - jobs[0].since)
-
-    async def write(self, jobs: Sequence[Job], lane: int = 0) -> None:
+    async def write(self, jobs: Sequence[Job]) -> None:
         """Write jobs as one transaction; each one's outcome or error is in it afterwards."""
         waiting = sorted(jobs, key=_place)
         also: frozenset[bytes] = frozenset()
         tries = 0
         while waiting:
             try:
-                await self._commit(waiting, also, lane)
+                await self._commit(waiting, also)
                 self._patience = 0.0
                 return
             except Alone as alone:
                 # Those before it are settled before it: each sees what the earlier ones changed.
-                await self.write(waiting[: alone.index], lane)
+                await self.write(waiting[: alone.index])
                 await self._begin_alone(waiting[alone.index])
                 waiting = waiting[alone.index + 1 :]
             except Exception as error:  # noqa: BLE001  # handed to those whose jobs they are
@@ -200,15 +202,15 @@ class Writer:
                 if isinstance(error, Unlocked):
                     also |= error.devices
                 if not crossed(error) or tries == TRIES:
-                    await self._fail(waiting, error, lane)
+                    await self._fail(waiting, error)
                     return
 
-    async def _commit(self, jobs: Sequence[Job], also: frozenset[bytes], lane: int) -> None:
+    async def _commit(self, jobs: Sequence[Job], also: frozenset[bytes]) -> None:
         # Acknowledgements before sends: they make room in mailboxes that sends may need.
         visits = [job for job in jobs if isinstance(job.work, Greeting | Ending)]
         acks = [job for job in jobs if isinstance(job.work, Acknowledgement)]
         sends = [job for job in jobs if isinstance(job.work, Submission)]
-        number = None if self._life is None else self._life.next_batch(lane)
+        number = None if self._life is None else self._life.next_batch()
         async with self._pool.connection() as db:
             batch = Batch(
                 db,
@@ -224,13 +226,13 @@ class Writer:
             await db.execute("BEGIN")
             try:
                 await batch.run()
-                await self._end_watched(db, lane)
+                await self._end(db)
             except Exception as error:
                 if not outage(error) or crossed(error):
                     await db.execute("ROLLBACK")
                 raise
         if self._life is not None and number is not None and batch.numbered:
-            self._life.committed(number[1], lane)
+            self._life.committed(number[1])
         answered: list[tuple[list[Job], Sequence[Any]]] = [
             (visits, batch.visited),
             (acks, batch.acknowledged),
@@ -239,18 +241,6 @@ class Writer:
         for some, outcomes in answered:
             for job, outcome in zip(some, outcomes, strict=True):
                 job.outcome = outcome
-
-    async def _end_watched(self, db: Connection, lane: int) -> None:
-        bundle = self._under_way.get(lane)
-        if bundle is None:  # nobody waits beside it
-            await self._end(db)
-            return
-        slow = asyncio.get_running_loop().call_later(SLOW_COMMIT, self._commit_lasts, bundle)
-        try:
-            await self._end(db)
-        finally:
-            slow.cancel()
-            bundle.waits = False
 
     async def _end(self, db: Connection) -> None:
         """Commit what was written."""
@@ -264,7 +254,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
             job.error = error
 
-    async def _fail(self, jobs: Sequence[Job], error: Exception, lane: int) -> None:
+    async def _fail(self, jobs: Sequence[Job], error: Exception) -> None:
         if outage(error) or crossed(error) or isinstance(error, NotDurable):
             # Nobody's fault, and nobody's job is known to be done.
             self.tally.failures[cause(error)] += 1
@@ -278,7 +268,7 @@ class Writer:
         else:
             # A fault in one job must not fail its neighbours: each gets its own transaction.
             for job in jobs:
-                await self.write([job], lane)
+                await self.write([job])
 
     @staticmethod
     def _answer(jobs: Sequence[Job]) -> None:
