@@ -35,6 +35,7 @@ faults: .venv/done        ## each fault under load in full, as root; writes the 
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.load --seeds $(SEEDS) --write
 
 chaos: .venv/done         ## faults of several nodes on PostgreSQL and Redis, as root; writes their table
+	MISS_RACES=1000 $(BIN)/pytest tests/server/storage/test_postgres_nodes.py
 	PATH="$$PATH:/usr/sbin:/sbin" $(BIN)/python -m tests.chaos --seeds $(SEEDS) --write
 
 bytecode: .venv/done      ## compiles what tests import, once, where each worker would do it for itself
