@@ -22,6 +22,8 @@ FIT = 5
 DEPARTMENTS_EVERY = 10
 """One query of so many looks for a department of a hospital."""
 HALF_SHARE = 0.1
+BEGINS = 4
+"""Letters of a name that are typed at least."""
 DEPARTMENT_SHARE = 0.15
 """Of those who remember where, how many know the department only, by its name or its number."""
 SLIPS_SHARE = 0.55
@@ -171,14 +173,17 @@ def _sample(people: Iterator[_Known], count: int, dice: random.Random) -> list[_
 
 
 def _rivals(people: Iterator[_Known], chosen: dict[str, _Known]) -> dict[str, list[_Known]]:
-    """For each one, all who share a word of the family name."""
-    bearing: dict[str, list[str]] = defaultdict(list)
+    """For each one, all of whom a word begins as one of the family name: what is typed is taken for the
+    beginning of a word, and half a name is no more."""
+    beginning: dict[str, list[str]] = defaultdict(list)
     for one in chosen.values():
         for word in _telling(one.name):
-            bearing[word].append(one.key)
+            beginning[word[:BEGINS]].append(one.key)
     found: dict[str, list[_Known]] = {key: [] for key in chosen}
     for one in people:
-        for key in {key for word in _telling(one.name) for key in bearing.get(word, ())}:
+        words = normalise(f"{one.name} {one.given}")
+        begins = {word[:letters] for word in words for letters in range(1, BEGINS + 1)}
+        for key in {key for begin in begins for key in beginning.get(begin, ())}:
             found[key].append(one)
     return found
 
@@ -212,7 +217,7 @@ def _of_person(one: _Known, rivals: Sequence[_Known], dice: random.Random) -> Qu
     words = [dice.choice(_telling(one.name))] if dice.random() < 0.3 else [_family(one.name)]
     half = dice.random() < HALF_SHARE
     if half:
-        words[0] = words[0][: max(4, len(words[0]) * 2 // 3)]
+        words[0] = words[0][: max(BEGINS, len(words[0]) * 2 // 3)]
     fit = [other for other in rivals if _begins(words[0], other)]
     town = dice.choice(one.towns)
     department = one.departments[one.towns.index(town)]
