@@ -8,7 +8,8 @@ import pytest
 from tests.chaos import older
 from tests.chaos.catalogue import FAULTS
 from tests.chaos.stage import Fault, broken, run
-from tests.mutation.chaos_faults import TROUBLED, TroubledFault
+from tests.mutation.chaos_faults import TROUBLED
+from tests.mutation.played import PlayedFault
 
 
 @pytest.mark.timeout(400)
@@ -24,7 +25,7 @@ async def test_fault(fault: Fault, tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("mistake", TROUBLED, ids=lambda mistake: mistake.name)
 async def test_a_mistake_that_only_trouble_shows_is_found(
-    mistake: TroubledFault, tmp_path: Path, record_property: Callable[[str, str], None]
+    mistake: PlayedFault, tmp_path: Path, record_property: Callable[[str, str], None]
 ) -> None:
     [fault] = [fault for fault in FAULTS if fault.name == mistake.killed_by]
     verdict = await run(broken(fault, mistake.name), 1, tmp_path, short=True)

@@ -8,7 +8,8 @@ import pytest
 from miss_client import ClientError
 from tests.crash.killers import KILLERS, Ground
 from tests.crash.stage import Base
-from tests.mutation.played_faults import PLAYED, PlayedFault
+from tests.mutation.played import PlayedFault
+from tests.mutation.played_faults import PLAYED
 from tests.support.forks import Forks
 
 pytestmark = pytest.mark.timeout(90)

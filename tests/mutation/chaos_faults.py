@@ -3,8 +3,6 @@
 The nodes of that play put it in by its name (`tests.mutation.broken`); the product knows nothing of it.
 """
 
-import dataclasses
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from unittest.mock import patch
 
@@ -13,20 +11,7 @@ import asyncpg
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.postgres.pool import Connection
 from miss_server.storage.postgres.writer import Writer
-
-
-@dataclasses.dataclass(frozen=True)
-class TroubledFault:
-    """A mistake, the fault of a service that must find it, and a part of what its verdict says."""
-
-    put_in: Callable[[ExitStack], None]
-    killed_by: str
-    saying: str
-
-    @property
-    def name(self) -> str:
-        """The mistake's name."""
-        return self.put_in.__name__.replace("_", " ")
+from tests.mutation.played import PlayedFault
 
 
 def nobody_looks_for_what_no_ring_told(stack: ExitStack) -> None:
@@ -49,11 +34,11 @@ def commits_without_an_answer_called_done(stack: ExitStack) -> None:
     stack.enter_context(patch.object(Writer, "_end", end))
 
 
-TROUBLED = (TroubledFault(nobody_looks_for_what_no_ring_told, "all rings dropped", "not found"),)
+TROUBLED = (PlayedFault(nobody_looks_for_what_no_ring_told, "all rings dropped", "not found"),)
 """Each with its killer in `tests.chaos.catalogue.FAULTS`, and words of what that says."""
 
 TROUBLED_ROOT = (
-    TroubledFault(
+    PlayedFault(
         commits_without_an_answer_called_done, "PostgreSQL's disk full, that of its log", ""
     ),
 )

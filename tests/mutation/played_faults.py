@@ -4,8 +4,7 @@ Each names the play of `tests.crash` that must fail when it is there. The play's
 fault in by its name; the product knows nothing of them.
 """
 
-import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -18,20 +17,7 @@ from miss_server.doorbell.memory import MemoryDoorbell
 from miss_server.storage.messages import Fetched, Wanted
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.mutation.faults import ALL
-
-
-@dataclasses.dataclass(frozen=True)
-class PlayedFault:
-    """A mistake, the play that must find it, and a part of what that says."""
-
-    put_in: Callable[[ExitStack], None]
-    killed_by: str
-    saying: str
-
-    @property
-    def name(self) -> str:
-        """The mistake's name."""
-        return self.put_in.__name__.replace("_", " ")
+from tests.mutation.played import PlayedFault
 
 
 def wake_up_only(stack: ExitStack) -> None:

@@ -11,7 +11,8 @@ from tests.chaos.catalogue import ROOT_FAULTS as ROOT_FAULTS_OF_A_SERVICE
 from tests.load.catalogue import ROOT_FAULTS
 from tests.load.stage import Fault, run
 from tests.load.system import lying_disk
-from tests.mutation.chaos_faults import TROUBLED_ROOT, TroubledFault
+from tests.mutation.chaos_faults import TROUBLED_ROOT
+from tests.mutation.played import PlayedFault
 
 
 @pytest.mark.timeout(400)
@@ -41,7 +42,7 @@ async def test_a_server_that_does_not_wait_for_its_disk_is_found(tmp_path: Path)
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("mistake", TROUBLED_ROOT, ids=lambda mistake: mistake.name)
 async def test_a_mistake_that_only_trouble_shows_is_found(
-    mistake: TroubledFault, tmp_path: Path, record_property: Callable[[str, str], None]
+    mistake: PlayedFault, tmp_path: Path, record_property: Callable[[str, str], None]
 ) -> None:
     [fault] = [fault for fault in ROOT_FAULTS_OF_A_SERVICE if fault.name == mistake.killed_by]
     broken = service_stage.broken(fault, mistake.name)

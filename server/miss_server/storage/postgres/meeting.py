@@ -18,8 +18,8 @@ _WHAT_THERE_IS = (
     " + 16 * ({row}.blocked_ms IS NOT NULL)::integer, 0)"
 )
 # A part of what a batch reads once its rows are locked: of its pairs those that are not
-# `SETTLED`, which few are. For these it is enough to know what there is; exact
-# values are read under the locks of `load_writers`.
+# `SETTLED`, which are few. For these it is enough to know what there is; exact values are read under
+# the locks of `load_writers`.
 PART = (  # noqa: S608  # made of constants
     " UNION ALL SELECT 3, NULL, w.number, NULL, NULL, NULL, NULL,"
     " ({mine} + 32 * {theirs})::bigint, NULL, NULL"

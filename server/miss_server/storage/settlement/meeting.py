@@ -70,8 +70,9 @@ class Passage(msgspec.Struct, gc=False):
 
 
 class Meeting:
-    """One batch. `want`, load what is not settled (`sql.meeting_words`) of `pairs`, `see`; if there are then `writers`, lock
-    them, load their rows anew and what else `see_again` takes; then `judge` and `note` each send."""
+    """One batch. `want`, load what is not settled of `pairs` (`SETTLED` in `sql.meeting_words`), `see`; if
+    there are then `writers`, lock them, load their rows anew and what else `see_again` takes; then `judge`
+    and `note` each send."""
 
     def __init__(self, allowed: FirstContacts) -> None:
         self._allowed = allowed

@@ -161,7 +161,7 @@ class Kept:
     def unsettled(
         self, db: sqlite3.Connection, pairs: Sequence[Pair]
     ) -> list[tuple[Pair, Row | None, Row | None]]:
-        """Those that are not settled (`settlement.meeting.settled`), with the row each way, if there is one.
+        """Those that are not `SETTLED`, with the row each way, if there is one.
 
         Only jobs unsettle, and past these nothing is kept.
         """

@@ -71,8 +71,7 @@ def _write(db: sqlite3.Connection, sends: Sends, kept: Kept) -> None:
         " kept_until_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         sends.results,
     )
-    if relations := sends.meeting.relations:
-        meeting.keep(db, relations, sends.silenced)
-    elif sends.silenced:
-        meeting.keep(db, (), sends.silenced)
+    relations, silenced = sends.meeting.relations, sends.silenced
+    if relations or silenced:
+        meeting.keep(db, relations, silenced)
     kept.sent(numbers, mailboxes)
