@@ -7,16 +7,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import httpx2
+from typing import Any
 
 from miss_protocol import limits
 from miss_server.http.throttle import SEARCHES_PER_MINUTE
-from miss_server.importers.generate import generate
 from tests.load.ledger import Verdict, latencies
 from tests.load.stage import Fault, Stage
-from tests.support.server import environment, miss_server
-from tests.support.wire import Device
+from tests.support.server import environment, miss_server, run_command
 
 FLOOD_RATE = 100
 """Wrong logins and guessed codes a second, together."""
@@ -30,16 +27,16 @@ BURST_RATE = 2_500
 
 
 @dataclass
-class Bots:
-    """The process of the bots; `begin` it first."""
+class Others:
+    """A process of `guessing` or `searching`; `begin` it first."""
 
     process: asyncio.subprocess.Process
 
     @classmethod
-    async def begin(cls, url: str, seconds: float) -> "Bots":
-        """Let them guess for so long; they have begun when this returns."""
+    async def begin(cls, module: str, *words: object) -> "Others":
+        """Let it do so; it has begun when this returns."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.load.guessing", url, str(FLOOD_RATE), str(seconds)),
+            *(sys.executable, "-m", f"tests.load.{module}", *map(str, words)),
             stdout=asyncio.subprocess.PIPE,
             env=environment(),
         )
@@ -47,12 +44,12 @@ class Bots:
         await process.stdout.readline()
         return cls(process)
 
-    async def answers(self) -> Counter[str]:
-        """What the server answered, once they are done."""
+    async def told(self) -> Any:
+        """What it printed, once it is done."""
         said = (await self.process.communicate())[0]
         if self.process.returncode:
             raise ValueError("the flood did not flow")
-        return Counter(json.loads(said))
+        return json.loads(said)
 
 
 def _counted(answers: Counter[str]) -> str:
@@ -70,9 +67,9 @@ async def guess(stage: Stage) -> None:
         begun = loop.time()
         await asyncio.sleep(length)
         quiet.append((begun, loop.time()))
-        bots = await Bots.begin(stage.server.url, length)
+        bots = await Others.begin("guessing", stage.server.url, FLOOD_RATE, length)
         begun = loop.time()
-        answers += await bots.answers()
+        answers += Counter(await bots.told())
         flooded.append((begun, loop.time()))
     await stage.crowd.history.until_over(1.0)  # what was due just now is on its way
     before, under = _p99(stage, quiet), _p99(stage, flooded)
@@ -93,16 +90,19 @@ async def scrape(stage: Stage) -> None:
     await asyncio.to_thread(_import_people, stage)
     loop = asyncio.get_running_loop()
     scraper, other = (phone.device for phone in stage.crowd.online[:2])
-    begun = loop.time()
-    await asyncio.sleep(stage.seconds(10.0, 2.0))
-    quiet, begun = [(begun, loop.time())], loop.time()
     length = stage.seconds(10.0, 2.0)
-    async with asyncio.TaskGroup() as group:
-        greedy = group.create_task(_searches(scraper, SCRAPE_RATE, length))
-        modest = group.create_task(_searches(other, 1, length))
+    begun = loop.time()
+    await asyncio.sleep(length)
+    quiet = [(begun, loop.time())]
+    searching = await Others.begin(
+        *("searching", stage.server.url, length),
+        *(scraper.id.hex(), scraper.key.encode().hex(), SCRAPE_RATE),
+        *(other.id.hex(), other.key.encode().hex(), 1),
+    )
+    begun = loop.time()
+    got, others = map(Counter[str], await searching.told())
     flooded = [(begun, loop.time())]
     await stage.crowd.history.until_over(1.0)  # what was due just now is on its way
-    got, others = greedy.result(), modest.result()
     before, under = _p99(stage, quiet), _p99(stage, flooded)
     told = f"{before:.0f} ms in quiet, {under:.0f} ms under searches"
     stage.notes.append(f"p99 {told} ({_counted(got)}; another device: {_counted(others)})")
@@ -117,26 +117,9 @@ async def scrape(stage: Stage) -> None:
 
 def _import_people(stage: Stage) -> None:
     register = stage.ground.folder / "register.txt"
-    generate(register, people=2_000, seed=1)
+    run_command("miss_server", *("directory", "generate", str(register), "--people", "2000"))
     words = ("directory", "import", str(register), "--domain", stage.server.domain)
     miss_server(*words, database=stage.server.database)
-
-
-async def _searches(device: Device, rate: float, seconds: float) -> Counter[str]:
-    """Search at a steady rate, whatever the answers take; how often which answer came."""
-    loop, answers = asyncio.get_running_loop(), Counter[str]()
-
-    async def one(client: httpx2.AsyncClient, number: int) -> None:
-        word = f"{'abcdefghijklmnopqrstuvwxyz'[number % 26]}{'aeiou'[number % 5]}"
-        answer = await client.send(device.request("GET", f"/v1/directory?q={word}"))
-        answers[f"HTTP {answer.status_code}"] += 1
-
-    async with httpx2.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as group:
-        begun = loop.time()
-        for number in range(int(rate * seconds)):
-            await asyncio.sleep(begun + number / rate - loop.time())
-            group.create_task(one(client, number))
-    return answers
 
 
 async def come_back(stage: Stage) -> None:
@@ -157,13 +140,14 @@ async def come_back_among_bots(stage: Stage) -> None:
     loop, staff = asyncio.get_running_loop(), stage.crowd.online
     stage.supervisor.may_start.clear()
     await stage.server.kill()
-    bots = await Bots.begin(stage.server.url, stage.seconds(20.0, 3.0))
+    length = stage.seconds(20.0, 3.0)
+    bots = await Others.begin("guessing", stage.server.url, FLOOD_RATE, length)
     stage.supervisor.may_start.set()
     await stage.supervisor.restarted(1)
     begun = loop.time()
     await stage.crowd.connected(staff)
     back = loop.time() - begun
-    answers = await bots.answers()
+    answers = Counter[str](await bots.told())
     if not 0 < answers["HTTP 404"] <= limits.ENROLMENT_TRIES_PER_HOUR or not answers["HTTP 429"]:
         stage.faults.append("the bots were not limited")
     stage.notes.append(f"{len(staff)} devices back in {back:.1f} s; bots: {_counted(answers)}")

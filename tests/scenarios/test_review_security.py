@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -157,6 +158,25 @@ async def test_an_unknown_code_buys_no_checking_of_signatures(tmp_path: Path) ->
             code_of(await open_call(server, "POST", "/v1/enrolment", endless)) for _ in range(4)
         ]
         assert codes == ["code_unknown"] * 3 + ["rate_limited"]
+
+
+async def test_codes_guessed_all_at_once_are_no_more_than_those_guessed_in_turn(
+    tmp_path: Path,
+) -> None:
+    """Each was looked up before any was counted, so that an address could guess as many an hour as it
+    sent at once."""
+    async with hosted(tmp_path, enrolment_tries_per_hour=3) as server:
+        right = (await new_account(server))[1]
+
+        async def tell(code: str) -> str:
+            answer = await open_call(server, "POST", "/v1/enrolment/preview", {"code": code})
+            return "found" if answer.status_code == 200 else code_of(answer)
+
+        # Right ones take no room once they are known.
+        assert [await tell(right) for _ in range(5)] == ["found"] * 5
+        told = Counter(await asyncio.gather(*(tell(f"ABCDEFGHJK{n:02}") for n in range(30))))
+        assert 0 < told["code_unknown"] <= 3
+        assert told["code_unknown"] + told["rate_limited"] == 30
 
 
 async def test_all_of_ipv4_is_not_one_neighbour_on_a_socket_for_both(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ class Counts(Protocol):
         """Count one more, unless that is too many: then False, and it is not counted."""
         ...
 
-    async def room(self, item: RateLimitItem, *names: str) -> bool:
-        """Whether one more would be counted."""
+    async def room(self, item: RateLimitItem, *names: str, beside: int = 0) -> bool:
+        """Whether one more would be counted, and `beside` it as many others."""
         ...
 
     async def start(self) -> None:
@@ -55,14 +55,15 @@ class _Window:
         self.now: dict[tuple[str, ...], int] = {}
         self.before: dict[tuple[str, ...], int] = {}
 
-    def room(self, names: tuple[str, ...], seconds: float) -> bool:
+    def room(self, names: tuple[str, ...], seconds: float, beside: int = 0) -> bool:
         """Whether one more is below the limit; the one before counts by what it still covers."""
         number, passed = divmod(seconds, self.item.get_expiry())
         if number != self.number:
             self.before = self.now if number == self.number + 1 else {}
             self.now, self.number = {}, int(number)
         covered = 1 - passed / self.item.get_expiry()
-        return self.before.get(names, 0) * covered + self.now.get(names, 0) < self.item.amount
+        counted = self.before.get(names, 0) * covered + self.now.get(names, 0)
+        return counted + beside < self.item.amount
 
 
 class NodeCounts:
@@ -83,8 +84,8 @@ class NodeCounts:
         window.now[names] = window.now.get(names, 0) + 1
         return True
 
-    async def room(self, item: RateLimitItem, *names: str) -> bool:
-        return self._window(item).room(names, self._seconds())
+    async def room(self, item: RateLimitItem, *names: str, beside: int = 0) -> bool:
+        return self._window(item).room(names, self._seconds(), beside)
 
     def _window(self, item: RateLimitItem) -> _Window:
         key = (

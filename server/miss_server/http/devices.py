@@ -16,7 +16,6 @@ from miss_protocol.ids import parse_address
 from miss_server.http.attestations import with_attesters
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
-    WRONG_CODES,
     acceptance_of,
     normal_code,
     peer_address,
@@ -50,13 +49,8 @@ async def invite(request: Request) -> Response:
 
 async def _invited(request: Request, code: str) -> Account:
     it, address = services(request), peer_address(request)
-    await it.throttle.may_try_code(address)
-    try:
+    async with it.throttle.trying_code(address):
         return await it.accounts.account_of_invitation(code, now_ms=it.clock.now_ms())
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
-            await it.throttle.wrong_code(address)
-        raise
 
 
 async def preview(request: Request) -> Response:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from miss_protocol import api
-from miss_protocol.errors import Code, MissError, Refused
+from miss_protocol.errors import Code, Refused
 from miss_protocol.identity import prekeys, roster
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_protocol.identity.charter import CharterAcceptance
@@ -18,8 +18,6 @@ from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.services import Services, services
 from miss_server.observe import short
 from miss_server.storage.accounts import Account, Enrolment
-
-WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
 
 log = structlog.get_logger()
 
@@ -59,13 +57,8 @@ async def preview(request: Request) -> Response:
 async def account_of(request: Request, code: str) -> Account:
     """The account behind an enrolment code; wrong ones count against the caller's address."""
     it, address = services(request), peer_address(request)
-    await it.throttle.may_try_code(address)
-    try:
+    async with it.throttle.trying_code(address):
         return await it.accounts.account_of_code(normal_code(code), now_ms=it.clock.now_ms())
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
-            await it.throttle.wrong_code(address)
-        raise
 
 
 async def preview_of(it: Services, account: Account) -> api.EnrolmentPreview:
@@ -89,20 +82,14 @@ async def using_code(
         whose: looks the code up, and refuses one that is wrong or used.
     """
     it, address = services(request), peer_address(request)
-    await it.throttle.may_try_code(address)
-    used = False
-    try:
+    async with it.throttle.trying_code(address) as trial:
         try:
             await whose()
         except Refused as refused:
-            used = refused.code is Code.CODE_USED
-            if not used:
+            trial.doubted = refused.code is Code.CODE_USED
+            if not trial.doubted:
                 raise
         yield
-    except MissError as error:
-        if used or getattr(error, "code", None) in WRONG_CODES:
-            await it.throttle.wrong_code(address)
-        raise
 
 
 async def enrol(request: Request) -> Response:

@@ -6,10 +6,8 @@ from starlette.responses import Response
 
 from miss_protocol import api
 from miss_protocol.account import RecoveryPreview, RecoveryState
-from miss_protocol.errors import Refused
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
-    WRONG_CODES,
     enrolment_of,
     normal_code,
     peer_address,
@@ -65,15 +63,10 @@ async def veto(request: Request) -> Response:
 async def _account_of(request: Request, code: str) -> Account:
     """The account behind a recovery code; wrong ones count against the caller's address."""
     it, address = services(request), peer_address(request)
-    await it.throttle.may_try_code(address)
-    try:
+    async with it.throttle.trying_code(address):
         return await it.recoveries.account_of_recovery_code(
             normal_code(code), now_ms=it.clock.now_ms()
         )
-    except Refused as refused:
-        if refused.code in WRONG_CODES:
-            await it.throttle.wrong_code(address)
-        raise
 
 
 def _shown(one: Recovery) -> RecoveryState:

@@ -63,10 +63,10 @@ class SharedCounts:
             return False
         return await self._here.hit(item, *names)
 
-    async def room(self, item: RateLimitItem, *names: str) -> bool:
-        if not await self._here.room(item, *names):
+    async def room(self, item: RateLimitItem, *names: str, beside: int = 0) -> bool:
+        if not await self._here.room(item, *names, beside=beside):
             return False
-        return await self._ask(self._limiter.test(item, *names)) is not False
+        return await self._ask(self._limiter.test(item, *names, cost=1 + beside)) is not False
 
     async def start(self) -> None:
         if not await self._ask(self._storage.check()):

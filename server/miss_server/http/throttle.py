@@ -1,17 +1,23 @@
 """Rate limits, by device and account first and by address only where nobody is known yet (F3).
 
 So that 3,000 staff behind one hospital address reconnect unhindered while bots there guess codes:
-only *failed* guesses count against an address, and they never hold up a signed request. How fast
+only *wrong* codes count against an address, and they never hold up a signed request. How fast
 strangers of one address may connect is `edge.admission`'s business.
 
 What guards people and their secrets is counted by all nodes together; what only guards a node's own
 processor is counted by each alone.
 """
 
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
 from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
 
 from miss_protocol import limits as protocol_limits
-from miss_protocol.errors import Code, Refused
+from miss_protocol.errors import Code, MissError, Refused
 from miss_server.http.counting import Counts, NodeCounts
 
 SEARCHES_PER_MINUTE = 120
@@ -30,6 +36,15 @@ CALLS_PER_MINUTE = 1_200
 RINGS_PER_HOUR = 5
 """Of one person, whoever has it rung: their number is public."""
 
+WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
+
+
+@dataclass(slots=True)
+class Trial:
+    """The trial of a code; set `doubted` if it is wrong unless the block succeeds."""
+
+    doubted: bool = False
+
 
 class Throttle:
     """The limits, counted in `shared` where they are everybody's."""
@@ -39,6 +54,8 @@ class Throttle:
     ) -> None:
         self.shared = shared
         self._here = NodeCounts()
+        self._trials = Counter[str]()
+        self._trial_ended = asyncio.Event()
         self._tries = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="code-tries")
         self._sign_ins = RateLimitItemPerHour(sign_ins_per_hour, namespace="sign-ins")
         self._rings = RateLimitItemPerHour(RINGS_PER_HOUR, namespace="rings")
@@ -51,14 +68,51 @@ class Throttle:
         self._logins = RateLimitItemPerMinute(LOGINS_PER_MINUTE, namespace="logins")
         self._calls = RateLimitItemPerMinute(CALLS_PER_MINUTE, namespace="calls")
 
-    async def may_try_code(self, address: str) -> None:
-        """Raises `Refused(rate_limited)` if this address guessed too often."""
-        if not await self.shared.room(self._tries, address):
-            raise Refused(Code.RATE_LIMITED, "code tries", retry_after=600.0)
+    @asynccontextmanager
+    async def trying_code(self, address: str) -> AsyncIterator[Trial]:
+        """Around the use of a code that somebody gave; one refused as wrong counts against the address.
 
-    async def wrong_code(self, address: str) -> None:
-        """Count a wrong guess against its address."""
-        await self.shared.hit(self._tries, address)
+        Those that are being looked at count as wrong until they are known, and others wait for them: else
+        as many could be guessed as are sent at once.
+
+        Raises:
+            Refused: rate_limited, when this address was wrong too often.
+        """
+        await self._begin_trial(address)
+        trial = Trial()
+        try:
+            yield trial
+        except MissError as error:
+            if trial.doubted or getattr(error, "code", None) in WRONG_CODES:
+                await self.shared.hit(self._tries, address)
+            raise
+        finally:
+            self._leave_trial(address)
+            self._trial_ended.set()
+            self._trial_ended = asyncio.Event()
+
+    async def _begin_trial(self, address: str) -> None:
+        while True:
+            beside = self._trials[address]
+            self._trials[address] += 1
+            try:
+                if await self.shared.room(self._tries, address, beside=beside):
+                    return
+                if not beside or not await self.shared.room(self._tries, address):
+                    raise Refused(Code.RATE_LIMITED, "code tries", retry_after=600.0)
+            except BaseException:
+                self._leave_trial(address)
+                raise
+            self._leave_trial(address)
+            # A whole ward enrols at once: the others are known in a moment. Who leaves as the last finds
+            # nobody and tries again, so that somebody always goes on and wakes those who wait.
+            if self._trials[address]:
+                await self._trial_ended.wait()
+
+    def _leave_trial(self, address: str) -> None:
+        self._trials[address] -= 1
+        if not self._trials[address]:
+            del self._trials[address]
 
     async def sign_in(self, who: str) -> None:
         """Count a sign-in that an address or an account begins; raises `Refused(rate_limited)`."""

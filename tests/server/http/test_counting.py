@@ -60,6 +60,20 @@ async def test_limits_and_names_are_counted_apart() -> None:
     assert await here.room(other, "x", "1")
 
 
+async def test_what_is_being_looked_at_takes_room_too() -> None:
+    async with redis_server() as server:
+        [shared_one] = await nodes(server, 1)
+        for counts in (NodeCounts(lambda: 0.0), shared_one):
+            assert await counts.hit(THREE, "x")
+            assert await counts.room(THREE, "x", beside=1)
+            assert not await counts.room(THREE, "x", beside=2)
+        # What another node counted, which this one has not seen.
+        [other] = await nodes(server, 1)
+        assert not await other.room(THREE, "x", beside=2)
+        await shared_one.stop()
+        await other.stop()
+
+
 async def test_what_one_node_counted_counts_on_the_other() -> None:
     async with redis_server(password="sesame") as server:
         a, b = await nodes(server)
