@@ -29,14 +29,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class World:
-    """A running server, and the clients that a test made; all are closed at its end."""
+    """A running server, and the clients and stores that a test made; all are closed at its end."""
 
     server: ServerProcess
     folder: Path
     clients: list[Client] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
 
     def store(self, name: str) -> Store:
-        return Store.create(self.folder / f"{name}.miss")
+        self.stores.append(Store.create(self.folder / f"{name}.miss"))
+        return self.stores[-1]
 
     def person(self, role: str) -> str:
         return DEMO_PEOPLE[role].national
@@ -75,9 +77,17 @@ class World:
 
     def reopen_path(self, path: Path, timing: Timing = QUICK) -> Client:
         """The device of a store, as a new process would open it."""
-        again = Client.open(Store.open(path), timing=timing)
+        self.stores.append(Store.open(path))
+        again = Client.open(self.stores[-1], timing=timing)
         self.clients.append(again)
         return again
+
+    async def close(self) -> None:
+        """Also the stores of which no client came: their enrolment was refused, or they are over."""
+        for client in self.clients:
+            await client.close()
+        for store in self.stores:
+            store.close()
 
 
 @pytest.fixture
@@ -90,8 +100,7 @@ async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
     try:
         yield made
     finally:
-        for client in made.clients:
-            await client.close()
+        await made.close()
         await server.kill()
 
 

@@ -88,8 +88,7 @@ async def signing(directory: Path, tmp_path: Path) -> AsyncIterator[Signing]:
         try:
             yield made
         finally:
-            for client in made.clients:
-                await client.close()
+            await made.close()
             await server.kill()
 
 

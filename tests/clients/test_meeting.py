@@ -31,8 +31,7 @@ async def strangers(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
     try:
         yield made
     finally:
-        for client in made.clients:
-            await client.close()
+        await made.close()
         await server.kill()
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,11 +90,10 @@ def test_rows_cannot_be_exchanged(path: Path) -> None:
         shelf(store).put(b"one", "1")
         shelf(store).put(b"two", "2")
     store.close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         (first,), (second,) = db.execute("SELECT data FROM sealed ORDER BY seq").fetchall()
         db.execute("UPDATE sealed SET data = ? WHERE seq = 1", (second,))
         db.execute("UPDATE sealed SET data = ? WHERE seq = 2", (first,))
-    db.close()
     store = Store.open(path)
     with pytest.raises(ClientError) as told:
         shelf(store).get(b"one")
@@ -211,13 +211,11 @@ def test_a_damaged_file_is_told(path: Path, at: int) -> None:
 
 def test_a_newer_format_is_refused_and_a_stripped_file_is_damage(path: Path) -> None:
     Store.create(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE plain SET value = x'09' WHERE name = 'format'")
-    db.close()
     assert trouble_of_opening(path) is Trouble.STORE_NEWER
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM plain WHERE name = 'check'")
-    db.close()
     assert trouble_of_opening(path) is Trouble.STORE_CORRUPT
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -146,9 +147,8 @@ async def test_an_address_that_is_taken(server: ServerProcess, tmp_path: Path) -
 
 async def test_a_database_that_is_not_ours_to_use(tmp_path: Path) -> None:
     theirs, text = tmp_path / "theirs.sqlite", tmp_path / "letter.txt"
-    with sqlite3.connect(theirs) as db:
+    with closing(sqlite3.connect(theirs)) as db, db:
         db.execute("CREATE TABLE patients (name TEXT)")
-    db.close()
     text.write_text("Cher confrère, " * 100)
     before = {path: path.read_bytes() for path in (theirs, text)}
     for path, said in (
@@ -231,10 +231,11 @@ async def test_a_restored_copy_of_the_database_starts_a_new_epoch(
 ) -> None:
     gp, doctor = await enrolled(server), await enrolled(server)
     backup = tmp_path / "backup.sqlite"
-    with sqlite3.connect(server.database) as source, sqlite3.connect(backup) as target:
+    with (
+        closing(sqlite3.connect(server.database)) as source,
+        closing(sqlite3.connect(backup)) as target,
+    ):
         source.backup(target)
-    source.close()
-    target.close()
     async with gp.online() as line:
         lost = gp.send(doctor.person)
         await line.settle(lost)

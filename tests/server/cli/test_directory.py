@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,13 @@ def spawn(*words: object, language: str = "C.UTF-8") -> subprocess.CompletedProc
 
 
 def people(database: Path) -> int:
-    with sqlite3.connect(database) as connection:
+    with closing(sqlite3.connect(database)) as connection:
         (number,) = connection.execute("SELECT generation % 2 FROM directory_state").fetchone()
         statement = (
             "SELECT count(*) FROM directory_entries_0",
             "SELECT count(*) FROM directory_entries_1",
         )
         (count,) = connection.execute(statement[number]).fetchone()
-    connection.close()
     return int(count)
 
 

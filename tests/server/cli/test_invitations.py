@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import trustme
 from typer.testing import CliRunner
 
 from miss_protocol.ids import new_address
@@ -228,7 +229,9 @@ def test_mail_servers_that_do_not_take_a_letter(operator: Operator, tmp_path: Pa
         wrong = said(MISS_SMTP_USER="u", MISS_SMTP_PASSWORD="another-secret")
         assert "535" in wrong
         assert "another-secret" not in wrong
-        assert "CERTIFICATE_VERIFY_FAILED" in said(MISS_SMTP_CA=str(Path(words[1])))
+        another = tmp_path / "another.pem"
+        trustme.CA().cert_pem.write_to_path(str(another))
+        assert "CERTIFICATE_VERIFY_FAILED" in said(MISS_SMTP_CA=str(another))
         login = {"MISS_SMTP_USER": "u", "MISS_SMTP_PASSWORD": "p"}
         assert "no mail from you" in said(MISS_SMTP_FROM="unwanted@x.example", **login)
         assert "no-such-file" in said(MISS_SMTP_CA=str(tmp_path / "no-such-file"))

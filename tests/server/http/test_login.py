@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,8 @@ async def test_a_revoked_device_is_told_so_even_while_connected(device: Device) 
 
 
 async def test_a_suspended_account_is_told_so(device: Device) -> None:
-    with sqlite3.connect(device.server.database) as db:
+    with closing(sqlite3.connect(device.server.database)) as db, db:
         db.execute("UPDATE accounts SET suspended = 1 WHERE address = ?", (device.person.account,))
-    db.close()
     async with device.line() as line:
         await line.greet()
         await turned_away(line, Code.SUSPENDED, CloseCode.AUTH)

@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,13 @@ class Reader:
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> sqlite3.Connection:
-    made = sqlite3.connect(tmp_path / "a.sqlite")
+def db(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(tmp_path / "a.sqlite")) as made:
+        fill(made)
+        yield made
+
+
+def fill(made: sqlite3.Connection) -> None:
     made.executescript(
         "CREATE TABLE devices (id, account, signing_key, revoked_ms);"
         "CREATE TABLE accounts (address, suspended, roster_version);"
@@ -43,7 +49,6 @@ def db(tmp_path: Path) -> sqlite3.Connection:
         row = (n.to_bytes(16, "big"), account, b"key", 1 if n == 5 else None)
         made.execute("INSERT INTO devices VALUES (?, ?, ?, ?)", row)
     made.execute("DELETE FROM devices WHERE id = ?", (ABSENT,))
-    return made
 
 
 async def test_who_asks_meanwhile_shares_the_next_read(
