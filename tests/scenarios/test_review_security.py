@@ -179,6 +179,16 @@ async def test_codes_guessed_all_at_once_are_no_more_than_those_guessed_in_turn(
         assert told["code_unknown"] + told["rate_limited"] == 30
 
 
+async def test_a_minute_of_searches_is_not_had_in_a_moment(inside: Hosted) -> None:
+    """120 searches at once held up everybody's messages for a second; looking at one entry is no search."""
+    device = await enrolled(inside)
+    answers = [await device.call("GET", "/v1/directory?q=abc") for _ in range(30)]
+    found = [answer for answer in answers if answer.status_code == 200]
+    assert 10 < len(found) <= throttle.SEARCHES_AT_ONCE + 1
+    assert {code_of(one) for one in answers if one not in found} == {"rate_limited"}
+    assert code_of(await device.call("GET", "/v1/directory/810000000001")) == "not_found"
+
+
 async def test_all_of_ipv4_is_not_one_neighbour_on_a_socket_for_both(tmp_path: Path) -> None:
     """`::ffff:a.b.c.d` of a dual-stack socket: one guesser must not lock everybody out."""
 

@@ -24,7 +24,7 @@ async def attest(request: Request) -> Response:
     caller = await signed(request)
     person = parse(caller.body, Attest).person
     # As a look-up: identifiers can be counted through by it.
-    await it.throttle.search(caller.device.account, caller.device.id)
+    await it.throttle.look_up(caller.device.account, caller.device.id)
     await it.attestations.attest(
         caller.device.account,
         person,

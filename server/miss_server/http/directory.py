@@ -41,7 +41,7 @@ async def entry(request: Request) -> Response:
     it = services(request)
     caller = await signed(request)
     # As a search: numbers of the register can be counted through.
-    await it.throttle.search(caller.device.account, caller.device.id)
+    await it.throttle.look_up(caller.device.account, caller.device.id)
     person = request.path_params["person"]
     found = None
     if len(person) <= PERSON_MAX:

@@ -74,7 +74,7 @@ async def _not_on_miss(it: Services, caller: Caller) -> str:
     """
     person = parse(caller.body, PersonNamed).person
     # As a search: numbers of the register can be counted through.
-    await it.throttle.search(caller.device.account, caller.device.id)
+    await it.throttle.look_up(caller.device.account, caller.device.id)
     entry = (await _entries(it, caller, [person])).get(person)
     if entry is None:
         raise Refused(Code.NOT_FOUND)

@@ -178,7 +178,7 @@ async def _acting(request: Request) -> tuple[Services, Caller, str]:
     it = services(request)
     caller = await signed(request)
     # As a look-up: whoever acts could else count identifiers through by it.
-    await it.throttle.search(caller.device.account, caller.device.id)
+    await it.throttle.look_up(caller.device.account, caller.device.id)
     return it, caller, _organisation(request)
 
 

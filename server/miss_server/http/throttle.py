@@ -14,7 +14,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from limits import RateLimitItemPerDay, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits import (
+    RateLimitItemPerDay,
+    RateLimitItemPerHour,
+    RateLimitItemPerMinute,
+    RateLimitItemPerSecond,
+)
 
 from miss_protocol import limits as protocol_limits
 from miss_protocol.errors import Code, MissError, Refused
@@ -22,6 +27,9 @@ from miss_server.http.counting import Counts, NodeCounts
 
 SEARCHES_PER_MINUTE = 120
 """Of one device: two a second is faster than anybody types, and slow for copying a directory."""
+SEARCHES_AT_ONCE, AT_ONCE_SECONDS = 20, 10
+"""Of one device within so many seconds: the letters of a name as they are typed. A minute's share taken in one
+second would hold up everybody's messages for that second."""
 SEARCHES_PER_DAY = 2_000
 """Of one account, whichever its devices: a secretary's busiest day, and a thousandth of what copying a
 directory needs."""
@@ -63,6 +71,9 @@ class Throttle:
             protocol_limits.PREKEY_CLAIMS_PER_HOUR, namespace="prekey-claims"
         )
         self._searches = RateLimitItemPerMinute(SEARCHES_PER_MINUTE, namespace="searches")
+        self._searches_at_once = RateLimitItemPerSecond(
+            SEARCHES_AT_ONCE, AT_ONCE_SECONDS, namespace="searches-at-once"
+        )
         self._searches_of_a_day = RateLimitItemPerDay(SEARCHES_PER_DAY, namespace="searches-day")
         self._reports = RateLimitItemPerHour(REPORT_TRIES_PER_HOUR, namespace="report-tries")
         self._logins = RateLimitItemPerMinute(LOGINS_PER_MINUTE, namespace="logins")
@@ -130,6 +141,12 @@ class Throttle:
 
     async def search(self, account: str, device: bytes) -> None:
         """Count a search; raises `Refused(rate_limited)`."""
+        if not await self._here.hit(self._searches_at_once, device.hex()):
+            raise Refused(Code.RATE_LIMITED, "searches at once", retry_after=2.0)
+        await self.look_up(account, device)
+
+    async def look_up(self, account: str, device: bytes) -> None:
+        """Count a look at one entry, as a search of the day; raises `Refused(rate_limited)`."""
         if not await self.shared.hit(self._searches, device.hex()):
             raise Refused(Code.RATE_LIMITED, "searches", retry_after=10.0)
         if not await self.shared.hit(self._searches_of_a_day, account):

@@ -14,7 +14,9 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from miss_protocol.ids import DeviceId
+from miss_protocol.directory import SearchPage
+from miss_protocol.filters import Filters
+from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
 from miss_server.storage.database import MOVED, DatabaseError, WitnessError
@@ -211,6 +213,7 @@ class SqliteStore(QuietCalls):
         self._writer = Writer(self._engine, first_contacts)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="miss-reader")
         self._connections = ThreadConnections(self._reading)
+        self._searching = asyncio.Semaphore(READERS - 1)
         self._directory = SqlDirectory(SqliteWords())
         self._lookups = Lookups(self.read)
 
@@ -267,6 +270,23 @@ class SqliteStore(QuietCalls):
     async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
         """As `_write`, for what takes milliseconds."""
         return await self._writer.run(lambda connection: work(connection, *args), long=True)
+
+    # --- DirectoryReader --------------------------------------------------------------------------
+
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int,
+        cursor: str | None,
+        filters: Filters,
+        account: AccountAddress,
+        now_ms: int,
+    ) -> SearchPage:
+        async with self._searching:  # one reader is left for what messages wait for
+            return await super().search(
+                query, limit=limit, cursor=cursor, filters=filters, account=account, now_ms=now_ms
+            )
 
     # --- Messages ---------------------------------------------------------------------------------
 
