@@ -27,9 +27,17 @@ async def search(
 
     async def one(number: int) -> None:
         word = f"{'abcdefghijklmnopqrstuvwxyz'[number % 26]}{'aeiou'[number % 5]}"
-        request = client.build_request("GET", f"/v1/directory?q={word}")
-        sign(request, b"", device, key, Signing())
-        answer = await client.send(request)
+        answer = None
+        while answer is None:
+            request = client.build_request("GET", f"/v1/directory?q={word}")
+            sign(request, b"", device, key, Signing())
+            try:
+                answer = await client.send(request)
+            except httpx2.RemoteProtocolError:
+                pass  # a kept connection that the server ended in that moment: clients ask again
+            except httpx2.HTTPError as error:
+                answers[type(error).__name__] += 1
+                return
         answers[f"HTTP {answer.status_code}"] += 1
 
     async with asyncio.TaskGroup() as group:
