@@ -96,7 +96,7 @@ def main() -> None:
     os.nice(19)
     sys.stdout.write("begun\n")
     sys.stdout.flush()
-    sys.stdout.write(json.dumps(asyncio.run(flood(url, float(rate), float(seconds)))) + "\n")
+    sys.stdout.write(json.dumps([asyncio.run(flood(url, float(rate), float(seconds)))]) + "\n")
 
 
 if __name__ == "__main__":

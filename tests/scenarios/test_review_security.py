@@ -180,11 +180,13 @@ async def test_codes_guessed_all_at_once_are_no_more_than_those_guessed_in_turn(
 
 
 async def test_a_minute_of_searches_is_not_had_in_a_moment(inside: Hosted) -> None:
-    """120 searches at once held up everybody's messages for a second; looking at one entry is no search."""
+    """120 searches in a second kept the processor from everybody's messages; looking at one entry is no
+    search."""
     device = await enrolled(inside)
-    answers = [await device.call("GET", "/v1/directory?q=abc") for _ in range(30)]
+    answers = [await device.call("GET", "/v1/directory?q=abc") for _ in range(60)]
     found = [answer for answer in answers if answer.status_code == 200]
-    assert 10 < len(found) <= throttle.SEARCHES_AT_ONCE + 1
+    # The window slides: on a slow machine some more fit.
+    assert throttle.SEARCHES_AT_ONCE <= len(found) <= 2 * throttle.SEARCHES_AT_ONCE
     assert {code_of(one) for one in answers if one not in found} == {"rate_limited"}
     assert code_of(await device.call("GET", "/v1/directory/810000000001")) == "not_found"
 

@@ -29,7 +29,7 @@ SEARCHES_PER_MINUTE = 120
 """Of one device: two a second is faster than anybody types, and slow for copying a directory."""
 SEARCHES_AT_ONCE, AT_ONCE_SECONDS = 20, 10
 """Of one device within so many seconds: the letters of a name as they are typed. A minute's share taken in one
-second would hold up everybody's messages for that second."""
+second would keep the processor from everybody's messages."""
 SEARCHES_PER_DAY = 2_000
 """Of one account, whichever its devices: a secretary's busiest day, and a thousandth of what copying a
 directory needs."""

@@ -14,9 +14,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from miss_protocol.directory import SearchPage
-from miss_protocol.filters import Filters
-from miss_protocol.ids import AccountAddress, DeviceId
+from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
 from miss_server.storage.database import MOVED, DatabaseError, WitnessError
@@ -263,6 +261,11 @@ class SqliteStore(QuietCalls):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: work(self._connections.get()))
 
+    async def _read_long(self, work: Callable[[Connection], T]) -> T:
+        """As `read_with`, and one reader is left for what messages wait for."""
+        async with self._searching:
+            return await self.read_with(work)
+
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work` in the writer."""
         return await self._writer.run(lambda connection: work(connection, *args))
@@ -270,23 +273,6 @@ class SqliteStore(QuietCalls):
     async def _write_long(self, work: Callable[..., T], *args: Any) -> T:
         """As `_write`, for what takes milliseconds."""
         return await self._writer.run(lambda connection: work(connection, *args), long=True)
-
-    # --- DirectoryReader --------------------------------------------------------------------------
-
-    async def search(
-        self,
-        query: str,
-        *,
-        limit: int,
-        cursor: str | None,
-        filters: Filters,
-        account: AccountAddress,
-        now_ms: int,
-    ) -> SearchPage:
-        async with self._searching:  # one reader is left for what messages wait for
-            return await super().search(
-                query, limit=limit, cursor=cursor, filters=filters, account=account, now_ms=now_ms
-            )
 
     # --- Messages ---------------------------------------------------------------------------------
 
