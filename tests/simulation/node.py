@@ -272,4 +272,6 @@ class Node:
         for task in tasks:
             if not task.cancelled():
                 task.exception()
+        begun = asyncio.all_tasks(self._loop)
+        assert not begun, f"work began while the process ended: {begun}"
         self.store.end()

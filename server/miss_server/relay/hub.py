@@ -212,7 +212,8 @@ class Hub:
 
     def _round_ended(self, task: asyncio.Task[None]) -> None:
         self._rounds.discard(task)
-        self._begin_round()
+        if not task.cancelled():  # else the loop ends, and would leave what begins now unfinished
+            self._begin_round()
 
     def _take_marked(self) -> list[Connection]:
         """Whom to read for next. Those for whom another round reads are left to it."""
