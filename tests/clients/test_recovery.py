@@ -20,6 +20,7 @@ from miss_client.events import (
     Restored,
 )
 from miss_protocol import frames as f
+from miss_protocol import limits
 from miss_protocol.api import Rosters
 from miss_protocol.identity.roster import RosterEntry, found
 from tests.clients.conftest import QUICK, World, until
@@ -187,6 +188,22 @@ async def test_a_restored_server_learns_again_what_was_read(world: World) -> Non
     await world.server.put_back(backup)
     async with gp, nurse:
         assert (await gp.wait_for_state(id, "read")).state == "read"
+
+
+async def test_a_fetch_that_owes_more_receipts_than_fit_gives_each(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A position with the first of them would take the rows of the others."""
+    monkeypatch.setattr(limits, "RECEIPTS_PER_ACK_MAX", 2)
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    ids = [
+        await gp.send([nurse.account], text) for text in ("un", "deux", "trois", "quatre", "cinq")
+    ]
+    await gp.fetch_once()
+    assert await nurse.fetch_once() == len(ids)
+    async with gp:
+        for id in ids:
+            await gp.wait_for_state(id, "delivered")
 
 
 async def test_receipts_that_do_not_verify_are_not_shown(world: World) -> None:

@@ -11,7 +11,7 @@ from miss_protocol.digest import roll
 from miss_protocol.errors import Code
 from miss_protocol.identity import prekeys
 from miss_protocol.identity.receipts import ReceiptState
-from miss_server.storage.messages import SessionRefused, SessionStart
+from miss_server.storage.messages import NotDurable, SessionRefused, SessionStart
 from tests.support.devices import DAY_MS, NOW, Person
 from tests.support.mailing import Phone, Store, enrol, pair, phone, revoke
 
@@ -246,6 +246,31 @@ async def test_an_ack_does_not_overtake_the_nack_before_it(store: Store) -> None
     }
     assert told == {first.message: ["undecryptable"], second.message: ["delivered"]}
     assert [row.position for row in (await cardiologist.fetch()).rows] == [3]
+
+
+async def test_behind_an_acknowledgement_that_failed_none_is_stored(store: Store) -> None:
+    """A position is cumulative: it would take the rows of the first without their receipts."""
+    gp, nurse = await pair(store)
+    for _ in range(2):
+        await gp.submit(gp.send(nurse.person))
+    first, second = (await nurse.fetch()).rows
+    together = await asyncio.gather(
+        nurse.ack(1 << 70, [nurse.receipt(first)]),  # no database can count so far
+        nurse.ack(second.position, [nurse.receipt(second)]),
+        return_exceptions=True,
+    )
+    assert isinstance(together[0], Exception)
+    assert isinstance(together[1], NotDurable)
+    with pytest.raises(NotDurable):
+        await nurse.ack(second.position)  # of another batch
+    assert (await gp.fetch()).statuses == []
+    await nurse.connect()
+    assert not (
+        await nurse.ack(second.position, [nurse.receipt(first), nurse.receipt(second)])
+    ).problems
+    told = [state for status in (await gp.fetch()).statuses for state in status.devices]
+    assert [state.state for state in told] == ["delivered"] * 2
+    assert all(state.signature for state in told)
 
 
 async def test_control_messages_get_no_statuses(store: Store) -> None:

@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 from miss_protocol.ids import DeviceId
 from miss_server.doorbell.postgres import PostgresLine
+from miss_server.storage.jobs import Job
 from miss_server.storage.postgres import batch, lives
 from miss_server.storage.postgres.batch import Batch
 from miss_server.storage.postgres.pool import Connection
-from miss_server.storage.postgres.writer import Job, Writer
+from miss_server.storage.postgres.writer import Writer
 from miss_server.storage.settlement.sends import Sends
 from tests.mutation.node_faults import NodeFault
 from tests.server.storage import (
@@ -140,7 +141,7 @@ def lost_answers_called_done(stack: ExitStack) -> None:
     """A batch whose outcome nobody knows is answered as if it were durable."""
     real = Writer._answer
 
-    def answer(jobs: list[Job]) -> None:
+    def answer(jobs: Sequence[Job]) -> None:
         for job in jobs:
             if job.error is not None:
                 job.error = None

@@ -21,7 +21,9 @@ from miss_protocol.client_session import ClientSession
 from miss_protocol.ids import DeviceId
 from miss_protocol.server_session import ServerSession
 from miss_server.relay.keeper import Keeper
+from miss_server.storage.jobs import Job
 from miss_server.storage.messages import (
+    AckLine,
     Acknowledged,
     Acknowledgement,
     Fetched,
@@ -42,7 +44,7 @@ from miss_server.storage.sqlite import kept as kept_rows
 from miss_server.storage.sqlite import rows as sqlite_rows
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.kept import Kept
-from miss_server.storage.sqlite.writer import Writer, _Job
+from miss_server.storage.sqlite.writer import Writer
 from tests.mutation import kept as kept_faults
 from tests.mutation import prekeys
 from tests.simulation.letters import Letter
@@ -78,7 +80,7 @@ def sent_before_commit(stack: ExitStack) -> None:
     """Answers leave before the transaction is durable."""
     real = Writer._settle
 
-    def early(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def early(self: Writer, db: sqlite3.Connection, jobs: list[Job]) -> None:
         real(self, db, jobs)
         self._answer(jobs)
 
@@ -89,13 +91,13 @@ def failed_commit_called_done(stack: ExitStack) -> None:
     """A commit that failed is answered as if it had not."""
     real = Writer._answer
 
-    def hopeful(self: Writer, jobs: Sequence[_Job]) -> None:
+    def hopeful(jobs: Sequence[Job]) -> None:
         for job in jobs:
             if isinstance(job.error, NotDurable) and job.outcome is not None:
                 job.error = None
-        real(self, jobs)
+        real(jobs)
 
-    stack.enter_context(patch.object(Writer, "_answer", hopeful))
+    stack.enter_context(patch.object(Writer, "_answer", staticmethod(hopeful)))
 
 
 def stale_roster_check(stack: ExitStack) -> None:
@@ -304,6 +306,12 @@ def unsigned_receipts(stack: ExitStack) -> None:
     stack.enter_context(patch.object(settled_acks, "_from_receipt", bare))
 
 
+def acks_stored_behind_one_that_was_not(stack: ExitStack) -> None:
+    """A later position takes the rows of an acknowledgement that failed."""
+    never = property(lambda _: False, lambda _, told: None)
+    stack.enter_context(patch.object(AckLine, "broken", never))
+
+
 def deaf_to_nacks(stack: ExitStack) -> None:
     """A nack is taken for an ack."""
     real = acks.settle
@@ -402,6 +410,7 @@ ALL = (
     Fault(statuses_beget_statuses, (0, 1), ("D5",)),
     Fault(ack_past_the_unseen, (0, 1), ("I2",)),
     Fault(unsigned_receipts, (0, 1), ("D4",)),
+    Fault(acks_stored_behind_one_that_was_not, (232,), ("D3",)),
     Fault(deaf_to_nacks, (0, 2), ("D3",)),
     Fault(resume_from_pushed, (0, 1), ("broke the protocol",)),
     Fault(positions_unchecked, (0, 1), ("position",)),

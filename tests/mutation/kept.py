@@ -8,8 +8,9 @@ import sqlite3
 from contextlib import ExitStack
 from unittest.mock import patch
 
+from miss_server.storage.jobs import Job
 from miss_server.storage.sqlite.kept import Kept
-from miss_server.storage.sqlite.writer import Writer, _Job
+from miss_server.storage.sqlite.writer import Writer
 
 
 def rows_kept_past_a_job(stack: ExitStack) -> None:
@@ -17,7 +18,7 @@ def rows_kept_past_a_job(stack: ExitStack) -> None:
     real_settle, real_fresh = Writer._settle, Kept.fresh
     before: list[Kept] = []
 
-    def settle(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def settle(self: Writer, db: sqlite3.Connection, jobs: list[Job]) -> None:
         before[:] = [self._kept]
         real_settle(self, db, jobs)
 
@@ -32,7 +33,7 @@ def rows_kept_past_a_failed_commit(stack: ExitStack) -> None:
     """What a transaction would have written is believed although it was undone."""
     real = Writer._settle
 
-    def settle(self: Writer, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def settle(self: Writer, db: sqlite3.Connection, jobs: list[Job]) -> None:
         self._kept = self._unsure
         real(self, db, jobs)
 

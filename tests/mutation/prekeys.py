@@ -10,8 +10,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.ids import DeviceId
 from miss_server.storage import schema, witness
+from miss_server.storage.jobs import Job
 from miss_server.storage.sql import epochs, prekeys, witnessed
-from miss_server.storage.sqlite.writer import Writer, _Job
+from miss_server.storage.sqlite.writer import Writer
 
 
 def witness_not_compared(stack: ExitStack) -> None:
@@ -23,7 +24,7 @@ def witness_written_before_the_commit(stack: ExitStack) -> None:
     """The witness hears of what may yet be undone by a crash."""
     real = Writer._settle
 
-    def settle(self: Writer, db: Any, jobs: list[_Job]) -> None:
+    def settle(self: Writer, db: Any, jobs: list[Job]) -> None:
         real(self, db, jobs)
         self._tell_witness(self._news_for_the_witness(db, jobs), jobs)
 
@@ -75,12 +76,12 @@ def one_prekey_for_two_claims(stack: ExitStack) -> None:
         seen.update(found)
         return found
 
-    def answer(self: Writer, jobs: Sequence[_Job]) -> None:
+    def answer(jobs: Sequence[Job]) -> None:
         seen.clear()
-        real_commit(self, jobs)
+        real_commit(jobs)
 
     stack.enter_context(patch.object(prekeys, "claim", claim))
-    stack.enter_context(patch.object(Writer, "_answer", answer))
+    stack.enter_context(patch.object(Writer, "_answer", staticmethod(answer)))
 
 
 def prekey_ids_forgotten(stack: ExitStack) -> None:

@@ -40,6 +40,8 @@ class Device:
         """Whether the database was ever put back."""
         self.is_copy = False
         """Its disk was put back to an older copy: the server must find it out."""
+        self.unsigned = 0
+        """Statuses that called a message delivered without its receipt."""
         self.admitted = True
         """False while the server does not know this device: a restored one may yet learn of it."""
         self.wake()

@@ -235,6 +235,14 @@ class Ledger:
         self._promises_kept()
         if not self.restores:
             self._nacks_were_heard(eyes)
+            self._receipts_came()
+
+    def _receipts_came(self) -> None:
+        """Every phone here gives them in time (only while nobody lost any memory)."""
+        if any(phone.is_copy for phone in self.phones.values()):
+            return
+        if any(phone.unsigned for phone in self.phones.values()):
+            raise Broken("D4 a message was called delivered without its receipt")
 
     def _nacks_were_heard(self, eyes: Eyes) -> None:
         for device, message, blob in eyes.execute("SELECT device, message, states FROM sends"):

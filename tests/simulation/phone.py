@@ -216,13 +216,14 @@ class Phone(Receiving, Writing, Keeping):
         disk = self.disk
         tick = UNSET if self.fetched_tick is None else self.fetched_tick
         receipts = tuple(disk.owed.values())[:RECEIPTS_AT_ONCE]
+        position = disk.position if len(receipts) == len(disk.owed) else UNSET
         return api.MailboxCall(
             after=disk.position,
             digest=disk.digest,
             sn=disk.sn,
             epoch=disk.epoch,
             roster=self._own_version,
-            ack=f.Ack(position=disk.position, tick=tick, receipts=receipts),
+            ack=f.Ack(position=position, tick=tick, receipts=receipts),
             nacks=tuple(f.Nack(p, reason) for p, reason in sorted(disk.nacks.items())),
             settled=disk.settled,
         )

@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy import Connection as SqlConnection
 
 from miss_protocol.ids import DeviceId
+from miss_server.storage.jobs import Job, place
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -39,7 +40,7 @@ from miss_server.storage.postgres.pool import Connection, Options
 from miss_server.storage.postgres.preparing import prepare
 from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.postgres.writer import Job, Writer, _place
+from miss_server.storage.postgres.writer import Writer
 from miss_server.storage.schema import metadata
 from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.witness import Testimony
@@ -164,13 +165,13 @@ class SteppedWriter:
             Died: the process is gone, at the point that `fate` names.
         """
         jobs, self._jobs = self._jobs[:most], self._jobs[most:]
-        jobs.sort(key=_place)
+        jobs.sort(key=place)
         self._store.far.run(self._store.settle(jobs, fate))
         if fate in (Fate.CRASH_AFTER, Fate.CRASH_BEFORE_WITNESS):
             raise Died
         if fate is Fate.UNKNOWN:
             for job in jobs:
-                job.error = NotDurable("the answer was lost")
+                job.fail(NotDurable("the answer was lost"))
         Writer._answer(jobs)
 
 
@@ -248,7 +249,7 @@ class SteppedPostgres(PostgresStore):
     @staticmethod
     async def _settle_quiet(job: Job) -> None:
         try:
-            job.outcome = await job.work.work()  # type: ignore[union-attr]  # looked at by the caller
+            job.outcome = await job.work.work()
         except Exception as error:  # noqa: BLE001  # handed to the one whose job it is
             job.error = error
 

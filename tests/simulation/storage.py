@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from miss_server.storage.jobs import Job
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore
-from miss_server.storage.sqlite.writer import Writer, _Job
+from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Testimony
 from tests.simulation.loop import VirtualLoop
 from tests.support.meeting import LIFTED
@@ -84,10 +85,10 @@ class SteppedWriter(Writer):
             raise Died
         if fate is Fate.UNKNOWN:
             for job in jobs:
-                job.error = NotDurable("the answer of the disk was lost")
+                job.fail(NotDurable("the answer of the disk was lost"))
         self._answer(jobs)
 
-    def _settle(self, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _settle(self, db: sqlite3.Connection, jobs: list[Job]) -> None:
         super()._settle(db, jobs)
         # What the event loop's thread would do meanwhile; before a commit that is nothing.
         self._loop.settle()
@@ -96,7 +97,7 @@ class SteppedWriter(Writer):
         if self._fate is Fate.REFUSED:
             raise sqlite3.OperationalError("disk I/O error")
 
-    def _tell_witness(self, news: Testimony | None, jobs: Sequence[_Job]) -> None:
+    def _tell_witness(self, news: Testimony | None, jobs: Sequence[Job]) -> None:
         if self._fate is Fate.CRASH_BEFORE_WITNESS:
             raise Died
         super()._tell_witness(news, jobs)

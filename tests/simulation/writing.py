@@ -226,6 +226,7 @@ class Writing(Device):
 
     def _receipt_holds(self, state: f.DeviceState, id: bytes) -> bool:
         if not state.signature:
+            self.unsigned += 1
             return False
         receipt = Receipt(
             MessageId(id),

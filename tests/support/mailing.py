@@ -17,6 +17,7 @@ from miss_server.relay.delivery import fingerprint, verdict
 from miss_server.storage.accounts import Accounts, Enrolment
 from miss_server.storage.audit import AuditLog
 from miss_server.storage.messages import (
+    AckLine,
     Acknowledged,
     Acknowledgement,
     Fetched,
@@ -72,6 +73,7 @@ class Phone:
     digest: bytes = EMPTY
     epoch: bytes = b""
     rows: list[Row] = field(default_factory=list)
+    line: AckLine = field(default_factory=AckLine)
 
     @property
     def id(self) -> DeviceId:
@@ -94,7 +96,7 @@ class Phone:
         """Begin a session and take over what it agrees on."""
         start = await self.store.begin_session(self.greeting(), now_ms=now_ms)
         assert isinstance(start, SessionStart)
-        self.generation, self.epoch = start.generation, start.epoch
+        self.generation, self.epoch, self.line = start.generation, start.epoch, AckLine()
         if start.digest is not None:
             self.position, self.digest = start.acked, start.digest
         return start
@@ -163,7 +165,7 @@ class Phone:
     ) -> Acknowledged:
         """Acknowledge, as the relay does."""
         return await self.store.acknowledge(
-            Acknowledgement(self.id, self.generation, position, tick, receipts, nacks),
+            Acknowledgement(self.id, self.generation, position, tick, receipts, nacks, self.line),
             now_ms=now_ms,
         )
 

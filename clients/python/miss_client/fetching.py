@@ -34,7 +34,9 @@ async def fetch_once(
     while True:
         cursor = vault.cursor
         nacks = tuple(inbox.owed_nacks())
-        receipts = tuple(inbox.owed()[: limits.RECEIPTS_PER_ACK_MAX])
+        owed = inbox.owed()
+        receipts = tuple(owed[: limits.RECEIPTS_PER_ACK_MAX])
+        more = len(owed) > len(receipts)
         call = MailboxCall(
             after=cursor.position,
             digest=cursor.digest,
@@ -43,7 +45,9 @@ async def fetch_once(
             roster=contacts.own.version,
             settled=cursor.settled,
             ack=f.Ack(
-                position=cursor.position,
+                # It covers the rows of all that is owed, so it goes with the last of it: the
+                # server would call the others delivered without their receipts (spec 03 §7).
+                position=UNSET if more else cursor.position,
                 tick=UNSET if tick is None else tick,
                 receipts=receipts,
             ),
@@ -65,7 +69,7 @@ async def fetch_once(
             outbox.status(status)
             tick = max(tick or 0, status.tick)
         came += len(rows)
-        if not rows and not page.statuses and restored is None:
+        if not rows and not page.statuses and restored is None and not more:
             break
     await inbox.catch_up()
     await outbox.post()

@@ -15,7 +15,7 @@ from miss_server.http.signatures import signed
 from miss_server.observe import short
 from miss_server.relay.connection import STATUSES_IN_FLIGHT
 from miss_server.relay.rows import frames_of
-from miss_server.storage.messages import Greeting, SessionRefused, Wanted
+from miss_server.storage.messages import AckLine, Greeting, SessionRefused, Wanted
 
 log = structlog.get_logger()
 
@@ -94,4 +94,4 @@ async def _acknowledge(
         known = (await it.messages.heads([device])).get(device)
         if known is None or ack.tick > known.tick:
             raise Refused(Code.ACK_BEYOND)
-    await it.delivery.acknowledge(device, None, ack, list(call.nacks))
+    await it.delivery.acknowledge(device, None, ack, list(call.nacks), line=AckLine())

@@ -6,7 +6,6 @@ commit settles them together. Nothing here is a coroutine but the login, which h
 
 import asyncio
 import os
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
@@ -30,7 +29,13 @@ from miss_server.http.services import Services
 from miss_server.observe import short
 from miss_server.relay import connection as relay
 from miss_server.relay.login import Turned
-from miss_server.storage.messages import Acknowledged, NotDurable, SessionStart, Settled
+from miss_server.storage.messages import (
+    AckLine,
+    Acknowledged,
+    NotDurable,
+    SessionStart,
+    Settled,
+)
 
 JOBS_MAX = 256
 """Frames of one connection that the store has not settled yet; until some are, nothing more is
@@ -68,7 +73,7 @@ class Socket:
     """One WebSocket with a subprotocol of ours. Call `open`, then `take` and at last `lost`."""
 
     __slots__ = (
-        "_gone", "_held", "_login", "_nonce", "_paused", "_receipts", "_services", "_subprotocol", "_unsettled", "_wire",
+        "_ack_line", "_gone", "_login", "_nonce", "_paused", "_receipts", "_services", "_subprotocol", "_unsettled", "_wire",
         "connection", "session",
     )  # fmt: skip
 
@@ -87,8 +92,7 @@ class Socket:
         self._receipts = 0
         """Of the acknowledgements among the unsettled frames."""
         self._paused = False
-        self._held: deque[tuple[f.Ack | None, list[f.Nack]]] | None = None
-        """Acknowledgements that wait until one with nacks is stored; None when there is none."""
+        self._ack_line = AckLine()
         self._login: asyncio.Task[None] | None = None
 
     # --- what the transport tells -----------------------------------------------------------------
@@ -132,7 +136,7 @@ class Socket:
                 case AckCame(ack):
                     if ack.tick is not UNSET:
                         self.connection.ticks_acked = max(self.connection.ticks_acked, ack.tick)
-                    self._acknowledge_in_order(ack, nacks)
+                    self._acknowledge(ack, nacks)
                     nacks = []
                 case NackCame(nack):
                     nacks.append(nack)
@@ -140,7 +144,7 @@ class Socket:
                     self._wire.heard()
                     self._login = asyncio.get_running_loop().create_task(self._greet(hello))
         if nacks:
-            self._acknowledge_in_order(None, nacks)
+            self._acknowledge(None, nacks)
         if self.session.has_data or self.session.close_code is not None:
             self.connection.flush()
 
@@ -156,7 +160,7 @@ class Socket:
         self._receipts -= _receipts_of(ack)
         if self._paused and not self._full:
             self._paused = False
-            # Not from within: what it hands on must not overtake acknowledgements that are held.
+            # Not from within: it takes what had come at once, in the middle of an answer.
             asyncio.get_running_loop().call_soon(self._read_on)
 
     @property
@@ -266,38 +270,24 @@ class Socket:
 
     # --- acknowledgements -------------------------------------------------------------------------
 
-    def _acknowledge_in_order(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
-        # An ack that is stored although the nack before it was not deletes the row all the same.
-        if self._held is not None:
-            self._begun(ack)
-            self._held.append((ack, nacks))
-            return
-        if nacks:
-            self._held = deque()
-        self._begun(ack)
-        self._acknowledge(ack, nacks)
-
     def _acknowledge(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
         device, generation = self.connection.device, self.connection.generation
         assert device is not None  # noqa: S101  # the session let an ack through
         try:
-            storing = self._services.delivery.acknowledge(device, generation, ack, nacks)
+            storing = self._services.delivery.acknowledge(
+                device, generation, ack, nacks, line=self._ack_line
+            )
         except Refused as refused:
             self._answer_ack(ack, (refused.code,))
             if nacks:
-                self._receipts -= _receipts_of(ack)  # it goes on without them
-                self._acknowledge(None, nacks)
-            else:
-                self._acknowledged(ack, nacks)
+                self._acknowledge(None, nacks)  # they go on without it
         except NotDurable:
             self.connection.end(CloseCode.TRY_LATER)
-            self._acknowledged(ack, nacks)
         else:
-            storing.add_done_callback(partial(self._stored, ack, nacks))
+            self._begun(ack)
+            storing.add_done_callback(partial(self._stored, ack))
 
-    def _stored(
-        self, ack: f.Ack | None, nacks: list[f.Nack], storing: asyncio.Future[Acknowledged]
-    ) -> None:
+    def _stored(self, ack: f.Ack | None, storing: asyncio.Future[Acknowledged]) -> None:
         error = storing.exception()
         if error is None:
             stored = storing.result()
@@ -311,7 +301,7 @@ class Socket:
         else:
             log.error("ack failed", device=short(self.connection.device or b""), exc_info=error)
             self._give_up()
-        self._acknowledged(ack, nacks)
+        self._done(ack)
 
     def _answer_ack(self, ack: f.Ack | None, problems: Sequence[Code]) -> None:
         connection = self.connection
@@ -324,18 +314,6 @@ class Socket:
             self.session.acked(ref)
         self._services.hub.acknowledged(connection)
         connection.flush()
-
-    def _acknowledged(self, ack: f.Ack | None, nacks: list[f.Nack]) -> None:
-        """An acknowledgement is out of the way; go on with those that waited for its nacks."""
-        self._done(ack)
-        if not nacks or self._held is None:
-            return
-        held, self._held = self._held, None
-        for waited, more in held:
-            if self.connection.live:
-                self._acknowledge_in_order(waited, more)
-        for waited, _ in held:
-            self._done(waited)
 
     def _end_as_old(self) -> None:
         """A newer session of this device has begun. Only if it lives on a connection does this

@@ -22,6 +22,7 @@ from miss_server.observe import short
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
 from miss_server.storage.messages import (
+    AckLine,
     Acknowledged,
     Acknowledgement,
     Messages,
@@ -119,9 +120,15 @@ class Delivery:
         return await outcome
 
     def acknowledge(
-        self, device: DeviceId, generation: int | None, ack: f.Ack | None, nacks: list[f.Nack]
+        self,
+        device: DeviceId,
+        generation: int | None,
+        ack: f.Ack | None,
+        nacks: list[f.Nack],
+        *,
+        line: AckLine,
     ) -> asyncio.Future[Acknowledged]:
-        """Store an acknowledgement.
+        """Store an acknowledgement, behind those of its line.
 
         Raises:
             NotDurable: the outcome is unknown; the client repeats it after its next login. At once,
@@ -139,6 +146,7 @@ class Delivery:
                 _optional(ack.tick) if ack is not None else None,
                 receipts,
                 [(nack.position, nack.reason) for nack in nacks],
+                line,
             ),
             now_ms=self._clock.now_ms(),
         )

@@ -122,6 +122,20 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     ring: Sequence[DeviceId] = ()
 
 
+class AckLine:
+    """The acknowledgements of one session, which are stored in their order or not at all.
+
+    A position is cumulative. Were one stored behind another that was not, the rows of both would be
+    gone, and the receipts and nacks of the first would never reach their senders.
+    """
+
+    __slots__ = ("broken",)
+
+    def __init__(self) -> None:
+        self.broken = False
+        """One was not stored, or nobody knows whether: none behind it is."""
+
+
 class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
     """What a device stored: cumulative position and tick, receipts, and what it cannot open."""
 
@@ -131,6 +145,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, gc=False):
     tick: int | None = None
     receipts: Sequence[Receipt] = ()
     nacks: Sequence[tuple[int, str]] = ()
+    line: AckLine = msgspec.field(default_factory=AckLine)
 
 
 class Acknowledged(msgspec.Struct, frozen=True, gc=False):
@@ -225,7 +240,11 @@ class Messages(Protocol):
         ...
 
     def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
-        """Delete what is acknowledged, pass receipts and nacks on to the senders."""
+        """Delete what is acknowledged, pass receipts and nacks on to the senders.
+
+        Those of one line are stored in the order in which they are handed in; behind one that failed
+        all fail with `NotDurable`, whatever the reason of the first was.
+        """
         ...
 
     async def fetch(self, wanted: Sequence[Wanted]) -> list[Fetched]:

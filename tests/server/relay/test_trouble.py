@@ -18,6 +18,7 @@ from miss_server.http import socket
 from miss_server.http.websocket import WebSocket
 from miss_server.relay.keeper import Keeper
 from miss_server.storage.messages import (
+    AckLine,
     Acknowledged,
     Acknowledgement,
     DeviceRecord,
@@ -28,7 +29,7 @@ from miss_server.storage.messages import (
 from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.hosted import Hosted, hosted
-from tests.support.wire import PATIENCE, Device, code_of, enrolled, further, now_ms
+from tests.support.wire import Device, code_of, enrolled, further, now_ms
 
 
 async def sent(device: Device, *sends: f.Send) -> None:
@@ -298,52 +299,36 @@ async def test_receipts_of_another_device_hold_nothing_up(
             await line.ack()
 
 
-class Late(SqliteStore):
-    """Stores an acknowledgement with nacks only when it is let, as a slow commit would."""
-
-    handed = 0
-    """Acknowledgements of rows that were handed in."""
+class Noting(SqliteStore):
+    """Notes in which line each acknowledgement stands."""
 
     def __init__(self, path: Path, first_contacts: FirstContacts) -> None:
         super().__init__(path, first_contacts)
-        self.waiting = asyncio.Event()
-        self.let = asyncio.Event()
+        self.lines: list[AckLine] = []
 
     def acknowledge(self, ack: Acknowledgement, *, now_ms: int) -> asyncio.Future[Acknowledged]:
-        self.handed += ack.position is not None
-        if not ack.nacks:
-            return super().acknowledge(ack, now_ms=now_ms)
-        self.waiting.set()
-        return asyncio.ensure_future(self._when_let(ack, now_ms))
-
-    async def _when_let(self, ack: Acknowledgement, now_ms: int) -> Acknowledged:
-        await self.let.wait()
-        return await super().acknowledge(ack, now_ms=now_ms)
+        self.lines.append(ack.line)
+        return super().acknowledge(ack, now_ms=now_ms)
 
 
-async def test_an_ack_waits_for_the_nack_that_came_before_it(tmp_path: Path) -> None:
-    """Else it would delete the row, and the sender would never hear that nobody could open it."""
-    async with hosted(tmp_path, Late) as server:
-        gp, nurse = await enrolled(server), await enrolled(server)
-        assert isinstance(server.store, Late)
-        async with nurse.online() as line, gp.online() as other:
-            await line.caught_up()
-            await other.caught_up()
-            send = gp.send(nurse.person)
-            assert isinstance(await other.settle(send), f.Sent)
-            row = (await line.next(events.Delivered)).deliver
-            handed = server.store.handed
-            await line.put(f.Nack(row.position, "undecryptable"))
-            async with asyncio.timeout(PATIENCE):
-                await server.store.waiting.wait()
-            await line.put(f.Ack(position=row.position, ref=1))
-            await line.ping()  # the server has read all of it
-            assert server.store.handed == handed
-            server.store.let.set()
-            assert (await line.next(events.AckStored)).ref == 1
-            status = (await other.next(events.StatusChanged)).status
-            assert status.id == send.id
-            assert [one.state for one in status.devices] == ["undecryptable"]
+async def test_acknowledgements_of_a_connection_stand_in_one_line(tmp_path: Path) -> None:
+    """Else one could be stored behind another, or behind a nack, that was not."""
+    async with hosted(tmp_path, Noting) as server:
+        gp, *others = [await enrolled(server) for _ in range(3)]
+        assert isinstance(server.store, Noting)
+        lines = []
+        for nurse in others:
+            await sent(gp, gp.send(nurse.person))
+            server.store.lines.clear()
+            async with nurse.online() as line:
+                [row] = await line.deliveries(1)
+                await line.put(f.Nack(row.position, "undecryptable"))
+                await line.put(f.Ack(position=row.position, ref=1))
+                await line.next(events.AckStored)
+            assert len(server.store.lines) >= 2
+            [one] = set(server.store.lines)
+            lines.append(one)
+        assert lines[0] is not lines[1]
 
 
 async def test_a_suspended_account_neither_sends_nor_calls(tmp_path: Path) -> None:
@@ -372,7 +357,7 @@ async def test_a_device_revoked_by_another_node_is_found_by_the_sweep(tmp_path: 
 
 
 async def test_what_was_read_survives_a_second_pause(tmp_path: Path) -> None:
-    """Acknowledgements that were held may fill the limit anew before reading goes on."""
+    """What is read on may fill the limit anew before all of it was taken."""
     async with hosted(tmp_path) as server:
         gp = await enrolled(server)
         async with gp.online() as line:

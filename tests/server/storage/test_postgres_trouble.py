@@ -101,6 +101,29 @@ async def test_a_commit_whose_answer_was_lost_is_made_once(
     assert [row.message for row in (await nurse.fetch()).rows] == [send.id]
 
 
+async def test_behind_an_acknowledgement_that_was_undone_none_is_stored(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gp, nurse = await pair(store)  # type: ignore[arg-type]
+    await gp.submit(gp.send(nurse.person))
+    [row] = (await nurse.fetch()).rows
+    real = Writer._end
+
+    async def undone(self: Writer, db: Connection) -> None:
+        monkeypatch.setattr(Writer, "_end", real)
+        raise ConnectionResetError("it never arrived")
+
+    monkeypatch.setattr(Writer, "_end", undone)
+    with pytest.raises(NotDurable, match="never arrived"):
+        await nurse.ack(row.position, [nurse.receipt(row)])
+    with pytest.raises(NotDurable, match="before it"):
+        await nurse.ack(row.position)
+    await nurse.connect()
+    await nurse.ack(row.position, [nurse.receipt(row)])
+    [status] = (await gp.fetch()).statuses
+    assert status.devices[0].signature
+
+
 async def test_a_read_only_server_stores_nothing_and_the_store_goes_on_afterwards(
     own: PostgresProcess,
 ) -> None:

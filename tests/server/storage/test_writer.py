@@ -109,6 +109,24 @@ async def test_a_locked_database_is_not_durable_and_then_works(store: SqliteStor
     assert await write(store, note("a")) == 1
 
 
+async def test_behind_an_acknowledgement_that_met_a_lock_none_is_stored(store: Any) -> None:
+    gp, nurse = await pair(store)
+    await gp.submit(gp.send(nurse.person))
+    [row] = (await nurse.fetch()).rows
+    store._writer.lock_patience_ms = 10
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        with pytest.raises(NotDurable, match="locked"):
+            await nurse.ack(row.position, [nurse.receipt(row)])
+        lock.execute("ROLLBACK")
+    with pytest.raises(NotDurable, match="before it"):
+        await nurse.ack(row.position)
+    await nurse.connect()
+    await nurse.ack(row.position, [nurse.receipt(row)])
+    [status] = (await gp.fetch()).statuses
+    assert status.devices[0].signature
+
+
 async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
     gp, doctor = await pair(store)
     sends = [gp.send(doctor.person, body=opaque_body(4096)) for _ in range(50)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from miss_server.storage.jobs import Job, answer, in_line, place
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -47,19 +48,6 @@ PATIENCE_FIRST, PATIENCE_MOST = 0.05, 2.0
 log = structlog.get_logger()
 
 Work = Submission | Acknowledgement | Greeting | Ending
-
-
-class Job:
-    """One thing to write, and who waits for it."""
-
-    __slots__ = ("error", "future", "now_ms", "outcome", "work")
-
-    def __init__(self, work: Work, now_ms: int, future: asyncio.Future[Any]) -> None:
-        self.work = work
-        self.now_ms = now_ms
-        self.future = future
-        self.outcome: Any = None
-        self.error: BaseException | None = None
 
 
 class Writer:
@@ -159,7 +147,7 @@ class Writer:
                 waited, self._waited_since = self._waited_since, perf_counter()
                 begun = self._waited_since
                 await self.write(jobs)
-                self._answer(jobs)
+                self._answer(sorted(jobs, key=place))
                 now = perf_counter()
                 self.tally.batch_jobs.note(len(jobs))
                 self.tally.batch_seconds.note(now - begun)
@@ -184,7 +172,7 @@ class Writer:
 
     async def write(self, jobs: Sequence[Job]) -> None:
         """Write jobs as one transaction; each one's outcome or error is in it afterwards."""
-        waiting = sorted(jobs, key=_place)
+        waiting = sorted(jobs, key=place)
         also: frozenset[bytes] = frozenset()
         tries = 0
         while waiting:
@@ -206,17 +194,16 @@ class Writer:
                     return
 
     async def _commit(self, jobs: Sequence[Job], also: frozenset[bytes]) -> None:
-        # Acknowledgements before sends: they make room in mailboxes that sends may need.
         visits = [job for job in jobs if isinstance(job.work, Greeting | Ending)]
-        acks = [job for job in jobs if isinstance(job.work, Acknowledgement)]
+        acks = in_line(jobs)
         sends = [job for job in jobs if isinstance(job.work, Submission)]
         number = None if self._life is None else self._life.next_batch()
         async with self._pool.connection() as db:
             batch = Batch(
                 db,
-                [(job.work, job.now_ms) for job in visits],  # type: ignore[misc]  # looked at above
-                [(job.work, job.now_ms) for job in acks],  # type: ignore[misc]
-                [(job.work, job.now_ms) for job in sends],  # type: ignore[misc]
+                [(job.work, job.now_ms) for job in visits],
+                [(ack, job.now_ms) for job, ack in acks],
+                [(job.work, job.now_ms) for job in sends],
                 also,
                 number,
                 None if self._life is None else self._life.node,
@@ -235,7 +222,7 @@ class Writer:
             self._life.committed(number[1])
         answered: list[tuple[list[Job], Sequence[Any]]] = [
             (visits, batch.visited),
-            (acks, batch.acknowledged),
+            ([job for job, _ in acks], batch.acknowledged),
             (sends, batch.settled),
         ]
         for some, outcomes in answered:
@@ -261,29 +248,13 @@ class Writer:
             log.error("commit failed", error=describe(error), jobs=len(jobs))
             self._patience = min(max(PATIENCE_FIRST, self._patience * 2), PATIENCE_MOST)
             for job in jobs:
-                job.error = NotDurable(describe(error))
+                job.fail(NotDurable(describe(error)))
         elif len(jobs) == 1:
             self.tally.failures["other"] += 1
-            jobs[0].error = error
+            jobs[0].fail(error)
         else:
             # A fault in one job must not fail its neighbours: each gets its own transaction.
             for job in jobs:
                 await self.write([job])
 
-    @staticmethod
-    def _answer(jobs: Sequence[Job]) -> None:
-        """In the order of their places: rows of one mailbox come in that of their positions."""
-        for job in sorted(jobs, key=_place):
-            if job.future.done():
-                continue  # its caller was cancelled; what it asked for stands all the same
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.outcome)
-
-
-def _place(job: Job) -> tuple[int, bytes, int]:
-    work = job.work
-    if isinstance(work, Submission):
-        return 2, work.device, work.send.sn
-    return (1 if isinstance(work, Acknowledgement) else 0), b"", 0
+    _answer = staticmethod(answer)

@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError
 
 from miss_protocol.errors import MissError
 from miss_server.storage.disk import stop_for_the_disk
+from miss_server.storage.jobs import Job, answer, in_line, place
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -79,20 +80,6 @@ log = structlog.get_logger()
 Work = Submission | Acknowledgement | Callable[[Connection], Any]
 
 
-class _Job:
-    """One thing to write, and who waits for it."""
-
-    __slots__ = ("error", "future", "long", "now_ms", "outcome", "work")
-
-    def __init__(self, work: Work, now_ms: int, future: asyncio.Future[Any], long: bool) -> None:
-        self.work = work
-        self.now_ms = now_ms
-        self.future = future
-        self.long = long
-        self.outcome: Any = None
-        self.error: BaseException | None = None
-
-
 class Writer:
     """The one that writes to the database in this process."""
 
@@ -108,7 +95,7 @@ class Writer:
         self.tally = StorageTally()
         self.lock_patience_ms = BUSY_TIMEOUT_MS
         """How long a batch waits for another process that holds the database."""
-        self._jobs: list[_Job] = []
+        self._jobs: list[Job] = []
         self._busy = False
         """A batch has begun, or is about to."""
         self._hurry = False
@@ -175,7 +162,7 @@ class Writer:
         if self._stopping:
             raise NotDurable("the store is closing")
         loop = asyncio.get_running_loop()
-        job = _Job(work, now_ms, loop.create_future(), long)
+        job = Job(work, now_ms, loop.create_future(), long)
         if not self._jobs:
             self._handed_in = perf_counter()
         self._jobs.append(job)
@@ -205,9 +192,9 @@ class Writer:
 
     # --- a batch ----------------------------------------------------------------------------------
 
-    def _take(self) -> list[_Job]:
+    def _take(self) -> list[Job]:
         """The jobs of the next batch."""
-        jobs, later = self._jobs, list[_Job]()
+        jobs, later = self._jobs, list[Job]()
         if not self._takes_acks:
             jobs = [job for job in self._jobs if not isinstance(job.work, Acknowledgement)]
             later = [job for job in self._jobs if isinstance(job.work, Acknowledgement)]
@@ -233,7 +220,7 @@ class Writer:
         self._orders.put(order)
 
     def _settle_now(
-        self, connection: Connection, jobs: list[_Job], loop: asyncio.AbstractEventLoop
+        self, connection: Connection, jobs: list[Job], loop: asyncio.AbstractEventLoop
     ) -> Callable[[], None]:
         """Run the statements of a batch; returns what is left for the thread to do."""
         carefully = partial(self._carefully, connection, jobs, loop)
@@ -253,7 +240,7 @@ class Writer:
             return carefully
         return partial(self._finish, connection, jobs, news, loop)
 
-    def _done(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
+    def _done(self, jobs: Sequence[Job], loop: asyncio.AbstractEventLoop) -> None:
         try:
             self._answer(jobs)
         except BaseException as error:  # noqa: BLE001  # nobody would ever be answered again
@@ -282,7 +269,7 @@ class Writer:
     def _finish(
         self,
         connection: Connection,
-        jobs: list[_Job],
+        jobs: list[Job],
         news: Testimony | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -297,7 +284,7 @@ class Writer:
         self._tell(jobs, loop)
 
     def _carefully(
-        self, connection: Connection, jobs: list[_Job], loop: asyncio.AbstractEventLoop
+        self, connection: Connection, jobs: list[Job], loop: asyncio.AbstractEventLoop
     ) -> None:
         """Write a batch from its start, waiting for what it has to wait for."""
         db = driver(connection)
@@ -306,13 +293,13 @@ class Writer:
         db.execute("PRAGMA busy_timeout = 0")
         self._tell(jobs, loop)
 
-    def _tell(self, jobs: Sequence[_Job], loop: asyncio.AbstractEventLoop) -> None:
+    def _tell(self, jobs: Sequence[Job], loop: asyncio.AbstractEventLoop) -> None:
         try:
             loop.call_soon_threadsafe(self._done, jobs, loop)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.warning("answers without a listener", jobs=len(jobs))
 
-    def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
+    def _commit(self, connection: Connection, jobs: list[Job]) -> None:
         db = driver(connection)
         self._batch_on = connection
         try:
@@ -332,14 +319,14 @@ class Writer:
             self._tell_witness(news, jobs)
 
     def _news_for_the_witness(
-        self, db: sqlite3.Connection, jobs: Sequence[_Job]
+        self, db: sqlite3.Connection, jobs: Sequence[Job]
     ) -> Testimony | None:
         if self.witness is None or not any(callable(job.work) for job in jobs):
             return None  # sends and acks change nothing that it counts
         now = stands(db)
         return None if now == self.witness.stood else now
 
-    def _tell_witness(self, news: Testimony | None, jobs: Sequence[_Job]) -> None:
+    def _tell_witness(self, news: Testimony | None, jobs: Sequence[Job]) -> None:
         """After the commit, before the answers: see `witness` for why in this order."""
         if self.witness is None or news is None:
             return
@@ -353,20 +340,20 @@ class Writer:
             self.tally.failures["disk"] += 1
             log.error("witness not written", error=str(error), jobs=len(jobs))
             for job in jobs:
-                job.error = NotDurable(str(error))
+                job.fail(NotDurable(str(error)))
 
-    def _commit_each(self, connection: Connection, jobs: list[_Job], error: BaseException) -> None:
+    def _commit_each(self, connection: Connection, jobs: list[Job], error: BaseException) -> None:
         """A fault in one job must not fail its neighbours: each gets its own transaction."""
         _roll_back(driver(connection))
         if len(jobs) == 1:
             self.tally.failures["other"] += 1
-            jobs[0].error = error
+            jobs[0].fail(error)
             return
         for job in jobs:
             job.error = job.outcome = None
             self._commit(connection, [job])
 
-    def _fail(self, db: sqlite3.Connection, jobs: Sequence[_Job], error: sqlite3.Error) -> None:
+    def _fail(self, db: sqlite3.Connection, jobs: Sequence[Job], error: sqlite3.Error) -> None:
         """The disk or another process is in the way: nobody's fault, and nobody's job is done."""
         _end_if_the_disk_failed(error)
         why = _CAUSES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "other")
@@ -376,11 +363,11 @@ class Writer:
         if why == "full":
             _make_room(db)
         for job in jobs:
-            job.error = NotDurable(str(error))
+            job.fail(NotDurable(str(error)))
 
-    def _settle(self, db: sqlite3.Connection, jobs: list[_Job]) -> None:
+    def _settle(self, db: sqlite3.Connection, jobs: list[Job]) -> None:
         # Rows of one mailbox are then handed over in the order of their positions.
-        jobs.sort(key=_place)
+        jobs.sort(key=place)
         # Gone for good unless this transaction is committed.
         kept, self._kept, self._unsure = self._kept, Kept(), Kept()
         for job in jobs:
@@ -389,7 +376,7 @@ class Writer:
                 kept = Kept()
         kept = self._unsure = kept.fresh(db)
         # Acknowledgements first: they make room in mailboxes that sends of this batch may need.
-        given = [(job, job.work) for job in jobs if isinstance(job.work, Acknowledgement)]
+        given = in_line(jobs)
         if given:
             acknowledged = acks.settle(db, [(ack, job.now_ms) for job, ack in given], kept)
             for (job, _), outcome in zip(given, acknowledged, strict=True):
@@ -401,11 +388,11 @@ class Writer:
             for (job, _), reply in zip(sent, settled, strict=True):
                 job.outcome = reply
 
-    def _run_alone(self, db: sqlite3.Connection, job: _Job) -> None:
+    def _run_alone(self, db: sqlite3.Connection, job: Job) -> None:
         assert self._batch_on is not None  # noqa: S101  # a batch is in hand
         db.execute("SAVEPOINT job")
         try:
-            job.outcome = job.work(self._batch_on)  # type: ignore[operator]  # checked by the caller
+            job.outcome = job.work(self._batch_on)
         except MissError as error:
             db.execute("ROLLBACK TO job")
             job.error = error
@@ -413,14 +400,7 @@ class Writer:
             raise error.orig or error from None  # seen to as if the driver had been called
         db.execute("RELEASE job")
 
-    def _answer(self, jobs: Sequence[_Job]) -> None:
-        for job in jobs:
-            if job.future.done():
-                continue  # its caller was cancelled; what it asked for stands all the same
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.outcome)
+    _answer = staticmethod(answer)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
@@ -436,7 +416,7 @@ def _make_room(db: sqlite3.Connection) -> None:
         log.warning("no room to empty the log", error=str(error))  # until somebody makes some
 
 
-def _is_heavy(jobs: Sequence[_Job]) -> bool:
+def _is_heavy(jobs: Sequence[Job]) -> bool:
     """Whether the statements of a batch would hold up the event loop for longer than a blink."""
     size = rows = 0
     for job in jobs:
@@ -447,13 +427,6 @@ def _is_heavy(jobs: Sequence[_Job]) -> bool:
         elif isinstance(job.work, Acknowledgement):
             rows += len(job.work.receipts)
     return rows > ROWS_INLINE or size > BYTES_INLINE
-
-
-def _place(job: _Job) -> tuple[int, bytes, int]:
-    work = job.work
-    if isinstance(work, Submission):
-        return 2, work.device, work.send.sn
-    return (1 if isinstance(work, Acknowledgement) else 0), b"", 0
 
 
 def _end_if_the_disk_failed(error: Exception) -> None:
