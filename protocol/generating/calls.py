@@ -177,7 +177,7 @@ OPERATIONS = (
         "Add or revoke devices: the next version of the roster",
         api.RosterAccepted,
         api.RosterProposed,
-        (Code.UNTRUSTED, Code.ROSTER_CONFLICT),
+        (Code.UNTRUSTED, Code.ROSTER_CONFLICT, Code.RATE_LIMITED),
     ),
     Operation(
         "get",

@@ -161,9 +161,14 @@ class LinkStatus(Struct):
 
 
 class RosterProposed(Struct):
-    """`POST /v1/rosters`: version + 1, signed by a device with the right to approve (rule A2)."""
+    """`POST /v1/rosters`: version + 1, signed by a device with the right to approve (rule A2).
+
+    `certificate` is the caller's own, of a device that a restored server does not know (03 §6): its key
+    is then looked up there.
+    """
 
     roster: RosterBytes
+    certificate: CertificateBytes = b""
 
 
 class RosterAccepted(Struct):

@@ -444,6 +444,19 @@ async def test_a_database_older_than_its_devices_starts_a_new_epoch(store: Store
     assert (await gp.connect(NOW + 7)).restored_since is None
 
 
+async def test_a_roster_that_a_stranger_brings_confirms_nothing(store: Store) -> None:
+    gp, cardiologist = await pair(store)
+    cardiologist.position, cardiologist.digest = 5, b"\x07" * 32  # of an older copy of the database
+    await cardiologist.connect()
+    person = gp.person
+    for confirms, expected in ((False, "unconfirmed"), (True, "sent")):
+        person.add_device()
+        await store.change_roster(person.roster, confirms=confirms, now_ms=NOW)
+        reply = (await cardiologist.submit(cardiologist.send(person))).reply
+        assert isinstance(reply, f.Refused | f.Sent)
+        assert getattr(reply, "code", "sent") == expected
+
+
 async def test_results_are_forgotten_only_after_their_time(store: Store) -> None:
     gp, cardiologist = await pair(store)
     send = gp.send(cardiologist.person)

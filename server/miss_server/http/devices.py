@@ -107,13 +107,18 @@ async def pending(request: Request) -> Response:
 
 
 async def change_roster(request: Request) -> Response:
-    """`POST /v1/rosters`: version + 1, or the one in force again."""
+    """`POST /v1/rosters`: version + 1, or the one in force again; also from a device that this server does
+    not know since it was restored. What lets a roster in is the signature inside it, whoever brings it."""
     it = services(request)
-    caller = await signed(request)
+    caller = await signed(
+        request, introduced=lambda body: parse(body, api.RosterProposed).certificate
+    )
     proposed = roster.decode(parse(caller.body, api.RosterProposed).roster)
     if proposed.account != caller.device.account:
         raise Refused(Code.UNTRUSTED, "a roster of another account")
-    change = await it.accounts.change_roster(proposed, now_ms=it.clock.now_ms())
+    change = await it.accounts.change_roster(
+        proposed, confirms=caller.known, now_ms=it.clock.now_ms()
+    )
     it.hub.end(change.revoked, CloseCode.REVOKED)
     it.doorbell.revoked(change.revoked)
     it.doorbell.ring(change.ring)
@@ -123,6 +128,7 @@ async def change_roster(request: Request) -> Response:
         version=proposed.version,
         added=len(change.added),
         revoked=len(change.revoked),
+        introduced=not caller.known,
     )
     return reply(api.RosterAccepted(proposed.version))
 

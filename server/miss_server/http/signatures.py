@@ -1,6 +1,7 @@
 """Who signed this request: RFC 9421 with the device key, verified by `http-message-signatures`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,12 +18,14 @@ from nacl.signing import VerifyKey
 from starlette.requests import Request
 
 from miss_protocol import limits
-from miss_protocol.errors import Code, Refused
-from miss_protocol.http_signature import ALGORITHM, COVERED, TAG, device_of
+from miss_protocol.errors import Code, Malformed, Refused, Untrusted
+from miss_protocol.http_signature import ALGORITHM, COVERED, TAG, device_of, key_id
+from miss_protocol.identity import certificate as certificates
 from miss_protocol.identity import roster
 from miss_protocol.identity.certificate import DeviceCertificate
 from miss_server.edge.admission import Visitor
 from miss_server.http.bodies import read_bytes
+from miss_server.http.enrolment import peer_address
 from miss_server.http.services import Services, services
 from miss_server.storage.messages import DeviceRecord
 
@@ -36,6 +39,9 @@ class Caller:
 
     device: DeviceRecord
     body: bytes
+    known: bool = True
+    """Whether the server knows this device. Of another only the key is proven, to which anybody may have
+    given an account's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,19 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature("past its own end")
 
 
-async def signed(request: Request, *, suspended: bool = False) -> Caller:
+async def signed(
+    request: Request,
+    *,
+    suspended: bool = False,
+    introduced: Callable[[bytes], bytes] | None = None,
+) -> Caller:
     """Read the body and find out which device signed the request.
 
     Args:
         suspended: whether one of a suspended account may make this call, too: by which it can learn
             why, or mend it.
+        introduced: takes the caller's certificate from the body, if a device that is not known may make
+            this call; empty if there is none.
 
     Raises:
         Refused: `auth_failed` (whatever the cause), `clock_skew`, `replayed`, `revoked`,
@@ -127,25 +140,13 @@ async def signed(request: Request, *, suspended: bool = False) -> Caller:
         raise Refused(Code.AUTH_FAILED, "unsigned")
     keyid = match.group(1)
     record = await it.messages.device(device_of(keyid))
-    if record is None:
-        raise Refused(Code.AUTH_FAILED, "unknown device")
     now_ms = it.clock.now_ms()
-    verifier = _Verifier(
-        now_ms,
-        signature_algorithm=_Ed25519,
-        key_resolver=_OneKey(keyid, record.signing_key),
-    )
-    try:
-        results = verifier.verify(
-            _as_sent(request), max_age=None, expect_tag=TAG, require_components=COVERED, body=body
-        )
-    except HTTPMessageSignaturesException:
-        raise Refused(Code.AUTH_FAILED, "signature") from None
-    if verifier.skewed:
-        raise Refused(Code.CLOCK_SKEW)
-    nonce = results[0].nonce
-    if len(results) != 1 or not nonce or len(nonce) > NONCE_MAX:
-        raise Refused(Code.AUTH_FAILED, "nonce")
+    if record is None:
+        stranger = await _introduced(request, keyid, introduced(body) if introduced else b"")
+        _verify(request, body, keyid, stranger.signing_key, now_ms)
+        # Its nonce is not kept: strangers would fill the table.
+        return Caller(stranger, body, known=False)
+    nonce = _verify(request, body, keyid, record.signing_key, now_ms)
     if record.revoked:
         raise Refused(Code.REVOKED)
     if record.suspended and not suspended:
@@ -160,6 +161,62 @@ async def signed(request: Request, *, suspended: bool = False) -> Caller:
     if visitor is not None:
         it.admission.logged_in(visitor)
     return Caller(record, body)
+
+
+def _verify(request: Request, body: bytes, keyid: str, key: bytes, now_ms: int) -> str:
+    """Check that the device `keyid` signed this request with `key`, now; returns the nonce.
+
+    Raises:
+        Refused: `auth_failed`, `clock_skew`.
+    """
+    verifier = _Verifier(
+        now_ms,
+        signature_algorithm=_Ed25519,
+        key_resolver=_OneKey(keyid, key),
+    )
+    try:
+        results = verifier.verify(
+            _as_sent(request), max_age=None, expect_tag=TAG, require_components=COVERED, body=body
+        )
+    except HTTPMessageSignaturesException:
+        raise Refused(Code.AUTH_FAILED, "signature") from None
+    if verifier.skewed:
+        raise Refused(Code.CLOCK_SKEW)
+    nonce = results[0].nonce
+    if len(results) != 1 or not nonce or len(nonce) > NONCE_MAX:
+        raise Refused(Code.AUTH_FAILED, "nonce")
+    return nonce
+
+
+async def _introduced(request: Request, keyid: str, blob: bytes) -> DeviceRecord:
+    """A device that is not known, as its own certificate has it (spec 03-session §6).
+
+    Raises:
+        Refused: `auth_failed`, also of an account that is not here or suspended: nobody is told which;
+            `rate_limited`.
+    """
+    it = services(request)
+    if not blob:
+        raise Refused(Code.AUTH_FAILED, "unknown device")
+    # Before any signature is checked: strangers must not buy time on our processor.
+    await it.throttle.introduction(peer_address(request))
+    try:
+        certificate = certificates.decode(blob)
+    except (Malformed, Untrusted):
+        raise Refused(Code.AUTH_FAILED, "certificate") from None
+    if key_id(certificate.device) != keyid:
+        raise Refused(Code.AUTH_FAILED, "another device's certificate")
+    account = await it.accounts.find(certificate.account)
+    if account is None or not account.enrolled or account.suspended:
+        raise Refused(Code.AUTH_FAILED, "unknown account")
+    return DeviceRecord(
+        certificate.device,
+        certificate.account,
+        certificate.signing_key,
+        revoked=False,
+        suspended=False,
+        roster_version=account.roster_version,
+    )
 
 
 async def certificate_of(it: Services, device: DeviceRecord) -> DeviceCertificate:

@@ -40,6 +40,9 @@ LOGINS_PER_MINUTE = 240
 its signature holds: else anybody could lock a device out by its id."""
 CALLS_PER_MINUTE = 1_200
 """Signed calls of one device: a client that has gone wrong must not cost the others."""
+INTRODUCTIONS_PER_HOUR = 300
+"""Rosters that devices of one address bring which this server does not know: a hospital's new phones after
+a restore need a few each, and a flood of them costs less than a second of processor."""
 
 RINGS_PER_HOUR = 5
 """Of one person, whoever has it rung: their number is public."""
@@ -78,6 +81,9 @@ class Throttle:
         self._reports = RateLimitItemPerHour(REPORT_TRIES_PER_HOUR, namespace="report-tries")
         self._logins = RateLimitItemPerMinute(LOGINS_PER_MINUTE, namespace="logins")
         self._calls = RateLimitItemPerMinute(CALLS_PER_MINUTE, namespace="calls")
+        self._introductions = RateLimitItemPerHour(
+            INTRODUCTIONS_PER_HOUR, namespace="introductions"
+        )
 
     @asynccontextmanager
     async def trying_code(self, address: str) -> AsyncIterator[Trial]:
@@ -129,6 +135,11 @@ class Throttle:
         """Count a sign-in that an address or an account begins; raises `Refused(rate_limited)`."""
         if not await self.shared.hit(self._sign_ins, who):
             raise Refused(Code.RATE_LIMITED, "sign-ins", retry_after=600.0)
+
+    async def introduction(self, address: str) -> None:
+        """Count a roster that an unknown device of an address brings; raises `Refused(rate_limited)`."""
+        if not await self._here.hit(self._introductions, address):
+            raise Refused(Code.RATE_LIMITED, "introductions", retry_after=600.0)
 
     async def ring_person(self, person: str) -> None:
         """Count a question to a person on their own device; raises `Refused(rate_limited)`."""

@@ -157,8 +157,13 @@ class Accounts(Protocol):
         """The rosters with a version above `after`, oldest first; None for no such account."""
         ...
 
-    async def change_roster(self, roster: Roster, *, now_ms: int) -> RosterChange:
+    async def change_roster(
+        self, roster: Roster, *, confirms: bool = True, now_ms: int
+    ) -> RosterChange:
         """Compare-and-swap to version + 1, with devices added and revoked in the same transaction.
+
+        `confirms`: whether the account is confirmed by it after a restore (rule C6). One that a stranger
+        brings does not: later ones may be lost as well.
 
         A revoked device's mailbox and prekeys are deleted; its senders learn `revoked`. Raises
         `Refused(roster_conflict)` if the version is not the next, `Untrusted` if the chain does

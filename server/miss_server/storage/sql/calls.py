@@ -155,8 +155,10 @@ class QuietCalls(
             lambda connection: rosters.chain(connection, account, after, now_ms)
         )
 
-    async def change_roster(self, roster: Roster, *, now_ms: int) -> RosterChange:
-        return await self._write(rosters.change, roster, now_ms)
+    async def change_roster(
+        self, roster: Roster, *, confirms: bool = True, now_ms: int
+    ) -> RosterChange:
+        return await self._write(rosters.change, roster, now_ms, confirms)
 
     async def sign_charter(self, acceptance: CharterAcceptance, *, now_ms: int) -> None:
         await self._write(accounts.sign_charter, acceptance, now_ms)

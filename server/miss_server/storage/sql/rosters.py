@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, true, update
 
 from miss_protocol import limits
 from miss_protocol.errors import Code, Refused
@@ -130,7 +130,9 @@ def _starts_anew(connection: Connection, account: AccountAddress) -> bool:
     return former is not None and former.roster_version <= CHAIN_MAX
 
 
-def change(connection: Connection, roster: Roster, now_ms: int) -> RosterChange:
+def change(
+    connection: Connection, roster: Roster, now_ms: int, confirms: bool = True
+) -> RosterChange:
     """Swap to the next version, with every device that comes and goes."""
     epochs.hold(connection)
     locks.account(connection, roster.account)
@@ -158,7 +160,10 @@ def change(connection: Connection, roster: Roster, now_ms: int) -> RosterChange:
     connection.execute(
         update(accounts)
         .where(accounts.c.address == roster.account)
-        .values(roster_version=roster.version, confirmed=True)
+        .values(
+            roster_version=roster.version,
+            confirmed=true() if confirms else accounts.c.confirmed,
+        )
     )
     return RosterChange(added, revoked, sorted(ring))
 
