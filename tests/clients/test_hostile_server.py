@@ -9,6 +9,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from miss_client import Client, ClientError, Trouble
+from miss_client.errors import RefusedByServer, Unreachable
 from miss_client.events import (
     Connection,
     ConnectionChanged,
@@ -20,6 +21,7 @@ from miss_protocol import client_session as s
 from miss_protocol import frames as f
 from miss_protocol.codec import server_codec
 from miss_protocol.errors import CloseCode, Code
+from miss_protocol.ids import DeviceId
 from tests.clients.conftest import QUICK, World, until
 
 pytestmark = pytest.mark.timeout(60)
@@ -137,6 +139,35 @@ async def test_final_close_codes_stop_with_the_servers_reason(
             await client.drained()
         assert told.value.trouble is expected
         assert getattr(told.value, "refusal", None) is code
+
+
+async def test_who_is_not_known_introduces_itself_and_tries_once_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = await world.enrol("gp")
+    tablet = await world.second(phone)  # whose roster the real server behind it takes again
+    came: list[DeviceId] = []
+
+    async def script(socket: ServerConnection, hello: f.Hello) -> None:
+        came.append(DeviceId(hello.device))
+        await put(socket, f.Error(Code.AUTH_FAILED.wire, "", about="hello"))
+        await socket.close(CloseCode.AUTH)
+
+    for client, tries in ((phone, 2), (tablet, 2)):
+        assert await trouble_with(client, script) is Trouble.NOT_ADMITTED
+        assert came.count(client.vault.device) == tries
+
+    refusals = [RefusedByServer(Code.RATE_LIMITED, retry_after=0.05), Unreachable()]
+
+    async def introduce() -> bool:
+        if refusals:
+            raise refusals.pop(0)
+        return False
+
+    tablet = world.reopen(tablet)
+    monkeypatch.setattr(tablet.upkeep, "introduce", introduce)
+    assert await trouble_with(tablet, script) is Trouble.NOT_ADMITTED
+    assert came.count(tablet.vault.device) == 2 + 3  # "later" and "away" are no refusal
 
 
 async def test_who_is_replaced_by_an_own_attempt_that_was_admitted_late_comes_back_once(

@@ -11,6 +11,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from miss_client import Client, ClientError, Store, Trouble
+from miss_client.errors import RefusedByServer
 from miss_client.events import (
     Connection,
     ConnectionChanged,
@@ -22,6 +23,7 @@ from miss_client.events import (
 from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.api import Rosters
+from miss_protocol.errors import Code
 from miss_protocol.identity.roster import RosterEntry, found
 from tests.clients.conftest import QUICK, World, until
 
@@ -134,6 +136,51 @@ async def test_a_restored_server_is_noticed_and_gets_again_what_it_lost(world: W
         await gp.wait_for_state(fourth, "delivered")
         texts = [one.text for one in nurse.messages()]
         assert texts == ["un", "deux", "trois", "quatre"]  # each once
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_phone_that_replaced_the_only_one_comes_back_by_itself(
+    world: World, connected: bool
+) -> None:
+    """The server is restored to a time when it knew the old phone alone, which is revoked since."""
+    gp, old = await world.enrol("gp"), await world.enrol("nurse")
+    backup = await world.server.backup()
+    new = await world.second(old)
+    await new.devices.revoke(old.vault.device)
+    id = await gp.send([new.account], "avant")
+    async with gp, new:
+        await gp.wait_for_state(id, "delivered")
+    await world.server.put_back(backup)
+    gp, new = world.reopen(gp), world.reopen(new)
+    async with gp:
+        if connected:
+            async with new:
+                await new.drained()
+                await gp.wait_for_state(await gp.send([new.account], "après"), "delivered")
+        else:
+            await new.fetch_once()
+            await gp.wait_for_state(await gp.send([new.account], "après"), "sent")
+            assert await new.fetch_once() == 1
+        with pytest.raises(RefusedByServer) as refused:
+            await old.fetch_once()
+        assert refused.value.code is Code.REVOKED
+    if not connected:
+        assert [one.text for one in new.messages()] == ["avant", "après"]
+
+
+async def test_a_device_whose_account_is_gone_is_told_so(world: World) -> None:
+    backup = await world.server.backup()
+    first = await world.enrol("gp")
+    second = await world.second(first)
+    await world.server.put_back(backup)
+    for device in (first, second):
+        with pytest.raises(RefusedByServer) as refused:
+            await device.fetch_once()
+        assert refused.value.code is Code.AUTH_FAILED
+        async with device:
+            with pytest.raises(ClientError) as told:
+                await device.connected()
+            assert told.value.trouble is Trouble.NOT_ADMITTED
 
 
 async def test_a_count_that_was_agreed_and_lost_again_is_noticed(

@@ -8,7 +8,7 @@ from msgspec import UNSET
 
 from miss_client.calls import Calls
 from miss_client.contacts import Contacts
-from miss_client.errors import ServerError
+from miss_client.errors import RefusedByServer, ServerError
 from miss_client.inbox import Inbox, Row
 from miss_client.outbox import Outbox
 from miss_client.upkeep import Upkeep
@@ -18,6 +18,7 @@ from miss_protocol import frames as f
 from miss_protocol import limits
 from miss_protocol.api import MailboxCall, MailboxPage
 from miss_protocol.digest import envelope_hash, roll
+from miss_protocol.errors import Code
 
 
 async def fetch_once(
@@ -31,6 +32,7 @@ async def fetch_once(
     """Fetch until nothing waits, acknowledge, send what is unsettled; returns how many rows came."""
     came = 0
     tick: int | None = None
+    introduced = False
     while True:
         cursor = vault.cursor
         nacks = tuple(inbox.owed_nacks())
@@ -53,7 +55,13 @@ async def fetch_once(
             ),
             nacks=nacks,
         )
-        page = await calls.post("/v1/mailbox", call, MailboxPage)
+        try:
+            page = await calls.post("/v1/mailbox", call, MailboxPage)
+        except RefusedByServer as refused:
+            if introduced or refused.code is not Code.AUTH_FAILED or not await upkeep.introduce():
+                raise
+            introduced = True
+            continue
         restored = None if page.restored is UNSET else page.restored
         if restored is not None and vault.cursor.sn != call.sn:
             continue  # something was numbered meanwhile: declare that, or it is waited for

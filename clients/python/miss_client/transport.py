@@ -109,6 +109,7 @@ class Transport:
             ClientError: the store failed.
         """
         attempt = 0
+        introduced = False
         # An attempt ended after its `hello` and was not answered: the server may still admit it.
         given_up = False
         while True:
@@ -117,10 +118,16 @@ class Transport:
             wait, reason = None, ""
             once = _Once(self)
             try:
-                await once.run()
+                try:
+                    await once.run()
+                except Stopped as stopped:
+                    if introduced or stopped.refusal is not Code.AUTH_FAILED:
+                        raise
+                    introduced = await self._introduce(stopped)
+                    raise _Lost("introduced") from None
             except _Lost as lost:
                 if once.welcomed:
-                    attempt = 1
+                    attempt, introduced = 1, False
                 wait, reason = lost.retry_after, lost.reason
             except Stopped as stopped:
                 if stopped.trouble is not Trouble.REPLACED or not given_up:
@@ -139,6 +146,18 @@ class Transport:
             wait *= 1 + random.random()  # noqa: S311 - no secret, only spread
             self._hub.tell(ConnectionChanged(Connection.WAITING, reason, wait))
             await asyncio.sleep(wait)
+
+    async def _introduce(self, stopped: Stopped) -> bool:
+        """Let a server learn of this device that does not know it, perhaps since it was restored. Raises
+        `stopped` if it does not."""
+        try:
+            if await self._upkeep.introduce():
+                return True
+        except Unreachable as error:
+            raise _Lost(str(error)) from None
+        except Refused as refused:
+            raise _Lost(refused.code.wire, retry_after=refused.retry_after) from None
+        raise stopped
 
 
 class _Lost(Exception):

@@ -19,7 +19,7 @@ from miss_protocol.api import (
     ServerInfo,
 )
 from miss_protocol.encoding import read_u64
-from miss_protocol.errors import Code
+from miss_protocol.errors import Code, Retry
 from miss_protocol.identity import charter as charters
 
 LOOK_EVERY = 3600.0
@@ -81,8 +81,7 @@ class Upkeep:
         if theirs > own.version:
             await self._contacts.refresh(own.account)
             return
-        chain = sorted((read_u64(name), blob) for name, blob in self._vault.chain.items())
-        for version, blob in chain:
+        for version, blob in self._chain():
             if version > theirs:
                 try:
                     await self._calls.post("/v1/rosters", RosterProposed(blob), Nothing)
@@ -91,6 +90,30 @@ class Upkeep:
                         raise
                     # Another device of this account was quicker; look at what is there now.
                     await self._contacts.refresh(own.account)
+
+    async def introduce(self) -> bool:
+        """Give this account's rosters to a server that does not know this device: restored to a time
+        before, it lacks the one that lists it. Tells whether it took any. Spec: 03-session §6.
+
+        Raises:
+            Unreachable, RefusedByServer: not now; `retry_after` may say when.
+        """
+        certificate, took = self._vault.certificate.encode(), False
+        for version, blob in self._chain():
+            if version == 1:
+                continue  # nobody but the operator opens an account
+            try:
+                await self._calls.post("/v1/rosters", RosterProposed(blob, certificate), Nothing)
+                took = True
+            except RefusedByServer as refused:
+                if refused.code.retry is Retry.SAME:
+                    raise
+                if refused.code is not Code.ROSTER_CONFLICT:  # it has that one, or another instead
+                    break
+        return took
+
+    def _chain(self) -> list[tuple[int, bytes]]:
+        return sorted((read_u64(name), blob) for name, blob in self._vault.chain.items())
 
     async def refill_prekeys(self, left: int, *, last_resort: bool = False) -> None:
         """Upload new one-time prekeys if few are left, with a last resort if one is wanted."""
