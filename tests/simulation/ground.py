@@ -199,11 +199,11 @@ class Ground:
         call = self.node.call(handler, phone.id, sent, **more)
         self.calls.append(Pending(call, phone, phone.life, sent, told, locks))
 
-    def _propose(self, phone: Phone, roster: rosters.Roster) -> None:
+    def _propose(self, phone: Phone, roster: rosters.Roster, certificate: bytes = b"") -> None:
         self._begin_call(
             devices_http.change_roster,
             phone,
-            api.RosterProposed(roster.encode()),
+            api.RosterProposed(roster.encode(), certificate),
             lambda _: self._accepted(phone, roster),
         )
 

@@ -43,12 +43,14 @@ class Happenings(Ground):
         if not usable:
             return False
         phone: Phone = self._pick(usable, a)
-        busy = not phone.admitted or any(p.phone is phone for p in self.calls)
+        calling = any(p.phone is phone for p in self.calls)
+        busy = calling or not phone.admitted
         if self._locked(phone):
             return False
         before = len(self.calls), phone.disk.sn
-        if not busy and phone.lost_rosters:
-            self._propose(phone, phone.lost_rosters.pop(0))
+        if not calling and phone.lost_rosters:
+            certificate = b"" if phone.admitted else phone.member.certificate.encode()
+            self._propose(phone, phone.lost_rosters.pop(0), certificate)
         elif not busy and phone.wanted:
             self._ask_roster(phone)
         elif not busy and phone.welcomed and phone.disk.upload is not None:
@@ -237,7 +239,8 @@ class Happenings(Ground):
             return True  # the answer was lost on its way
         if isinstance(answer, RemoteError):
             if answer.code is Code.ROSTER_CONFLICT:
-                phone.want(phone.account)
+                if phone.admitted:
+                    phone.want(phone.account)
             elif answer.code is Code.PREKEYS_STALE:
                 phone.outdated(msgspec.json.decode(pending.body, type=api.PrekeysUploaded))
             elif self._is_revoked(phone):

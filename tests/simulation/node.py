@@ -16,6 +16,7 @@ from miss_protocol import frames as f
 from miss_protocol.api import Charter
 from miss_protocol.codec import client_codec
 from miss_protocol.errors import CloseCode, Code, Refused, RemoteError
+from miss_protocol.identity import certificate as certificates
 from miss_protocol.ids import DeviceId
 from miss_server.app import admission_of
 from miss_server.config import Settings
@@ -31,7 +32,7 @@ from miss_server.relay.hub import Hub
 from miss_server.relay.keeper import Keeper
 from miss_server.relay.login import Login
 from miss_server.relay.sweep import Sweep
-from miss_server.storage.messages import NotDurable, Row
+from miss_server.storage.messages import DeviceRecord, NotDurable, Row
 from tests.simulation.cast import DOMAIN, NOW
 from tests.simulation.loop import VirtualLoop
 
@@ -163,11 +164,16 @@ class Call:
         raise error
 
 
-async def signed(request: Any) -> Caller:
+async def signed(request: Any, *, introduced: Callable[[bytes], bytes] | None = None) -> Caller:
     """Stands in for the check of the HTTP signature, which has tests of its own."""
     record = await request.app.state.services.messages.device(request.device)
     if record is None:
-        raise Refused(Code.AUTH_FAILED)
+        blob = introduced(request.body) if introduced else b""
+        if not blob:
+            raise Refused(Code.AUTH_FAILED)
+        one = certificates.decode(blob)
+        stranger = DeviceRecord(one.device, one.account, one.signing_key, False, False, 0)
+        return Caller(stranger, request.body, known=False)
     if record.revoked:
         raise Refused(Code.REVOKED)
     return Caller(record, request.body)

@@ -106,7 +106,7 @@ class Phone(Receiving, Writing, Keeping):
         elif code is CloseCode.ROLLED_BACK:
             self.over = "rolled back"
         elif code is CloseCode.AUTH:
-            self.admitted = False
+            self._not_known()
         elif not code.reconnect and code is not CloseCode.REPLACED:
             raise ServerFault(f"ended by {code.name}")
 
@@ -200,6 +200,12 @@ class Phone(Receiving, Writing, Keeping):
                 roster for version, roster in sorted(self.disk.chain.items()) if version > theirs
             ]
 
+    def _not_known(self) -> None:
+        """A restored server does not know this device: give it the rosters that it may lack, once."""
+        if self.admitted:
+            self.lost_rosters = [r for version, r in sorted(self.disk.chain.items()) if version > 1]
+        self.admitted = False
+
     def _told(self, error: f.Error) -> None:
         if error.code in (Code.ACK_BEYOND.wire, Code.ACK_BACKWARDS.wire, Code.MALFORMED.wire):
             raise ServerFault(f"error {error.code} about {error.about}")
@@ -281,7 +287,7 @@ class Phone(Receiving, Writing, Keeping):
         elif error.code is Code.SN_REUSED:
             self.end("rolled back")
         elif error.code is Code.AUTH_FAILED:
-            self.admitted = False
+            self._not_known()
         elif error.code is Code.ACK_BEYOND and self.server_lost_memory:
             self.fetched_tick = None
         elif error.code in (Code.MALFORMED, Code.ACK_BEYOND, Code.NACK_UNKNOWN):
