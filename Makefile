@@ -77,11 +77,14 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 	$(BIN)/python protocol/generate.py
 
 # These end processes at hundreds of points, race a thousand times, play whole days and worlds, fill machines and break the
-# product. What they pass through the other suites pass through too; measured, they would take three times as
-# long.
+# product. What they pass through the other suites pass through too; measured, they would take twice to three
+# times as long.
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios \
   tests/simulation tests/fuzz \
-  tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py
+  tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py \
+  tests/clients/test_backups.py tests/clients/test_encrypted_anew.py tests/clients/test_examples.py \
+  tests/clients/test_hostile_server.py tests/contract/test_doorbell.py tests/protocol/test_generated.py \
+  tests/server/http/test_login.py tests/server/http/test_prekeys.py tests/server/relay/test_litter.py
 
 # In CI, as root, the tests of `make test-system` are played among these: one run less to start, and what
 # waits for its disk or its cable leaves the core to the others.

@@ -7,10 +7,21 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from tests.support import zygote
 from tests.support.postgres import PostgresProcess, postgres_server
 from tests.support.server import ServerProcess
+
+# Not the default's, which draws every variable of every frame: that takes seconds, and nobody reads it.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(
+            colors=False, exception_formatter=structlog.dev.plain_traceback
+        ),
+    ]
+)
 
 pytest.register_assert_rewrite("tests.crash")  # the plays and their people assert, too
 

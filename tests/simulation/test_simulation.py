@@ -27,9 +27,9 @@ def test_nothing_is_lost_doubled_or_silent(seed: int) -> None:
 
 
 def test_the_seeds_exercise_what_they_claim() -> None:
-    outcomes = [run_seed(seed) for seed in range(100, 116)]
+    outcomes = [run_seed(seed) for seed in range(100, 108)]
     assert RECORDED
-    assert sum(outcome.messages for outcome in outcomes) > 300
+    assert sum(outcome.messages for outcome in outcomes) > 150
     assert {name for outcome in outcomes for name, _, _ in outcome.steps} >= {
         "cut",
         "crash",

@@ -123,7 +123,7 @@ def epoch_of(path: Path) -> bytes:
 async def test_killed_anywhere_it_goes_on_and_nothing_serves_meanwhile(
     postgres: PostgresProcess, tmp_path: Path
 ) -> None:
-    path = file_with_people(tmp_path, 12_000)
+    path = file_with_people(tmp_path, 7_000)
     name = await postgres.new_database()
     options = Options(postgres.dsn(name))
     words = [sys.executable, "-m", "miss_server", "db", "copy", str(path)]
@@ -157,7 +157,7 @@ async def test_killed_anywhere_it_goes_on_and_nothing_serves_meanwhile(
     assert process.returncode == 0, said
     assert "each compared" in said
     assert PASSWORD not in said
-    assert await observer.fetchval("SELECT count(*) FROM devices") == 12_000
+    assert await observer.fetchval("SELECT count(*) FROM devices") == 7_000
     assert await observer.fetchval("SELECT count(*) FROM settings WHERE name ~ '^cop'") == 0
     await preparing.prepare(options, domain=PEOPLES, now_ms=LATER)
     await observer.close()
