@@ -82,9 +82,11 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios \
   tests/simulation tests/fuzz \
   tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py \
-  tests/clients/test_backups.py tests/clients/test_encrypted_anew.py tests/clients/test_examples.py \
-  tests/clients/test_hostile_server.py tests/contract/test_doorbell.py tests/protocol/test_generated.py \
-  tests/server/http/test_login.py tests/server/http/test_prekeys.py tests/server/relay/test_litter.py
+  tests/clients/test_backups.py tests/clients/test_conversation.py tests/clients/test_encrypted_anew.py \
+  tests/clients/test_examples.py tests/clients/test_hostile_server.py tests/clients/test_identity_provider.py \
+  tests/contract/test_doorbell.py tests/contract/test_invitations.py tests/protocol/test_generated.py \
+  tests/server/cli/test_commands.py tests/server/relay/test_litter.py \
+  $(addprefix tests/server/http/test_,enrolment.py frames.py identity_ciba.py identity_userinfo.py login.py prekeys.py)
 
 # In CI, as root, the tests of `make test-system` are played among these: one run less to start, and what
 # waits for its disk or its cable leaves the core to the others.
