@@ -78,7 +78,7 @@ schema: .venv/done        ## writes what follows from the protocol's types: sche
 
 # These end processes at hundreds of points, race a thousand times, play whole days and worlds, fill machines and break the
 # product. What they pass through the other suites pass through too; measured, they would take twice to three
-# times as long.
+# times as long. The single files cover next to nothing that others do not.
 UNMEASURED := tests/crash tests/load tests/chaos tests/mutation tests/bench tests/scenarios \
   tests/simulation tests/fuzz \
   tests/server/storage/test_postgres_nodes.py tests/server/storage/test_same_histories.py \

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from miss_protocol import frames as f
 from miss_protocol.digest import EMPTY
 from miss_protocol.identity import charter
@@ -23,6 +25,7 @@ from miss_server.storage.messages import (
     Fetched,
     Greeting,
     Messages,
+    NotDurable,
     Row,
     SessionStart,
     Settled,
@@ -184,6 +187,16 @@ async def pair(store: Store) -> tuple[Phone, Phone]:
     for one in phones:
         await one.connect()
     return phones
+
+
+async def acknowledged_only_anew(sender: Phone, reader: Phone, row: Row) -> None:
+    """After an acknowledgement of `row` that failed: its session stores none, the next one its receipt."""
+    with pytest.raises(NotDurable, match="before it"):
+        await reader.ack(row.position)
+    await reader.connect()
+    await reader.ack(row.position, [reader.receipt(row)])
+    [status] = (await sender.fetch()).statuses
+    assert status.devices[0].signature
 
 
 def revoke(person: Person, device: DeviceId) -> None:

@@ -123,7 +123,8 @@ class Transport:
                 except Stopped as stopped:
                     if introduced or stopped.refusal is not Code.AUTH_FAILED:
                         raise
-                    introduced = await self._introduce(stopped)
+                    await self._introduce(stopped)
+                    introduced = True
                     raise _Lost("introduced") from None
             except _Lost as lost:
                 if once.welcomed:
@@ -147,12 +148,12 @@ class Transport:
             self._hub.tell(ConnectionChanged(Connection.WAITING, reason, wait))
             await asyncio.sleep(wait)
 
-    async def _introduce(self, stopped: Stopped) -> bool:
+    async def _introduce(self, stopped: Stopped) -> None:
         """Let a server learn of this device that does not know it, perhaps since it was restored. Raises
         `stopped` if it does not."""
         try:
             if await self._upkeep.introduce():
-                return True
+                return
         except Unreachable as error:
             raise _Lost(str(error)) from None
         except Refused as refused:

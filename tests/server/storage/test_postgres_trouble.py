@@ -16,7 +16,7 @@ from miss_server.storage.postgres.preparing import prepare
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Writer
 from tests.support.devices import DOMAIN, NOW
-from tests.support.mailing import Phone, pair, phone
+from tests.support.mailing import Phone, acknowledged_only_anew, pair, phone
 from tests.support.meeting import LIFTED
 from tests.support.postgres import USER, PostgresProcess, postgres_server
 from tests.support.stores import prepared
@@ -116,12 +116,7 @@ async def test_behind_an_acknowledgement_that_was_undone_none_is_stored(
     monkeypatch.setattr(Writer, "_end", undone)
     with pytest.raises(NotDurable, match="never arrived"):
         await nurse.ack(row.position, [nurse.receipt(row)])
-    with pytest.raises(NotDurable, match="before it"):
-        await nurse.ack(row.position)
-    await nurse.connect()
-    await nurse.ack(row.position, [nurse.receipt(row)])
-    [status] = (await gp.fetch()).statuses
-    assert status.devices[0].signature
+    await acknowledged_only_anew(gp, nurse, row)
 
 
 async def test_a_read_only_server_stores_nothing_and_the_store_goes_on_afterwards(

@@ -20,7 +20,7 @@ from miss_server.storage.sqlite.engine import driver
 from miss_server.storage.sqlite.store import SqliteStore
 from miss_server.storage.sqlite.writer import EXIT_WRITER, Writer
 from tests.support.devices import Person
-from tests.support.mailing import enrol, opaque_body, pair
+from tests.support.mailing import acknowledged_only_anew, enrol, opaque_body, pair
 from tests.support.meeting import LIFTED
 from tests.support.server import environment
 from tests.support.stores import new_file
@@ -119,12 +119,7 @@ async def test_behind_an_acknowledgement_that_met_a_lock_none_is_stored(store: A
         with pytest.raises(NotDurable, match="locked"):
             await nurse.ack(row.position, [nurse.receipt(row)])
         lock.execute("ROLLBACK")
-    with pytest.raises(NotDurable, match="before it"):
-        await nurse.ack(row.position)
-    await nurse.connect()
-    await nurse.ack(row.position, [nurse.receipt(row)])
-    [status] = (await gp.fetch()).statuses
-    assert status.devices[0].signature
+    await acknowledged_only_anew(gp, nurse, row)
 
 
 async def test_a_full_disk_is_not_durable_and_then_works(store: Any) -> None:
