@@ -10,6 +10,7 @@ keeps its content under another name. At every moment the database's name holds 
 database or the restored one, never nothing: a server would begin an empty one.
 """
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Callable
@@ -222,7 +223,7 @@ def _set_aside(database: Path, now_ms: int) -> Path | None:
     if not database.exists():
         _remove(database)
         return None
-    kept = database.with_name(f"{database.name}.before-{stamp(now_ms)}")
+    kept = _free_name(database.with_name(f"{database.name}.before-{stamp(now_ms)}"))
     log = database.with_name(database.name + "-wal")
     try:
         with closing(sqlite3.connect(database)) as db:
@@ -237,6 +238,13 @@ def _set_aside(database: Path, now_ms: int) -> Path | None:
         database.with_name(database.name + suffix).unlink(missing_ok=True)
     os.link(database, kept)
     return kept
+
+
+def _free_name(path: Path) -> Path:
+    """`path`, or with a number behind it if an earlier restore of that second has it (the lock keeps
+    others from choosing meanwhile)."""
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], names) if not one.exists())
 
 
 def _copy(source: Path, target: Path, domain: str, progress: Progress) -> None:
