@@ -25,11 +25,12 @@ from tests.support.redis import RedisProcess, redis_server
 from tests.support.server import DOMAIN, ServerProcess
 from tests.support.wire import now_ms
 
-SMALL_DISK_MIB = {"cluster": 96, "log": 24}
-"""Twice what PostgreSQL needs for an empty cluster without its log, and for that log."""
-_SMALL_LOG = {"min_wal_size": "2MB", "max_wal_size": "8MB"}
+SMALL_DISK_MIB = {"cluster": 96, "log": 96}
+"""Twice what PostgreSQL needs for an empty cluster without its log; and more than it keeps of that log."""
+_SMALL_LOG = {"min_wal_size": "2MB", "max_wal_size": "8MB", "wal_keep_size": "64MB"}
 _LOG_FILE_MIB = 1
-"""A full disk is felt when the next file of the log is needed: soon."""
+"""A full disk is felt when the next file of the log is needed: soon, since none is used again before 64 MiB are
+written. Else a log that has all the files that it needs would never ask for room."""
 
 
 @dataclass(frozen=True)
