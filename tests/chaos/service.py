@@ -122,6 +122,7 @@ async def service(folder: Path, chance: random.Random, shape: Shape) -> AsyncIte
             code = await older.exported(folder / "older")
             for node in it.nodes:
                 node.settings |= code
+                node.budgets = True  # it knows no setting of them, and has none
         yield it
 
 
