@@ -93,6 +93,19 @@ def test_of_equals_the_reachable_come_first(bench: Bench) -> None:
     assert bench.names("bertxn", filters=Filters(reach="miss")) == ["BERTUN"]
 
 
+def test_of_equals_those_come_first_whose_name_was_meant(bench: Bench) -> None:
+    names = ["ABEL", "BERTON-LAVAL", "DE BERTON", "LAVAL", "PAUL"]
+    cities = ["Berton", "Lille", "Berton", "Berton", "Berton"]
+    who = [activity(n, name=name, city=cities[n]) for n, name in enumerate(names)]
+    bench.load(*who)
+    # The whole name, then a word of it, then whatever else bears it; each by name.
+    assert bench.names("bertxn") == ["BERTON-LAVAL", "DE BERTON", "ABEL", "LAVAL", "PAUL"]
+    assert bench.names("de bertxn") == ["DE BERTON", "BERTON-LAVAL", "ABEL", "LAVAL", "PAUL"]
+    assert bench.names("bertxn laval") == ["BERTON-LAVAL", "LAVAL"]
+    bench.join(4, NOW)
+    assert bench.names("de bertxn")[0] == "PAUL"
+
+
 def test_enough_that_is_spelt_so_is_enough(bench: Bench) -> None:
     bench.load(*(activity(n, name="DURAND") for n in range(5)), activity(9, name="DURANT"))
     page = bench.page("durand")

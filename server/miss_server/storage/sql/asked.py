@@ -1,6 +1,6 @@
 """What a search asks of an engine, whatever its query language."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -16,6 +16,9 @@ from miss_server.storage.sql.seekers import Seeker
 
 _RUN = 6
 """Words of the longest family name that is recognised as typed in full."""
+
+WHOLE_NAME, WORD_OF_NAME, NOT_BY_NAME = range(3)
+"""How much of an entry's name was typed."""
 
 Clause = tuple[str, ...]
 
@@ -33,6 +36,8 @@ class Asked:
     marks: Sequence[Clause]
     without: Clause
     names: Sequence[str]
+    typed: Sequence[str]
+    """Every word of the query, also those that a search ignores."""
     seeker: Seeker
 
     @classmethod
@@ -41,7 +46,6 @@ class Asked:
         words = query_words(query)  # refuses before anything else is done with a long query
         typed = normalise(query)
         # A family name in full may hold words that a query ignores: Du Pont, Le Goff.
-        runs = {" ".join(typed[i:j]) for i in range(len(typed)) for j in range(i + 1, i + 1 + _RUN)}
         marks = [
             tuple(map(profession_mark, filters.professions)),
             tuple(map(speciality_mark, filters.specialities)),
@@ -52,7 +56,8 @@ class Asked:
             tuple((word,) for word in words),
             tuple(clause for clause in marks if clause),
             (ORGANISATION_MARK,) if filters.kind == "person" else (),
-            sorted(runs),
+            sorted(_runs(typed)),
+            typed,
             seeker,
         )
 
@@ -65,6 +70,21 @@ class Asked:
         """The same with other words."""
         return replace(self, begun=begun)
 
+    def called(self, name: str, meant: Iterable[tuple[str, str]]) -> int:
+        """How much of a name was typed, if words were meant for what others were typed."""
+        understood = dict(meant)
+        typed = [understood.get(word, word) for word in self.typed]
+        own = normalise(name)
+        if " ".join(own) in _runs(typed):
+            return WHOLE_NAME
+        return NOT_BY_NAME if set(own).isdisjoint(understood.values()) else WORD_OF_NAME
+
     def marked(self, marks: Clause) -> Self:
         """The same, narrowed to entries that bear one of these marks."""
         return replace(self, marks=(*self.marks, marks))
+
+
+def _runs(words: Sequence[str]) -> set[str]:
+    """What may be a whole family name in these words."""
+    places = range(len(words))
+    return {" ".join(words[i:j]) for i in places for j in range(i + 1, i + 1 + _RUN)}

@@ -153,7 +153,8 @@ class Listing:
         entries = self._entries(one.id for one in nearly)
         reach = {id_: _REACHES.get(entry.reach, 2) for id_, entry in entries.items()}
         away = {id_: self._away(entry) for id_, entry in entries.items()}
-        nearly.sort(key=lambda one: (one.cost, reach[one.id], away[one.id], one.id))
+        called = {one.id: self._asked.called(entries[one.id].name, one.meant) for one in nearly}
+        nearly.sort(key=lambda one: (one.cost, reach[one.id], called[one.id], away[one.id], one.id))
         found = [
             Found(REPAIRED, 0, one.id, one.understood)
             for one in nearly

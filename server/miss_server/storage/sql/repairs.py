@@ -29,11 +29,17 @@ BEGINNING_ONLY = 2
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """An entry that was found so: its number, what it cost, and the words as they were understood."""
+    """An entry that was found so: its number, what it cost, and each word as typed with what it was
+    understood as."""
 
     id: int
     cost: int
-    understood: tuple[str, ...]
+    meant: tuple[tuple[str, str], ...]
+
+    @property
+    def understood(self) -> tuple[str, ...]:
+        """The words as they were understood."""
+        return tuple(word for _, word in self.meant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +93,12 @@ def _find(
 
 
 def _compared(id_: int, entry: Sequence[str], told: Sequence[_Word]) -> Repaired:
-    cost, understood = 0, []
+    cost, meant = 0, []
     for word in told:
         best = _cheapest(word, entry)
         cost += best[0]
-        understood.append(best[1])
-    return Repaired(id_, cost, tuple(understood))
+        meant.append((word.typed, best[1]))
+    return Repaired(id_, cost, tuple(meant))
 
 
 def _cheapest(word: _Word, entry: Sequence[str]) -> tuple[int, str]:
