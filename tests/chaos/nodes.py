@@ -88,7 +88,7 @@ async def upgrade(stage: Stage) -> None:
     for node, supervisor in zip(stage.service.nodes, stage.supervisors, strict=True):
         await stage.pause(1.0, 2.0)
         del node.settings["PYTHONPATH"]
-        node.budgets = False
+        node.budgets = False  # this version's are lifted, as for every other play
         await node.stop()
         await supervisor.restarted(1)
         await stage.all_back()

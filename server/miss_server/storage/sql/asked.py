@@ -37,7 +37,8 @@ class Asked:
     without: Clause
     names: Sequence[str]
     typed: Sequence[str]
-    """Every word of the query, also those that a search ignores."""
+    """Every word of the query, also those that a search ignores: a family name may hold them (Du Pont, Le
+    Goff)."""
     seeker: Seeker
 
     @classmethod
@@ -45,7 +46,6 @@ class Asked:
         """Raises what `query_words` raises."""
         words = query_words(query)  # refuses before anything else is done with a long query
         typed = normalise(query)
-        # A family name in full may hold words that a query ignores: Du Pont, Le Goff.
         marks = [
             tuple(map(profession_mark, filters.professions)),
             tuple(map(speciality_mark, filters.specialities)),
@@ -71,7 +71,7 @@ class Asked:
         return replace(self, begun=begun)
 
     def called(self, name: str, meant: Iterable[tuple[str, str]]) -> int:
-        """How much of a name was typed, if words were meant for what others were typed."""
+        """How much of a name was typed; `meant` has words as typed, each with what it was understood as."""
         understood = dict(meant)
         typed = [understood.get(word, word) for word in self.typed]
         own = normalise(name)
