@@ -8,7 +8,7 @@ import pytest
 
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.settlement.meeting import FirstContacts
-from miss_server.storage.sqlite.directory import COMMON, FEW
+from miss_server.storage.sqlite.directory import FEW
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
 from tests.support.meeting import LIFTED
@@ -48,22 +48,16 @@ def postgres_shelf(postgres: PostgresProcess) -> Iterator[PostgresShelf]:
     shelf.close()
 
 
-# The second looks accounts up first, as for a query with thousands of matches; the third compares words that
-# many bear with the entries' own.
-@pytest.fixture(
-    params=["sqlite, few matches", "sqlite, many matches", "sqlite, common words", "postgresql"]
-)
+# The second looks accounts up first, as for a query with thousands of matches.
+@pytest.fixture(params=["sqlite, few matches", "sqlite, many matches", "postgresql"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     if request.param == "postgresql":
         postgres: PostgresShelf = request.getfixturevalue("postgres_shelf")
         postgres.clear()
         yield Bench(postgres, tmp_path)
         return
-    few, common = (
-        (0 if "many" in request.param else FEW),
-        (2 if "common" in request.param else COMMON),
-    )
-    sqlite = SqliteShelf(tmp_path / "miss.sqlite", few, common)
+    few = 0 if "many" in request.param else FEW
+    sqlite = SqliteShelf(tmp_path / "miss.sqlite", few)
     yield Bench(sqlite, tmp_path)
     sqlite.close()
 

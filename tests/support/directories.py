@@ -14,7 +14,7 @@ from miss_server.storage.postgres import directory_filling as postgres
 from miss_server.storage.postgres.directory import PostgresWords
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql.directory import SqlDirectory
-from miss_server.storage.sqlite.directory import COMMON, FEW, SqliteWords
+from miss_server.storage.sqlite.directory import FEW, SqliteWords
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine, writing
 from tests.support.databases import create, url
@@ -47,13 +47,12 @@ class Shelf(Protocol):
 
 
 class SqliteShelf:
-    """A SQLite file. With `few` 0, accounts are looked up first as for thousands of matches; words that match
-    `common` entries are compared as those of a nation are that match 20,000."""
+    """A SQLite file. With `few` 0, accounts are looked up first as for thousands of matches."""
 
-    def __init__(self, path: Path, few: int = FEW, common: int = COMMON) -> None:
+    def __init__(self, path: Path, few: int = FEW) -> None:
         new_file(path)
         self.path = path
-        self.directory: Directory = SqlDirectory(SqliteWords(few=few, common=common))
+        self.directory: Directory = SqlDirectory(SqliteWords(few=few))
         self.engine = open_engine(path)
         self._reading = open_engine(path, read_only=True)
         self._reader = self._reading.connect()

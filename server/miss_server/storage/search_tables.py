@@ -1,8 +1,12 @@
 """The tables of what a search needs beside the directory itself.
 
-The vocabulary of a slot has every word of letters that finds somebody in it, in the order of the alphabet,
-with what is heard of it: so a misspelt word is led to those that exist. Words are only added while
-a slot is amended; one whose last entry left finds nobody, and goes when the slot is written anew.
+The vocabulary of a slot has every word that finds somebody in it, in the order of the alphabet: so a search
+asks for the few words that begin as typed, and a misspelt one is led to those that exist by what is heard of
+them. Words are only added while a slot is amended; one whose last entry left finds nobody, and goes when
+the slot is written anew.
+
+One row has the empty word: it is written when all words are there, and says so. A slot without it was
+written by a version that kept fewer, or not to its end.
 """
 
 from sqlalchemy import Column, String, Table
@@ -18,7 +22,13 @@ def _vocabulary(slot: int) -> Table:
         f"directory_vocabulary_{slot}",
         metadata,
         Column("word", _WORD, primary_key=True),
-        Column("sound", _WORD, nullable=False, index=True, comment="see miss_protocol.spelling"),
+        Column(
+            "sound",
+            _WORD,
+            nullable=False,
+            index=True,
+            comment="see miss_protocol.spelling; empty: it is never guessed",
+        ),
     )
 
 

@@ -21,11 +21,9 @@ from sqlalchemy import (
     text,
 )
 
-from miss_server.storage.sql.asked import Asked
+from miss_server.storage.sql.asked import Asked, Clause
 from miss_server.storage.sql.seekers import Seeker, rules
-
-WORD_MAX = 255
-"""Characters of a word: PostgreSQL refuses those above 2046 bytes, and nobody types so many."""
+from miss_server.storage.sql.vocabulary import WORD_MAX
 
 HIDDEN, KNOWN = rules(within="strpos", of="unnest(CAST(:{name} AS varchar[])) AS p (code)")
 
@@ -177,10 +175,17 @@ def _find(
     return connection.execute(statements[slot, asked.seeker.people], values).all()
 
 
+def _begun(asked: Asked, clause: Clause) -> str:
+    words, beginnings = asked.sought(clause)
+    # PostgreSQL refuses words above 2046 bytes.
+    sought = [f"'{word}'" for word in words] + [f"'{text[:WORD_MAX]}':*" for text in beginnings]
+    return " | ".join(sought)
+
+
 def _match(asked: Asked) -> str:
     # Words are letters and digits only (marks have no quotes either); quoted, none can be an operator
     # (&, |, !, *).
-    clauses = [" | ".join(f"'{text[:WORD_MAX]}':*" for text in clause) for clause in asked.begun]
+    clauses = [_begun(asked, clause) for clause in asked.begun]
     clauses += [" | ".join(f"'{mark}'" for mark in clause) for clause in asked.marks]
     clauses += [f"!'{mark}'" for mark in asked.without]
     return " & ".join(f"({clause})" for clause in clauses)

@@ -33,7 +33,6 @@ from sqlalchemy.dialects.postgresql import insert as insert_unless
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
 from miss_server.storage.directory_tables import state, tables
 from miss_server.storage.postgres.bulk import Bulk, vector
-from miss_server.storage.postgres.directory import WORD_MAX
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.trouble import not_durable
@@ -196,7 +195,7 @@ class PostgresDirectoryFilling(SqlFilling):
                     self._bulk.put(
                         f"directory_vocabulary_{self.slot}",
                         ("word", "sound"),
-                        vocabulary.rows(learnt),
+                        chain(vocabulary.rows(learnt), [vocabulary.WHOLE]),
                     )
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
@@ -244,7 +243,7 @@ class PostgresDirectoryFilling(SqlFilling):
 def _lexemes(folded: str) -> Iterable[bytes]:
     """Words as the index takes them."""
     words = folded.encode().split()
-    if max(map(len, words), default=0) > WORD_MAX:
+    if max(map(len, words), default=0) > vocabulary.WORD_MAX:
         return {word.encode() for word in lexemes(folded).split()}
     return words
 
@@ -257,4 +256,4 @@ def put_words(slot: int) -> Insert:
 
 def lexemes(folded: str) -> str:
     """Words as the index takes them: none empty, none too long."""
-    return " ".join(word[:WORD_MAX] for word in folded.split())
+    return " ".join(word[: vocabulary.WORD_MAX] for word in folded.split())

@@ -1,7 +1,7 @@
 """What a search asks of an engine, whatever its query language."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from miss_protocol.directory import normalise, query_words
@@ -40,6 +40,9 @@ class Asked:
     """Every word of the query, also those that a search ignores: a family name may hold them (Du Pont, Le
     Goff)."""
     seeker: Seeker
+    listed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """All words that begin with a text of `begun`, where they are known and few: an index is asked for them
+    and not for the beginning."""
 
     @classmethod
     def of(cls, query: str, filters: Filters, seeker: Seeker) -> Self:
@@ -66,9 +69,23 @@ class Asked:
         """The words as they were typed; only of a query that was not repaired."""
         return tuple(clause[0] for clause in self.begun)
 
+    @property
+    def beginnings(self) -> set[str]:
+        """Every text of `begun`."""
+        return {text for clause in self.begun for text in clause}
+
     def meaning(self, begun: Sequence[Clause]) -> Self:
         """The same with other words."""
-        return replace(self, begun=begun)
+        return replace(self, begun=begun, listed={})
+
+    def listing(self, listed: Mapping[str, Sequence[str]]) -> Self:
+        """The same, with the words that begin so."""
+        return replace(self, listed=listed)
+
+    def sought(self, clause: Clause) -> tuple[list[str], list[str]]:
+        """What an index is asked for a clause of `begun`: whole words, and beginnings."""
+        whole = {word for text in clause for word in self.listed.get(text, ())}
+        return sorted(whole), [text for text in clause if text not in self.listed]
 
     def called(self, name: str, meant: Iterable[tuple[str, str]]) -> int:
         """How much of a name was typed; `meant` has words as typed, each with what it was understood as."""

@@ -92,6 +92,8 @@ class SqlDirectory:
             people = vocabulary.exists(connection)
             who = seeker(connection, slot, account, people=people, now_ms=now_ms)
             asked = Asked.of(query, filters, who)
+            if people:
+                asked = asked.listing(vocabulary.beginning_so(connection, slot, asked.beginnings))
             start = _start(connection, cursor, now_in_force)
             near = None
             if filters.near:

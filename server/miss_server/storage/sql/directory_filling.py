@@ -90,6 +90,11 @@ class SqlFilling(ABC):
         """Let entries be found no more, in the caller's transaction; numbers go up."""
 
     @abstractmethod
+    def fill(self, numbered: Iterator[Numbered]) -> None:
+        """Write a whole directory into the slot aside, which is empty, and last that its vocabulary is whole;
+        numbers go up."""
+
+    @abstractmethod
     def clear(self) -> None:
         """See `DirectoryFilling`."""
 
@@ -119,6 +124,8 @@ class SqlFilling(ABC):
 
     def aside(self) -> Iterator[tuple[str, bytes]]:
         """See `DirectoryFilling`."""
+        if self.learns and not self.read(lambda on: vocabulary.is_whole(on, self.slot)):
+            self.clear()
         return self._digests(self.slot)
 
     def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
@@ -207,12 +214,6 @@ class SqlFilling(ABC):
         room = max(1, min(ROOM, LAST // (2 * (count + 1))))
         self.fill((place * room, record) for place, record in enumerate(records, 1))
 
-    def fill(self, numbered: Iterator[Numbered]) -> None:
-        """Write a whole directory into the slot aside, which is empty; numbers go up."""
-        while batch := list(islice(numbered, self.size())):
-            with self.slice():
-                self._put(batch)
-
     def _put(self, batch: Sequence[Numbered]) -> None:
         self.put_entries(self.slot, batch)
         self.put_words(self.slot, batch)
@@ -225,7 +226,7 @@ class SqlFilling(ABC):
         for record in records:
             found.update(record.words.split())
         found -= self._learnt
-        vocabulary.learn(self.connection, self.slot, found)
+        vocabulary.learn(self.connection, self.slot, vocabulary.rows(found))
         if len(self._learnt) > LEARNT_MAX:
             self._learnt.clear()
         self._learnt |= found

@@ -84,6 +84,7 @@ def _find(
     meant = asked.meaning(
         tuple((*((word.typed,) if word.known else ()), *word.meanings) for word in told)
     )
+    meant = meant.listing(vocabulary.beginning_so(connection, slot, meant.beginnings))
     found = [
         _compared(id_, entry, told)
         for id_, entry in words.first(connection, slot, meant, COMPARED_MAX)

@@ -1,9 +1,7 @@
 """Finds entries by words in SQLite, with FTS5.
 
 Entries are numbered in the order of their names, so FTS5 finds them in that order, and a list that
-may be long is read only as far as a page goes. The index is asked once for what few entries match, and
-without common words: each question costs what the longest list of its words does, and those of professions
-are hundreds of thousands of entries long. Common words are compared with the entries' own.
+may be long is read only as far as a page goes. The index is asked once for what few entries match.
 """
 
 import json
@@ -20,13 +18,6 @@ from miss_server.storage.sqlite.engine import reading
 
 FEW = 2_000
 """Matches up to which accounts are looked up by match and not the other way round."""
-
-COMMON = 20_000
-"""Entries that a common word matches at least."""
-COMPARED_MAX = 10_000
-"""Entries that the other words match, of which the words are read."""
-REMEMBERED = 50_000
-"""Words of which it is remembered whether they are common."""
 
 HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:{name})) p")
 
@@ -61,14 +52,6 @@ _HOLDERS_OF_MANY = _RANKED_HOLDERS % (
 _MATCHED = (
     "SELECT rowid FROM directory_words_SLOT"
     " WHERE directory_words_SLOT MATCH :match ORDER BY rowid LIMIT :few"
-)
-_COUNT = (
-    "SELECT count(*) FROM (SELECT 1 FROM directory_words_SLOT"
-    " WHERE directory_words_SLOT MATCH :match LIMIT :most)"
-)
-_WORDS_OF = (
-    "SELECT w.rowid, w.words FROM json_each(:hits) h"
-    " CROSS JOIN directory_words_SLOT w ON w.rowid = h.value ORDER BY h.value"
 )
 _FOUND = "directory matches"
 """Where a connection keeps, for one transaction, what matches."""
@@ -117,16 +100,13 @@ _PLACED = f"""
 
 
 class SqliteWords:
-    """The implementation of `Words`; between transactions it keeps which words are common, and it may be
-    shared."""
+    """The implementation of `Words`; it keeps nothing between transactions and may be shared."""
 
     hidden = HIDDEN
     false = "0"
 
-    def __init__(self, *, few: int = FEW, common: int = COMMON) -> None:
+    def __init__(self, *, few: int = FEW) -> None:
         self._few = few
-        self._from = common
-        self._common: dict[tuple[int, Clause], bool] = {}
 
     def reading(self, connection: Connection) -> AbstractContextManager[Connection]:
         """See `Words`."""
@@ -218,39 +198,9 @@ class SqliteWords:
         known: dict[str, str | None] = connection.info.setdefault(_FOUND, {})
         match = _match(asked)
         if match not in known:
-            found = self._by_the_rare(connection, slot, asked)
-            if found is None:
-                found = _matched(connection, slot, match, self._few)
+            found = _matched(connection, slot, match, self._few)
             known[match] = json.dumps(found) if len(found) < self._few else None
         return known[match]
-
-    def _by_the_rare(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int] | None:
-        """Those that match, found without common words; None if all are common or none is, if the others
-        match many, or if the index keeps no words."""
-        rare = [clause for clause in asked.begun if not self._is_common(connection, slot, clause)]
-        if not rare or len(rare) == len(asked.begun):
-            return None
-        match = " AND ".join(f"({_begun(one)})" for one in rare)
-        found = _matched(connection, slot, match, COMPARED_MAX)
-        if len(found) == COMPARED_MAX:
-            return None
-        hits = {"hits": json.dumps(found)}
-        rows = connection.exec_driver_sql(in_slot(_WORDS_OF, slot), hits).all()
-        if any(words is None for _, words in rows):
-            return None  # an index of a version that kept none
-        return [id_ for id_, words in rows if _fits(words.split(), asked)]
-
-    def _is_common(self, connection: Connection, slot: int, clause: Clause) -> bool:
-        # What is remembered wrongly after an import costs time, and changes no answer.
-        key = slot, clause
-        if key not in self._common:
-            values = {"match": _begun(clause), "most": self._from}
-            statement = in_slot(_COUNT, slot)
-            count = connection.exec_driver_sql(statement, values).scalar_one()
-            if len(self._common) >= REMEMBERED:
-                self._common.clear()
-            self._common[key] = count == self._from
-        return self._common[key]
 
 
 def _matched(connection: Connection, slot: int, match: str, most: int) -> Sequence[int]:
@@ -261,23 +211,15 @@ def _matched(connection: Connection, slot: int, match: str, most: int) -> Sequen
     return found
 
 
-def _fits(words: Sequence[str], asked: Asked) -> bool:
-    """Whether an entry of these words matches."""
-    return (
-        all(any(word.startswith(clause) for word in words) for clause in asked.begun)
-        and all(not set(clause).isdisjoint(words) for clause in asked.marks)
-        and set(asked.without).isdisjoint(words)
-    )
-
-
-def _begun(clause: Clause) -> str:
-    return " OR ".join(f'"{text}"*' for text in clause)
+def _begun(asked: Asked, clause: Clause) -> str:
+    words, beginnings = asked.sought(clause)
+    return " OR ".join([f'"{word}"' for word in words] + [f'"{text}"*' for text in beginnings])
 
 
 def _match(asked: Asked) -> str:
     # Words are letters and digits only (marks have no quotes either); quoted, none can be an operator
     # (AND, NEAR, *).
-    clauses = [_begun(clause) for clause in asked.begun]
+    clauses = [_begun(asked, clause) for clause in asked.begun]
     clauses += [" OR ".join(f'"{mark}"' for mark in clause) for clause in asked.marks]
     match = " AND ".join(f"({clause})" for clause in clauses)
     without = " OR ".join(f'"{mark}"' for mark in asked.without)

@@ -10,7 +10,7 @@ import fcntl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -174,7 +174,7 @@ class SqliteDirectoryFilling(SqlFilling):
             self._learn_all(learnt)
 
     def _learn_all(self, words: Iterable[str]) -> None:
-        known = iter(sorted(filter(vocabulary.is_kept, words)))
+        known = chain(vocabulary.rows(words), [vocabulary.WHOLE])
         while some := list(islice(known, self.size())):
             with self.slice():
                 vocabulary.learn(self.connection, self.slot, some)
