@@ -9,7 +9,7 @@ from miss_protocol.filters import Filters
 from miss_protocol.ids import AccountAddress
 from miss_server.importers.importing import run_import
 from miss_server.importers.recognising import readers
-from miss_server.storage.meeting_tables import reach_rules, relations
+from miss_server.storage.meeting_tables import reach_rules
 from tests.support import register, sources
 from tests.support.devices import NOW
 from tests.support.register import STAMPED, activity, rpps
@@ -97,20 +97,15 @@ def test_a_least_reach_leaves_the_others_out(bench: Bench) -> None:
 # --- Whom one knows -------------------------------------------------------------------------------
 
 
-def relate(bench: Bench, owner: AccountAddress, peer: AccountAddress, **told: Any) -> None:
-    values = {"owner": owner, "peer": peer, "unanswered": 0} | told
-    bench.shelf.write(lambda on: on.execute(relations.insert().values(**values)))
-
-
 def test_those_whom_one_knows_come_first_among_the_reachable(bench: Bench) -> None:
     names = ["ABEL", "BEAU", "CARON", "DUVAL", "ELIOT", "FABER"]
     bench.load(*(activity(n, name=name) for n, name in enumerate(names)))
     mine = bench.join(9, NOW)
     accounts = {n: bench.join(n, LONG_AGO if n > 3 else NOW) for n in range(1, 6)}
-    relate(bench, mine, accounts[2], first_ms=NOW)
-    relate(bench, mine, accounts[3], accepted_ms=NOW)
-    relate(bench, mine, accounts[5], first_ms=NOW)
-    relate(bench, accounts[1], mine, first_ms=NOW)
+    bench.relate(mine, accounts[2], first_ms=NOW)
+    bench.relate(mine, accounts[3], accepted_ms=NOW)
+    bench.relate(mine, accounts[5], first_ms=NOW)
+    bench.relate(accounts[1], mine, first_ms=NOW)
     expected = ["CARON", "DUVAL", "BEAU", "FABER", "ELIOT", "ABEL"]
     assert bench.names("lille", account=mine) == expected
     assert bench.names("lille") == ["BEAU", "CARON", "DUVAL", "ELIOT", "FABER", "ABEL"]
@@ -128,7 +123,7 @@ def test_those_whom_one_knows_come_first_among_the_reachable(bench: Bench) -> No
 def test_whom_one_turned_away_is_not_one_whom_one_knows(bench: Bench, what: str) -> None:
     bench.load(activity(1, name="ABEL"), activity(2, name="BEAU"))
     mine, first, second = bench.join(9, NOW), bench.join(1, NOW), bench.join(2, NOW)
-    relate(bench, mine, second, first_ms=NOW, **{what: NOW})
+    bench.relate(mine, second, first_ms=NOW, **{what: NOW})
     assert bench.names("lille", account=mine) == ["ABEL", "BEAU"]
     assert first != second
 
@@ -202,9 +197,9 @@ def test_contacts_find_who_is_found_by_contacts(bench: Bench, told: dict[str, in
     bench.load(NURSE, CARDIOLOGIST)
     nurse, doctor = bench.join(2, NOW), bench.join(1, NOW)
     rule(bench, doctor, found_by="contacts")
-    relate(bench, nurse, doctor, first_ms=NOW)
+    bench.relate(nurse, doctor, first_ms=NOW)
     assert bench.page("lefevere", account=nurse).entries[0].account is None
-    relate(bench, doctor, nurse, **told)
+    bench.relate(doctor, nurse, **told)
     assert bench.page("lefevere", account=nurse).entries[0].account == doctor
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from miss_protocol.filters import Filters
 from miss_server.storage.schema import settings
+from miss_server.storage.sql import repairs
 from tests.support.devices import NOW
 from tests.support.register import activity
 from tests.support.searching import CARDIOLOGIST, LONG_AGO, NURSE, Bench
@@ -91,6 +92,30 @@ def test_of_equals_the_reachable_come_first(bench: Bench) -> None:
     assert bench.names("bertxn") == ["BERTUN", "BERTON", "BERTAN", "BERTIN"]
     assert bench.names("bertxn", filters=Filters(reach="dormant")) == ["BERTUN", "BERTON"]
     assert bench.names("bertxn", filters=Filters(reach="miss")) == ["BERTUN"]
+
+
+def test_of_equals_those_come_first_whom_one_knows(bench: Bench) -> None:
+    names = ["BERTAN", "BERTEN", "BERTIN", "BERTON", "BERTUN", "BERTYN"]
+    bench.load(*(activity(n, name=name) for n, name in enumerate(names)))
+    mine = bench.join(9, NOW)
+    accounts = [bench.join(n, LONG_AGO if n in (1, 4) else NOW) for n in range(1, 6)]
+    for known in (accounts[2], accounts[3]):  # BERTON and BERTUN
+        bench.relate(mine, known, accepted_ms=NOW)
+    assert bench.names("bertxn", account=mine) == [
+        *("BERTON", "BERTIN", "BERTYN"),
+        *("BERTUN", "BERTEN", "BERTAN"),
+    ]
+    for limit in (1, 4):
+        assert bench.pages("bertxn", limit, account=mine) == bench.names("bertxn", account=mine)
+
+
+def test_who_can_be_written_to_is_found_behind_any_number_of_names(bench: Bench) -> None:
+    many = [activity(n, name="BERTON", given=f"Anne{n}") for n in range(repairs.COMPARED_MAX + 5)]
+    bench.load(*many, activity(1_000, name="BERTON", given="Zoé"))
+    bench.join(1_000, NOW)
+    found = bench.page("bertxn").entries
+    assert (found[0].given, found[0].reach) == ("Zoé", "miss")
+    assert {entry.reach for entry in found[1:]} == {"none"}
 
 
 def test_of_equals_those_come_first_whose_name_was_meant(bench: Bench) -> None:

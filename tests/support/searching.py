@@ -13,6 +13,7 @@ from miss_protocol.ids import AccountAddress, new_address
 from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.recognising import readers
 from miss_server.storage.directory import DirectoryFilling, ImportedFile
+from miss_server.storage.meeting_tables import relations
 from miss_server.storage.schema import accounts, devices
 from tests.support import register
 from tests.support.devices import DOMAIN, NOW
@@ -70,6 +71,11 @@ class Bench:
 
         self.shelf.write(write)
         return address
+
+    def relate(self, owner: AccountAddress, peer: AccountAddress, **told: Any) -> None:
+        """Note what one account knows of another: `first_ms`, `accepted_ms`, …"""
+        values = {"owner": owner, "peer": peer, "unanswered": 0} | told
+        self.shelf.write(lambda on: on.execute(relations.insert().values(**values)))
 
     def entry(self, person: str) -> Entry | None:
         return self.shelf.read(lambda on: self.shelf.directory.entry(on, person, now_ms=NOW))

@@ -63,6 +63,12 @@ _FIRST = f"""
     SELECT w.id, tsvector_to_array(w.words) FROM directory_words_SLOT w
     WHERE {_MATCHES} ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
+_BEARING = tuple(
+    text(
+        f"SELECT id, tsvector_to_array(words) FROM directory_words_{slot} WHERE id = ANY(:ids)"  # noqa: S608
+    ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+    for slot in (0, 1)
+)
 _PLACED = f"""
     SELECT e.id, e.entry FROM {_FOUND}
     WHERE {_MATCHES} AND (e.name_key = ANY(:names)) = CAST(:exact AS boolean) AND {_NO_ACCOUNT}
@@ -152,6 +158,13 @@ class PostgresWords:
     ) -> Iterable[tuple[int, Sequence[str]]]:
         """See `Words`."""
         found = _find(connection, _FIRST_IN, slot, asked, count, {})
+        return ((id_, words) for id_, words in found)
+
+    def bearing(
+        self, connection: Connection, slot: int, ids: Sequence[int]
+    ) -> Iterable[tuple[int, Sequence[str]]]:
+        """See `Words`."""
+        found = connection.execute(_BEARING[slot], {"ids": list(ids)}).all()
         return ((id_, words) for id_, words in found)
 
     def placed(

@@ -33,8 +33,6 @@ HOLDERS_MAX = 2_000
 PLACED_MAX = 20_000
 """The same of those without, within one ring around the place."""
 
-_REACHES = {"miss": 0, "dormant": 1}
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -151,14 +149,13 @@ class Listing:
             return []
         nearly = repairs.repaired(self._words, self._on, self._slot, self._asked, typed)
         entries = self._entries(one.id for one in nearly)
-        reach = {id_: _REACHES.get(entry.reach, 2) for id_, entry in entries.items()}
         away = {id_: self._away(entry) for id_, entry in entries.items()}
         called = {one.id: self._asked.called(entries[one.id].name, one.meant) for one in nearly}
-        nearly.sort(key=lambda one: (one.cost, reach[one.id], called[one.id], away[one.id], one.id))
+        nearly.sort(key=lambda one: (one.cost, one.standing, called[one.id], away[one.id], one.id))
         found = [
             Found(REPAIRED, 0, one.id, one.understood)
             for one in nearly
-            if self._least is None or reach[one.id] <= _REACHES[self._least]
+            if self._least is None or 2 * one.standing < LEAST[self._least]
         ]
         if start.rank < REPAIRED:
             return found

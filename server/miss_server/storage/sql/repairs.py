@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 from miss_protocol import spelling
 from miss_server.storage.sql import vocabulary
 from miss_server.storage.sql.asked import Asked
-from miss_server.storage.sql.words import Words
+from miss_server.storage.sql.words import HOLDER_RANKS, Words
 
 ENOUGH = 5
 """Entries found as typed, from which on nothing is repaired: they fill what a phone shows."""
 COMPARED_MAX = 400
-"""Entries of one reading that are compared, the first by name."""
+"""Entries of one reading that are compared: the first by name, and as many of those with an account."""
 KEPT_MAX = 100
 """Entries that a repaired search shows at most."""
 MEANINGS_MAX = 48
@@ -27,13 +27,18 @@ BEGINNING_ONLY = 2
 """More for a word that only begins like the repaired one."""
 
 
+WITHOUT_ACCOUNT = HOLDER_RANKS // 2
+"""The standing of those whom nobody can write to: behind all others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """An entry that was found so: its number, what it cost, and each word as typed with what it was
-    understood as."""
+    """An entry that was found so: its number, what it cost, how it stands among equals (2 if dormant, plus 1 if
+    the seeker does not know them), and each word as typed with what it was understood as."""
 
     id: int
     cost: int
+    standing: int
     meant: tuple[tuple[str, str], ...]
 
     @property
@@ -85,21 +90,27 @@ def _find(
         tuple((*((word.typed,) if word.known else ()), *word.meanings) for word in told)
     )
     meant = meant.listing(vocabulary.beginning_so(connection, slot, meant.beginnings))
+    ranked = words.holders(connection, slot, meant, (-1, 0), HOLDER_RANKS, COMPARED_MAX)
+    standing: dict[int, int] = {}
+    for rank, id_ in ranked:  # an account each: the best one counts
+        standing.setdefault(id_, rank // 2)
+    entries = dict(words.first(connection, slot, meant, COMPARED_MAX))
+    entries |= words.bearing(connection, slot, [id_ for id_ in standing if id_ not in entries])
     found = [
-        _compared(id_, entry, told)
-        for id_, entry in words.first(connection, slot, meant, COMPARED_MAX)
+        _compared(id_, entry, standing.get(id_, WITHOUT_ACCOUNT), told)
+        for id_, entry in entries.items()
         if id_ not in without
     ]
-    return sorted(found, key=lambda one: (one.cost, one.id))[:KEPT_MAX]
+    return sorted(found, key=lambda one: (one.cost, one.standing, one.id))[:KEPT_MAX]
 
 
-def _compared(id_: int, entry: Sequence[str], told: Sequence[_Word]) -> Repaired:
+def _compared(id_: int, entry: Sequence[str], standing: int, told: Sequence[_Word]) -> Repaired:
     cost, meant = 0, []
     for word in told:
         best = _cheapest(word, entry)
         cost += best[0]
         meant.append((word.typed, best[1]))
-    return Repaired(id_, cost, tuple(meant))
+    return Repaired(id_, cost, standing, tuple(meant))
 
 
 def _cheapest(word: _Word, entry: Sequence[str]) -> tuple[int, str]:

@@ -61,6 +61,12 @@ class Words(Protocol):
         """(id, its words) of the first entries, with an account or without."""
         ...
 
+    def bearing(
+        self, connection: Connection, slot: int, ids: Sequence[int]
+    ) -> Iterable[tuple[int, Sequence[str]]]:
+        """(id, its words) of these entries."""
+        ...
+
     def placed(
         self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
     ) -> Iterable[tuple[int, bytes]]:

@@ -166,6 +166,14 @@ class SqliteWords:
         found = self._find(connection, (_FIRST_OF_FEW, _FIRST), slot, asked, {"count": count})
         return ((id_, (words or "").split()) for id_, words in found)
 
+    def bearing(
+        self, connection: Connection, slot: int, ids: Sequence[int]
+    ) -> Iterable[tuple[int, Sequence[str]]]:
+        """See `Words`."""
+        given = {"hits": json.dumps(ids), "count": len(ids)}
+        found = connection.exec_driver_sql(in_slot(_FIRST_OF_FEW, slot), given).all()
+        return ((id_, (words or "").split()) for id_, words in found)
+
     def placed(
         self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
     ) -> Iterable[tuple[int, bytes]]:
