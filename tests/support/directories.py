@@ -75,13 +75,14 @@ class SqliteShelf:
 
 
 class PostgresShelf:
-    """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own."""
+    """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own. With `few` 0, the
+    planner chooses as for thousands of matches."""
 
-    def __init__(self, server: PostgresProcess) -> None:
+    def __init__(self, server: PostgresProcess, few: int = FEW) -> None:
         self._server = server
         self._name = asyncio.run(server.new_database())
         self._dsn = url(server, self._name)
-        self.directory: Directory = SqlDirectory(PostgresWords())
+        self.directory: Directory = SqlDirectory(PostgresWords(few=few))
         self._readers, self._writers = Bridge(self._dsn), Bridge(self._dsn)
         self.write(create)
 

@@ -2,11 +2,16 @@
 
 No dictionary, stemmer or extension takes part: a vector holds the folded words as they are
 (`miss_protocol.directory.normalise` alone decides what a word is), and a query asks for words that
-begin so. The planner chooses whether accounts or matches are looked up first.
+begin so.
+
+The planner takes every word that is not among the commonest for hundreds of entries, so a few dozen rare
+ones for a good part of the nation, and would then read the directory in its order until a page is full:
+to its end. So the index is asked first, whatever the planner thinks; only what matches many is left to it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 from sqlalchemy import (
@@ -25,12 +30,18 @@ from miss_server.storage.sql.asked import Asked, Clause
 from miss_server.storage.sql.seekers import Seeker, rules
 from miss_server.storage.sql.vocabulary import WORD_MAX
 
+FEW = 2_000
+"""Matches up to which they are looked up by number."""
+REMEMBERED = 10_000
+"""Matches of which it is remembered that they are many."""
+
 HIDDEN, KNOWN = rules(within="strpos", of="unnest(CAST(:{name} AS varchar[])) AS p (code)")
 
 _FOUND = """
     directory_words_SLOT w JOIN directory_entries_SLOT e ON e.id = w.id
 """
-_MATCHES = "w.words @@ CAST(:match AS tsquery)"
+_MATCHES = {False: "w.words @@ CAST(:match AS tsquery)", True: "w.id = ANY(:hits)"}
+"""What is asked for: by words, or by number once it is known that few match."""
 # A value, not NOT EXISTS: for few rows of an ordered list it is looked up row by row, where the planner
 # would first join everybody who has an account.
 _NO_ACCOUNT = """
@@ -45,24 +56,24 @@ _HOLDERS = f"""
             + CAST(e.name_key <> ALL(:names) AS integer) AS rank
         FROM {_FOUND} JOIN accounts a ON a.person = e.person
             JOIN devices d ON d.account = a.address
-        WHERE {_MATCHES} AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
+        WHERE MATCHES AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
         GROUP BY e.id, e.name_key, a.address
     ) AS ranked WHERE (rank, id) > (:rank, :id) AND rank < :below ORDER BY rank, id LIMIT :count
 """  # noqa: S608 - constants of this file
 _EXACT = f"""
     SELECT e.id FROM {_FOUND}
-    WHERE {_MATCHES} AND e.name_key = ANY(:names) AND e.id > :id AND {_NO_ACCOUNT}
+    WHERE MATCHES AND e.name_key = ANY(:names) AND e.id > :id AND {_NO_ACCOUNT}
     ORDER BY e.id LIMIT :count
 """  # noqa: S608 - constants of this file
 _REST = f"""
     SELECT e.id FROM {_FOUND}
-    WHERE {_MATCHES} AND w.id > :id AND e.name_key <> ALL(:names) AND {_NO_ACCOUNT}
+    WHERE MATCHES AND w.id > :id AND e.name_key <> ALL(:names) AND {_NO_ACCOUNT}
     ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
-_FIRST = f"""
+_FIRST = """
     SELECT w.id, tsvector_to_array(w.words) FROM directory_words_SLOT w
-    WHERE {_MATCHES} ORDER BY w.id LIMIT :count
-"""  # noqa: S608 - constants of this file
+    WHERE MATCHES ORDER BY w.id LIMIT :count
+"""
 _BEARING = tuple(
     text(
         f"SELECT id, tsvector_to_array(words) FROM directory_words_{slot} WHERE id = ANY(:ids)"  # noqa: S608
@@ -71,7 +82,7 @@ _BEARING = tuple(
 )
 _PLACED = f"""
     SELECT e.id, e.entry FROM {_FOUND}
-    WHERE {_MATCHES} AND (e.name_key = ANY(:names)) = CAST(:exact AS boolean) AND {_NO_ACCOUNT}
+    WHERE MATCHES AND (e.name_key = ANY(:names)) = CAST(:exact AS boolean) AND {_NO_ACCOUNT}
     ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
 
@@ -79,27 +90,39 @@ _PLACED = f"""
 _PLANNING = select(
     func.set_config("plan_cache_mode", "force_custom_plan", True),
     func.set_config("jit", "off", True),
+    # Until it is known that many match.
+    func.set_config("enable_seqscan", "off", True),
 )
+_FOR_MANY = select(func.set_config("enable_seqscan", "on", True))
+_HITS = tuple(
+    text(
+        f"SELECT w.id FROM directory_words_{slot} w WHERE {_MATCHES[False]} LIMIT {FEW}"  # noqa: S608
+    ).bindparams(bindparam("match", type_=String))
+    for slot in (0, 1)
+)
+_FOUND_HITS = "directory matches"
+"""Where a connection keeps, for one transaction, what matches."""
 
+_TEXTS = ("match", "seeker")
 _NUMBERS = ("dormant", "rank", "id", "below", "count")
 _LISTS = ("names", "professions", "establishments")
 
 
-def _statements(statement: str) -> dict[tuple[int, bool], Any]:
-    """The same for each slot, with and without the tables of people (the schema before has none), with
-    what the driver must know of the values' types."""
+def _statements(statement: str) -> dict[tuple[int, bool, bool], Any]:
+    """The same for each slot, with and without the tables of people (the schema before has none), by words and
+    by number, with what the driver must know of the values' types."""
     made = {}
-    for slot in (0, 1):
-        for people in (False, True):
-            written = statement.replace("_SLOT", f"_{slot}")
-            written = written.replace("HIDDEN", HIDDEN if people else "false")
-            written = written.replace("KNOWN", KNOWN if people else "false")
-            types: list[BindParameter[Any]] = [bindparam("match", type_=String)]
-            types += [bindparam(n, type_=ARRAY(String)) for n in _LISTS if f":{n}" in written]
-            types += [bindparam(n, type_=BigInteger) for n in _NUMBERS if f":{n}" in written]
-            if ":seeker" in written:
-                types.append(bindparam("seeker", type_=String))
-            made[slot, people] = text(written).bindparams(*types)
+    for slot, people, few in product((0, 1), (False, True), (False, True)):
+        written = statement.replace("_SLOT", f"_{slot}").replace("MATCHES", _MATCHES[few])
+        written = written.replace("HIDDEN", HIDDEN if people else "false")
+        written = written.replace("KNOWN", KNOWN if people else "false")
+        types: list[BindParameter[Any]] = (
+            [bindparam("hits", type_=ARRAY(BigInteger))] if few else []
+        )
+        types += [bindparam(n, type_=String) for n in _TEXTS if f":{n}" in written]
+        types += [bindparam(n, type_=ARRAY(String)) for n in _LISTS if f":{n}" in written]
+        types += [bindparam(n, type_=BigInteger) for n in _NUMBERS if f":{n}" in written]
+        made[slot, people, few] = text(written).bindparams(*types)
     return made
 
 
@@ -109,14 +132,19 @@ _HOLDERS_IN, _EXACT_IN, _REST_IN, _FIRST_IN, _PLACED_IN = map(
 
 
 class PostgresWords:
-    """The implementation of `Words`; it keeps nothing between calls and may be shared."""
+    """The implementation of `Words`; between transactions it keeps what matched many, and it may be shared."""
 
     hidden = HIDDEN
     false = "false"
 
+    def __init__(self, *, few: int = FEW) -> None:
+        self._few = few
+        self._many: set[tuple[int, str]] = set()
+
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[Connection]:
         """See `Words`."""
+        connection.info.pop(_FOUND_HITS, None)
         with connection.begin():
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute(_PLANNING)
@@ -138,26 +166,30 @@ class PostgresWords:
         """See `Words`."""
         rank, id_ = after
         more = {"dormant": asked.seeker.dormant, "rank": rank, "below": below}
-        found = _find(connection, _HOLDERS_IN, slot, asked, count, more | {"id": id_})
+        found = self._find(connection, _HOLDERS_IN, slot, asked, count, more | {"id": id_})
         return ((int(r), int(i)) for r, i in found)
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        return (id_ for (id_,) in _find(connection, _EXACT_IN, slot, asked, count, {"id": after}))
+        return (
+            id_ for (id_,) in self._find(connection, _EXACT_IN, slot, asked, count, {"id": after})
+        )
 
     def rest(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        return (id_ for (id_,) in _find(connection, _REST_IN, slot, asked, count, {"id": after}))
+        return (
+            id_ for (id_,) in self._find(connection, _REST_IN, slot, asked, count, {"id": after})
+        )
 
     def first(
         self, connection: Connection, slot: int, asked: Asked, count: int
     ) -> Iterable[tuple[int, Sequence[str]]]:
         """See `Words`."""
-        found = _find(connection, _FIRST_IN, slot, asked, count, {})
+        found = self._find(connection, _FIRST_IN, slot, asked, count, {})
         return ((id_, words) for id_, words in found)
 
     def bearing(
@@ -171,21 +203,43 @@ class PostgresWords:
         self, connection: Connection, slot: int, asked: Asked, exact: bool, count: int
     ) -> Iterable[tuple[int, bytes]]:
         """See `Words`."""
-        found = _find(connection, _PLACED_IN, slot, asked, count, {"exact": exact})
+        found = self._find(connection, _PLACED_IN, slot, asked, count, {"exact": exact})
         return ((id_, bytes(entry)) for id_, entry in found)
 
+    def _find(
+        self,
+        connection: Connection,
+        statements: dict[tuple[int, bool, bool], Any],
+        slot: int,
+        asked: Asked,
+        count: int,
+        more: dict[str, Any],
+    ) -> Sequence[Any]:
+        match = _match(asked)
+        hits = self._hits(connection, slot, match)
+        if hits is None:
+            connection.execute(_FOR_MANY)
+        elif not hits:
+            return []
+        values = more | asked.seeker.values() | {"names": list(asked.names), "count": count}
+        values |= {"match": match} if hits is None else {"hits": hits}
+        statement = statements[slot, asked.seeker.people, hits is not None]
+        return connection.execute(statement, values).all()
 
-def _find(
-    connection: Connection,
-    statements: dict[tuple[int, bool], Any],
-    slot: int,
-    asked: Asked,
-    count: int,
-    more: dict[str, Any],
-) -> Sequence[Any]:
-    values = more | asked.seeker.values()
-    values |= {"match": _match(asked), "names": list(asked.names), "count": count}
-    return connection.execute(statements[slot, asked.seeker.people], values).all()
+    def _hits(self, connection: Connection, slot: int, match: str) -> Sequence[int] | None:
+        """The numbers of all entries that match; None if they are not few."""
+        # What is remembered wrongly after an import costs time, and changes no answer.
+        if (slot, match) in self._many:
+            return None
+        known: dict[str, Sequence[int]] = connection.info.setdefault(_FOUND_HITS, {})
+        if match not in known:
+            known[match] = connection.execute(_HITS[slot], {"match": match}).scalars().all()
+        if len(known[match]) < self._few:
+            return known[match]
+        if len(self._many) >= REMEMBERED:
+            self._many.clear()
+        self._many.add((slot, match))
+        return None
 
 
 def _begun(asked: Asked, clause: Clause) -> str:

@@ -60,7 +60,7 @@ def repaired(
     words: Words, connection: Connection, slot: int, asked: Asked, without: set[int]
 ) -> list[Repaired]:
     """Entries by repaired words, the nearest first; none of `without`."""
-    told = [_look(connection, slot, word) for word in asked.words]
+    told = _looked_up(connection, slot, asked.words)
     if not any(word.meanings or not word.known for word in told):
         return []
     attempts = [told]
@@ -125,16 +125,31 @@ def _cheapest(word: _Word, entry: Sequence[str]) -> tuple[int, str]:
     return min(found, default=(0, word.typed))
 
 
-def _look(connection: Connection, slot: int, word: str) -> _Word:
-    """What a word may mean."""
-    if not spelling.repairable(word):
-        short = _is_short(word) and not vocabulary.beginnings(connection, slot, (word,))
-        return _Word(word, {}, not short)
-    edits = spelling.edits(word)
-    begun = vocabulary.beginnings(connection, slot, (word, *edits))
-    known = word in begun
+def _looked_up(connection: Connection, slot: int, words: Sequence[str]) -> list[_Word]:
+    """What words may mean."""
+    edits = {word: set(spelling.edits(word)) for word in words if spelling.repairable(word)}
+    begun = vocabulary.beginnings(connection, slot, {*words}.union(*edits.values()))
+    heard = vocabulary.sounding_like(connection, slot, edits)
+    return [
+        _meaning(connection, slot, word, begun & edits[word], heard[word], known=word in begun)
+        if word in edits
+        else _Word(word, {}, word in begun or not _is_short(word))
+        for word in words
+    ]
+
+
+def _meaning(
+    connection: Connection,
+    slot: int,
+    word: str,
+    begun: set[str],
+    heard: Sequence[str],
+    *,
+    known: bool,
+) -> _Word:
+    """What a word may mean: what is a slip away and begins a word, what is heard alike, what is two slips away."""
     costs = {other: spelling.repair_cost(word, other, 1) for other in begun - {word}}
-    for other in vocabulary.sounding_like(connection, slot, word):
+    for other in heard:
         if other != word:
             costs.setdefault(other, spelling.repair_cost(word, other, 2))
     if len(word) >= spelling.LONG and not known:

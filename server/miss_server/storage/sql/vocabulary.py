@@ -24,8 +24,9 @@ SAME_BEGINNING = 2
 """Letters that a word with two slips must have right, so that few are compared."""
 TWO_SLIPS_MAX = 2_000
 """Words that are compared for two slips."""
-LISTED_MAX = 64
-"""Words of one beginning that are asked for by themselves."""
+LISTED_MAX = 16
+"""Words of one beginning that are asked for by themselves: of more, PostgreSQL takes longer to compare an entry
+with each than to gather theirs."""
 WORD_MAX = 255
 """Characters of a word that are kept, as PostgreSQL's index does; nobody types so many."""
 WHOLE = ("", "")
@@ -37,7 +38,9 @@ _INSERTS = {
 }
 _IS_WHOLE = tuple(select(table.c.word).where(table.c.word == WHOLE[0]) for table in vocabulary)
 _SOUNDING = tuple(
-    select(table.c.word).where(table.c.sound == bindparam("sound_")).order_by(table.c.word)
+    select(table.c.sound, table.c.word)
+    .where(table.c.sound.in_(bindparam("sounds", expanding=True)))
+    .order_by(table.c.word)
     for table in vocabulary
 )
 _NEAR = tuple(
@@ -151,9 +154,13 @@ def _are_all(words: Sequence[str]) -> bool:
     return len(words) <= LISTED_MAX and all(len(word) < WORD_MAX for word in words)
 
 
-def sounding_like(connection: Connection, slot: int, word: str) -> Sequence[str]:
-    """Words that are heard as this one."""
-    return connection.execute(_SOUNDING[slot], {"sound_": spelling.sound(word)}).scalars().all()
+def sounding_like(connection: Connection, slot: int, words: Iterable[str]) -> dict[str, list[str]]:
+    """For each of these words those that are heard as it."""
+    sounds = {word: spelling.sound(word) for word in words}
+    heard: dict[str, list[str]] = {sound: [] for sound in sounds.values()}
+    for sound, word in connection.execute(_SOUNDING[slot], {"sounds": sorted(heard)}):
+        heard[sound].append(word)
+    return {word: heard[sound] for word, sound in sounds.items()}
 
 
 def two_slips_away(connection: Connection, slot: int, word: str) -> list[str]:

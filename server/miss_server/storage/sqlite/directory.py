@@ -53,6 +53,7 @@ _MATCHED = (
     "SELECT rowid FROM directory_words_SLOT"
     " WHERE directory_words_SLOT MATCH :match ORDER BY rowid LIMIT :few"
 )
+_NONE = "[]"
 _FOUND = "directory matches"
 """Where a connection keeps, for one transaction, what matches."""
 _EXACT = f"""
@@ -192,6 +193,8 @@ class SqliteWords:
         values: dict[str, Any],
     ) -> Sequence[Any]:
         hits = self._hits(connection, slot, asked)
+        if hits == _NONE:
+            return []
         statement = statements[0] if hits is not None else statements[1]
         given = values | {"hits": hits}
         given |= {"match": _match(asked), "names": json.dumps(asked.names)}
