@@ -42,11 +42,14 @@ _FOUND = """
 """
 _MATCHES = {False: "w.words @@ CAST(:match AS tsquery)", True: "w.id = ANY(:hits)"}
 """What is asked for: by words, or by number once it is known that few match."""
+# An entry's identifier is sorted as bytes are, an account's as the database's language does, and an index only
+# answers in its own order: so it is said in whose the two are compared.
+#
 # A value, not NOT EXISTS: for few rows of an ordered list it is looked up row by row, where the planner
 # would first join everybody who has an account.
 _NO_ACCOUNT = """
     (SELECT a.address FROM accounts a JOIN devices d ON d.account = a.address
-     WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
+     WHERE a.person = e.person COLLATE "default" AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
      LIMIT 1) IS NULL
 """
 _HOLDERS = f"""
@@ -54,7 +57,8 @@ _HOLDERS = f"""
         SELECT e.id AS id, 4 * CAST(max(d.seen_ms) < :dormant AS integer)
             + 2 * CAST(NOT (KNOWN) AS integer)
             + CAST(e.name_key <> ALL(:names) AS integer) AS rank
-        FROM {_FOUND} JOIN accounts a ON a.person = e.person
+        FROM {_FOUND}
+            JOIN accounts a ON a.person = e.person COLLATE "default" AND e.person = a.person COLLATE "C"
             JOIN devices d ON d.account = a.address
         WHERE MATCHES AND NOT a.suspended AND d.revoked_ms IS NULL AND NOT HIDDEN
         GROUP BY e.id, e.name_key, a.address
