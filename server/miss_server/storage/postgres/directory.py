@@ -104,6 +104,38 @@ _HITS = tuple(
     ).bindparams(bindparam("match", type_=String))
     for slot in (0, 1)
 )
+_FOLLOWING = tuple(
+    text(
+        f"SELECT w.id FROM directory_words_{slot} w"  # noqa: S608
+        f" WHERE {_MATCHES[False]} AND w.id > :id ORDER BY w.id LIMIT :count"
+    ).bindparams(
+        bindparam("match", type_=String),
+        bindparam("id", type_=BigInteger),
+        bindparam("count", type_=BigInteger),
+    )
+    for slot in (0, 1)
+)
+_DISTINGUISHED = tuple(
+    text(
+        f"""
+        SELECT e.id FROM relations k JOIN accounts a ON a.address = k.peer
+            JOIN directory_entries_{slot} e ON e.person = a.person COLLATE "C"
+            JOIN directory_words_{slot} w ON w.id = e.id
+        WHERE k.owner = :seeker AND (k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)
+            AND {_MATCHES[False]}
+        UNION
+        SELECT e.id FROM directory_entries_{slot} e
+            JOIN accounts a ON a.person = e.person COLLATE "default"
+            JOIN directory_words_{slot} w ON w.id = e.id
+        WHERE e.name_key = ANY(:names) AND {_MATCHES[False]}
+        """  # noqa: S608
+    ).bindparams(
+        bindparam("match", type_=String),
+        bindparam("seeker", type_=String),
+        bindparam("names", type_=ARRAY(String)),
+    )
+    for slot in (0, 1)
+)
 _FOUND_HITS = "directory matches"
 """Where a connection keeps, for one transaction, what matches."""
 
@@ -158,7 +190,35 @@ class PostgresWords:
         """See `Words`."""
         return seeker.values()
 
-    def holders(
+    def hits(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int] | None:
+        """See `Words`."""
+        return self._hits(connection, slot, _match(asked))
+
+    def following(
+        self, connection: Connection, slot: int, asked: Asked, after: int, count: int
+    ) -> Sequence[int]:
+        """See `Words`."""
+        values = {"match": _match(asked), "id": after, "count": count}
+        connection.execute(_FOR_MANY)
+        return connection.execute(_FOLLOWING[slot], values).scalars().all()
+
+    def ranked(
+        self,
+        connection: Connection,
+        slot: int,
+        asked: Asked,
+        ids: Sequence[int],
+        after: tuple[int, int],
+        below: int,
+        count: int,
+    ) -> Iterable[tuple[int, int]]:
+        """See `Words`."""
+        if not ids:
+            return []
+        values = _bounds(asked, after, below) | {"hits": list(ids)}
+        return self._asked(connection, _HOLDERS_IN, slot, asked, count, values)
+
+    def by_account(
         self,
         connection: Connection,
         slot: int,
@@ -168,10 +228,14 @@ class PostgresWords:
         count: int,
     ) -> Iterable[tuple[int, int]]:
         """See `Words`."""
-        rank, id_ = after
-        more = {"dormant": asked.seeker.dormant, "rank": rank, "below": below}
-        found = self._find(connection, _HOLDERS_IN, slot, asked, count, more | {"id": id_})
-        return ((int(r), int(i)) for r, i in found)
+        values = _bounds(asked, after, below) | {"match": _match(asked)}
+        return self._asked(connection, _HOLDERS_IN, slot, asked, count, values)
+
+    def distinguished(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int]:
+        """See `Words`."""
+        values = {"match": _match(asked), "names": list(asked.names)}
+        values |= {"seeker": asked.seeker.values()["seeker"]}
+        return connection.execute(_DISTINGUISHED[slot], values).scalars().all()
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
@@ -225,10 +289,23 @@ class PostgresWords:
             connection.execute(_FOR_MANY)
         elif not hits:
             return []
+        more |= {"match": match} if hits is None else {"hits": hits}
+        return self._asked(connection, statements, slot, asked, count, more)
+
+    def _asked(
+        self,
+        connection: Connection,
+        statements: dict[tuple[int, bool, bool], Any],
+        slot: int,
+        asked: Asked,
+        count: int,
+        more: dict[str, Any],
+    ) -> Sequence[Any]:
+        """By number if `more` has those of `hits`, otherwise by words."""
         values = more | asked.seeker.values() | {"names": list(asked.names), "count": count}
-        values |= {"match": match} if hits is None else {"hits": hits}
-        statement = statements[slot, asked.seeker.people, hits is not None]
-        return connection.execute(statement, values).all()
+        statement = statements[slot, asked.seeker.people, "hits" in more]
+        rows: Sequence[Any] = connection.execute(statement, values).all()
+        return rows
 
     def _hits(self, connection: Connection, slot: int, match: str) -> Sequence[int] | None:
         """The numbers of all entries that match; None if they are not few."""
@@ -244,6 +321,11 @@ class PostgresWords:
             self._many.clear()
         self._many.add((slot, match))
         return None
+
+
+def _bounds(asked: Asked, after: tuple[int, int], below: int) -> dict[str, Any]:
+    rank, id_ = after
+    return {"dormant": asked.seeker.dormant, "rank": rank, "below": below, "id": id_}
 
 
 def _begun(asked: Asked, clause: Clause) -> str:

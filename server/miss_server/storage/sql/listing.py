@@ -6,7 +6,7 @@ those that are spelt nearly so. Near a place, each of the first three is in orde
 that counts.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from miss_protocol.filters import AtLeast
 from miss_server.storage.sql import repairs
 from miss_server.storage.sql.asked import Asked
 from miss_server.storage.sql.cursors import Cursor
+from miss_server.storage.sql.holders import holders
 from miss_server.storage.sql.nearby import BEYOND, RINGS_KM, Nearby
 from miss_server.storage.sql.shown import Shown
 from miss_server.storage.sql.words import HOLDER_RANKS, Words
@@ -29,7 +30,7 @@ LEAST: dict[AtLeast | None, int] = {
 }
 """The rank above those that can be reached at least so."""
 HOLDERS_MAX = 2_000
-"""Those with an account that are put in order of distance, the first by rank and name."""
+"""Those with an account within the widest ring that are put in order of distance, the first by rank and name."""
 PLACED_MAX = 20_000
 """The same of those without, within one ring around the place."""
 
@@ -89,15 +90,29 @@ class Listing:
         below = LEAST[self._least]
         if start.rank >= below:
             return []
-        after, limit = (start.rank, start.id), count
-        if self._near is not None:
-            after, limit = (-1, 0), HOLDERS_MAX
-        ranked = list(self._words.holders(self._on, self._slot, self._asked, after, below, limit))
         if self._near is None:
+            ranked = self._ranked(self._asked, (start.rank, start.id), below, count)
             return [Found(rank, 0, id_) for rank, id_ in ranked]
+        # All that are close, and of the far ones as many as a page may need.
+        close = self._asked.marked(self._near.ring(RINGS_KM[-1]))
+        placed = self._placed(self._ranked(close, (-1, 0), below, HOLDERS_MAX), self._near)
+        after = (start.rank, start.id if start.distance == BEYOND else 0)
+        seen = {one.id for one in placed}
+        for limit in (count, count + len(seen)):
+            ranked = self._ranked(self._asked, after, below, limit)
+            far = [(rank, id_) for rank, id_ in ranked if id_ not in seen]
+            if len(far) >= count or len(ranked) < limit:
+                break
+        return _behind(start, placed + self._placed(far, self._near))[:count]
+
+    def _ranked(
+        self, asked: Asked, after: tuple[int, int], below: int, count: int
+    ) -> list[tuple[int, int]]:
+        return holders(self._words, self._on, self._slot, asked, after, below, count)
+
+    def _placed(self, ranked: Sequence[tuple[int, int]], near: Nearby) -> list[Found]:
         entries = self._entries(id_ for _, id_ in ranked)
-        found = [Found(rank, self._near.away(entries[id_].places), id_) for rank, id_ in ranked]
-        return _behind(start, found)[:count]
+        return [Found(rank, near.away(entries[id_].places), id_) for rank, id_ in ranked]
 
     def _close(self, found: list[Found], rank: int, start: Cursor, count: int) -> Collection[int]:
         """Add those without an account in order of distance; returns all that are close."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from miss_protocol import spelling
 from miss_server.storage.sql import vocabulary
 from miss_server.storage.sql.asked import Asked
+from miss_server.storage.sql.holders import holders
 from miss_server.storage.sql.words import HOLDER_RANKS, Words
 
 ENOUGH = 5
@@ -90,7 +91,7 @@ def _find(
         tuple((*((word.typed,) if word.known else ()), *word.meanings) for word in told)
     )
     meant = meant.listing(vocabulary.beginning_so(connection, slot, meant.beginnings))
-    ranked = words.holders(connection, slot, meant, (-1, 0), HOLDER_RANKS, COMPARED_MAX)
+    ranked = holders(words, connection, slot, meant, (-1, 0), HOLDER_RANKS, COMPARED_MAX)
     standing: dict[int, int] = {}
     for rank, id_ in ranked:  # an account each: the best one counts
         standing.setdefault(id_, rank // 2)

@@ -31,7 +31,31 @@ class Words(Protocol):
         """The values of `hidden`."""
         ...
 
-    def holders(
+    def hits(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int] | None:
+        """Ids of all entries that match; None if they are not few."""
+        ...
+
+    def following(
+        self, connection: Connection, slot: int, asked: Asked, after: int, count: int
+    ) -> Sequence[int]:
+        """Ids of the next entries that match, above `after`, in order."""
+        ...
+
+    def ranked(
+        self,
+        connection: Connection,
+        slot: int,
+        asked: Asked,
+        ids: Sequence[int],
+        after: tuple[int, int],
+        below: int,
+        count: int,
+    ) -> Iterable[tuple[int, int]]:
+        """(rank, id) of those of these entries that have an account, from the first above `after` on, of
+        ranks below `below`."""
+        ...
+
+    def by_account(
         self,
         connection: Connection,
         slot: int,
@@ -40,7 +64,12 @@ class Words(Protocol):
         below: int,
         count: int,
     ) -> Iterable[tuple[int, int]]:
-        """(rank, id) of entries with an account, from the first above `after` on, of ranks below `below`."""
+        """The same of all entries that match, by looking every account up."""
+        ...
+
+    def distinguished(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int]:
+        """Ids of entries that match and have an account, among them all that the seeker knows or whose name
+        was typed in full; not on the schema before."""
         ...
 
     def exact(

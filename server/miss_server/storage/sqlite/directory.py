@@ -24,6 +24,10 @@ HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:
 _GIVEN = "json_each(:hits) h CROSS JOIN directory_entries_SLOT e ON e.id = h.value"
 """The entries that match, once they are known."""
 _HITS = "(SELECT rowid FROM directory_words_SLOT WHERE directory_words_SLOT MATCH :match)"
+_MATCHES = (
+    "EXISTS (SELECT 1 FROM directory_words_SLOT w"
+    " WHERE directory_words_SLOT MATCH :match AND w.rowid = e.id)"
+)
 _NO_ACCOUNT = """
     NOT EXISTS (SELECT 1 FROM accounts a JOIN devices d ON d.account = a.address
                 WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL
@@ -49,16 +53,24 @@ _HOLDERS_OF_MANY = _RANKED_HOLDERS % (
     "accounts a CROSS JOIN devices d ON d.account = a.address"
     f" CROSS JOIN directory_entries_SLOT e ON e.person = a.person WHERE +e.id IN {_HITS}"
 )
+_DISTINGUISHED = f"""
+    SELECT e.id FROM relations k CROSS JOIN accounts a ON a.address = k.peer
+        CROSS JOIN directory_entries_SLOT e ON e.person = a.person
+    WHERE k.owner = :seeker AND (k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL) AND {_MATCHES}
+    UNION
+    SELECT e.id FROM directory_entries_SLOT e CROSS JOIN accounts a ON a.person = e.person
+    WHERE e.name_key IN {_TYPED} AND {_MATCHES}
+"""  # noqa: S608 - constants of this file
 _MATCHED = (
     "SELECT rowid FROM directory_words_SLOT"
-    " WHERE directory_words_SLOT MATCH :match ORDER BY rowid LIMIT :few"
+    " WHERE directory_words_SLOT MATCH :match AND rowid > :after ORDER BY rowid LIMIT :few"
 )
 _NONE = "[]"
 _FOUND = "directory matches"
 """Where a connection keeps, for one transaction, what matches."""
 _EXACT = f"""
     SELECT e.id FROM directory_entries_SLOT e
-    WHERE e.name_key IN {_TYPED} AND +e.id > :id AND +e.id IN {_HITS} AND {_NO_ACCOUNT}
+    WHERE e.name_key IN {_TYPED} AND +e.id > :id AND {_MATCHES} AND {_NO_ACCOUNT}
     ORDER BY e.id LIMIT :count
 """  # noqa: S608 - constants of this file
 _EXACT_OF_FEW = f"""
@@ -121,7 +133,34 @@ class SqliteWords:
             for name, value in seeker.values().items()
         }
 
-    def holders(
+    def hits(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int] | None:
+        """See `Words`."""
+        found = self._hits(connection, slot, asked)
+        return None if found is None else json.loads(found)
+
+    def following(
+        self, connection: Connection, slot: int, asked: Asked, after: int, count: int
+    ) -> Sequence[int]:
+        """See `Words`."""
+        return _matched(connection, slot, _match(asked), after, count)
+
+    def ranked(
+        self,
+        connection: Connection,
+        slot: int,
+        asked: Asked,
+        ids: Sequence[int],
+        after: tuple[int, int],
+        below: int,
+        count: int,
+    ) -> Iterable[tuple[int, int]]:
+        """See `Words`."""
+        if not ids:
+            return []
+        values = _bounds(asked, after, below, count) | {"hits": json.dumps(list(ids))}
+        return self._asked(connection, _HOLDERS_OF_FEW, slot, asked, values)
+
+    def by_account(
         self,
         connection: Connection,
         slot: int,
@@ -131,16 +170,12 @@ class SqliteWords:
         count: int,
     ) -> Iterable[tuple[int, int]]:
         """See `Words`."""
-        rank, id_ = after
-        values = {
-            "dormant": asked.seeker.dormant,
-            "rank": rank,
-            "id": id_,
-            "below": below,
-            "count": count,
-        }
-        statements = _HOLDERS_OF_FEW, _HOLDERS_OF_MANY
-        return self._find(connection, statements, slot, asked, values)
+        values = _bounds(asked, after, below, count)
+        return self._asked(connection, _HOLDERS_OF_MANY, slot, asked, values)
+
+    def distinguished(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int]:
+        """See `Words`."""
+        return [id_ for (id_,) in self._asked(connection, _DISTINGUISHED, slot, asked, {})]
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
@@ -196,8 +231,17 @@ class SqliteWords:
         if hits == _NONE:
             return []
         statement = statements[0] if hits is not None else statements[1]
-        given = values | {"hits": hits}
-        given |= {"match": _match(asked), "names": json.dumps(asked.names)}
+        return self._asked(connection, statement, slot, asked, values | {"hits": hits})
+
+    def _asked(
+        self,
+        connection: Connection,
+        statement: str,
+        slot: int,
+        asked: Asked,
+        values: dict[str, Any],
+    ) -> Sequence[Any]:
+        given = values | {"match": _match(asked), "names": json.dumps(asked.names)}
         given |= self.seeking(asked.seeker)
         # On the schema before, nobody could hide and nobody was known.
         hidden, known = (HIDDEN, KNOWN) if asked.seeker.people else ("0", "0")
@@ -209,14 +253,25 @@ class SqliteWords:
         known: dict[str, str | None] = connection.info.setdefault(_FOUND, {})
         match = _match(asked)
         if match not in known:
-            found = _matched(connection, slot, match, self._few)
+            found = _matched(connection, slot, match, 0, self._few)
             known[match] = json.dumps(found) if len(found) < self._few else None
         return known[match]
 
 
-def _matched(connection: Connection, slot: int, match: str, most: int) -> Sequence[int]:
-    """The first entries that match, by number."""
-    values = {"match": match, "few": most}
+def _bounds(asked: Asked, after: tuple[int, int], below: int, count: int) -> dict[str, Any]:
+    rank, id_ = after
+    return {
+        "dormant": asked.seeker.dormant,
+        "rank": rank,
+        "id": id_,
+        "below": below,
+        "count": count,
+    }
+
+
+def _matched(connection: Connection, slot: int, match: str, after: int, most: int) -> Sequence[int]:
+    """The first entries above a number that match, by number."""
+    values = {"match": match, "after": after, "few": most}
     rows = connection.exec_driver_sql(in_slot(_MATCHED, slot), values)
     found: Sequence[int] = rows.scalars().all()
     return found
