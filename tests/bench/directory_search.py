@@ -1,8 +1,8 @@
 """What searching a nation's directory takes: `python -m tests.bench.directory_search`.
 
-A whole fictive edition is imported, then 200 queries are made as people type them (`tests.support.queries`), of
+A whole fictive edition is imported and 57,000 of its people get accounts, then 200 queries are made as people type them (`tests.support.queries`), of
 which half hold a slip: whether the person meant is among the first five, and how long the answer takes, each
-three times, one after the other. Then a server carries 1,000 messages a second, without and with 20
+three times, one after the other; so are a few queries of common words alone. Then a server carries 1,000 messages a second, without and with 20
 searches a second over signed calls.
 """
 
@@ -27,6 +27,7 @@ from miss_server.storage.sqlite.store import SqliteStore
 from tests.bench import script as scripts
 from tests.bench.directory_import import ENGINES, database, import_files, traffic
 from tests.bench.edition import LINES, edition
+from tests.bench.enrolled import enrol
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.machine import now_ms
 from tests.bench.population import Peer, acquaint, populate
@@ -36,6 +37,13 @@ from tests.support.server import ServerProcess
 from tests.support.signing import Signing, sign
 
 QUERIES, ROUNDS, FIRST = 200, 3, 5
+ACCOUNTS = 57_000
+"""Of people in the directory, as a national association has."""
+COMMON = (
+    *("infirmier", "infirmier lille", "medecin generaliste", "medecin nord", "59", "ma lyon"),
+    *("cardiologue paris", "centre hospitalier paris", "infirmier 59 lille cabinet", "kine"),
+)
+"""Queries of which every word finds tens of thousands."""
 CONNECTIONS, RATE, SEARCHES = 200, 1_000, 20
 """Messages and searches a second, over so many connections of as many accounts."""
 SECONDS = 20.0
@@ -135,6 +143,7 @@ async def _measure(
     written: Written,
     asked: Sequence[Query],
     seconds: float,
+    accounts: int,
 ) -> list[Figure]:
     told, on = ENGINES[engine]
     name = f"search on {told}"
@@ -146,12 +155,15 @@ async def _measure(
         store: Store = (
             PostgresStore(Options(server.dsn)) if server.dsn else SqliteStore(server.database)
         )
+        await enrol(server, accounts)
         store.open()
         answers = await _search(store, asked, peers[0])
+        common = await _search(store, [Query(text, "", "common") for text in COMMON], peers[0])
         await store.close()
         beside = await _beside(name, server, peers, script, asked, seconds)
     plain = sorted(one.milliseconds for one in answers if one.query.kind in WITHOUT_SLIPS)
     slipped = sorted(one.milliseconds for one in answers if one.query.kind not in WITHOUT_SLIPS)
+    common_ms = [one.milliseconds for one in common]
     slowest = max(answers, key=lambda one: one.milliseconds)
     _tell(name, answers)
     share = sum(one.found for one in answers) / len(answers)
@@ -163,6 +175,7 @@ async def _measure(
         Figure(f"{name}, with a slip: p50", slipped[len(slipped) // 2], "ms"),
         Figure(f"{name}, with a slip: p99", _p99(slipped), "ms", Bar(300, at_most=True)),
         Figure(f"{name}: slowest of all", slowest.milliseconds, "ms"),
+        Figure(f"{name}, common words alone: slowest", max(common_ms), "ms"),
         *beside,
     ]
 
@@ -185,6 +198,7 @@ def figures(
     lines: int = LINES,
     count: int = QUERIES,
     seconds: float = SECONDS,
+    accounts: int = ACCOUNTS,
     engines: Sequence[str] = ("sqlite", "postgres"),
     kept: Path | None = None,
 ) -> list[Figure]:
@@ -195,7 +209,7 @@ def figures(
         asked = queries(written.activities, written.mailboxes, count=count)
         for engine in engines:
             with tempfile.TemporaryDirectory(prefix="miss-bench-") as name:
-                found += uvloop.run(_measure(engine, Path(name), written, asked, seconds))
+                found += uvloop.run(_measure(engine, Path(name), written, asked, seconds, accounts))
     return found
 
 
