@@ -3,7 +3,7 @@
 import pytest
 
 from miss_protocol.filters import Filters
-from miss_server.storage.sql import holders
+from miss_server.storage.sql import holders, listing
 from tests.support import register
 from tests.support.devices import NOW
 from tests.support.register import STAMPED, activity
@@ -62,6 +62,35 @@ def test_who_is_called_as_typed_comes_first_among_any_number(bench: Bench, limit
     found = bench.pages("lille", limit, account=mine)
     assert found[:5] == ["LILLE", NAMES[3], NAMES[50], NAMES[51], "LILLE"]
     assert len(found) == PEOPLE + 2
+
+
+@pytest.mark.usefixtures("walk")
+@pytest.mark.parametrize("most", [2_000, 10])
+@pytest.mark.parametrize("limit", [3, 50])
+def test_nobody_near_a_place_is_lost_between_pages(
+    bench: Bench, limit: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "HOLDERS_MAX", most)
+    table = communes(bench, "59350,Lille,59000,50.63,3.06", "29019,Brest,29200,48.39,-4.49")
+    # One has the code of a commune that is in no table any more: its postcode says where it is.
+    people = [
+        activity(
+            n,
+            name=name,
+            city="Lille",
+            postcode="59000",
+            commune="59999" if n == 20 else "59350",
+            department_code="59",
+        )
+        for n, name in enumerate(NAMES)
+    ]
+    file = register.write(bench.folder / STAMPED, *people)
+    load_all(bench, file, table)
+    for n in range(0, PEOPLE, 2):
+        bench.join(n, NOW)
+    found = bench.pages("nom", limit, filters=Filters(near="Lille"))
+    assert sorted(found) == NAMES
+    assert sorted(found[:30]) == NAMES[::2]
 
 
 @pytest.mark.usefixtures("walk")

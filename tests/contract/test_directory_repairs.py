@@ -59,6 +59,9 @@ def test_a_misspelt_query_finds_whom_it_means(bench: Bench, query: str, understo
         "9999 martn",
         "x" * 30,
         "北京北京",
+        "hhhh",
+        "hhhhh lille",
+        "lille hhhhhhhh",
     ],
 )
 def test_what_is_like_nothing_finds_nobody(bench: Bench, query: str) -> None:

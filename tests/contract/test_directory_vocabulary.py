@@ -4,9 +4,14 @@ beginnings finds."""
 import pytest
 from sqlalchemy import Connection, delete, func, select
 
+from miss_server.importers.importing import Allowed, run_import
+from miss_server.importers.recognising import readers
+from miss_server.storage.directory_tables import entries
 from miss_server.storage.search_tables import vocabulary
 from miss_server.storage.sql.vocabulary import LISTED_MAX, WHOLE, WORD_MAX
-from tests.support.register import activity
+from tests.support import register
+from tests.support.devices import NOW
+from tests.support.register import STAMPED, activity
 from tests.support.searching import CARDIOLOGIST, NURSE, Bench
 
 SYLLABLES = ("MAR", "TIN", "LE", "GO", "DU", "PONT", "BER", "THON")
@@ -105,3 +110,24 @@ def test_a_new_number_is_found_after_a_day_of_differences(bench: Bench) -> None:
     assert bench.names("99999") == ["AARON"]
     assert bench.names("aar 9999") == ["AARON"]
     assert _marks(bench) == 2
+
+
+def test_a_dry_run_leaves_a_directory_that_must_be_written_anew(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    bench.load(CARDIOLOGIST, NURSE)
+    _without_the_mark(bench)
+
+    def counted(connection: Connection) -> list[int]:
+        return [
+            connection.execute(select(func.count()).select_from(slot)).scalar_one()
+            for slot in entries
+        ]
+
+    before = bench.shelf.read(counted)
+    file = register.write(bench.folder / STAMPED, CARDIOLOGIST)
+    bench.shelf.fill(
+        lambda target: run_import(
+            readers(file), target, now_ms=NOW, allowed=Allowed(gone=1), dry_run=True
+        )
+    )
+    assert bench.shelf.read(counted) == before == [2, 1]

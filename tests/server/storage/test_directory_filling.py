@@ -108,3 +108,40 @@ def test_an_index_that_kept_no_texts_is_made_anew_by_the_imports(
         assert {entry.name for entry in found.entries} == {
             f"NOM{n}" for n in range(first, first + 30)
         }
+
+
+@pytest.mark.parametrize("slices", [0, 1, 2, 4, 8])
+def test_an_import_that_died_while_it_emptied_is_followed_by_one_that_begins_anew(
+    shelf: SqliteShelf, tmp_path: Path, slices: int
+) -> None:
+    def load(first: int) -> None:
+        file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(first, first + 400)))
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW, allowed=Allowed(gone=1))
+
+    class Died(Exception):
+        pass
+
+    left = slices
+
+    def die(_: float) -> None:
+        nonlocal left
+        if not left:
+            raise Died
+        left -= 1
+
+    for first in (0, 1):
+        load(first)
+    with pytest.raises(Died), filling(shelf.engine, shelf.path, pause=die) as target:
+        target.clear()
+    for first in (2, 3, 4):
+        load(first)
+        found = shelf.read(lambda on: shelf.directory.search(on, "nom42", now_ms=NOW))
+        assert [entry.name for entry in found.entries] == ["NOM42"]
+        with shelf.engine.connect() as connection:
+            for slot in (0, 1):
+                counts = [
+                    connection.exec_driver_sql(f"SELECT count(*) FROM {table}_{slot}").scalar_one()  # noqa: S608
+                    for table in ("directory_entries", "directory_words")
+                ]
+                assert counts == [400, 400]

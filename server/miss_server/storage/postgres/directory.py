@@ -175,7 +175,8 @@ class PostgresWords:
 
     def __init__(self, *, few: int = FEW) -> None:
         self._few = few
-        self._many: set[tuple[int, str]] = set()
+        # Hashes, since nobody may learn from a process's memory where somebody searched (spec 05 §3.2).
+        self._many: set[int] = set()
 
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[Connection]:
@@ -309,8 +310,9 @@ class PostgresWords:
 
     def _hits(self, connection: Connection, slot: int, match: str) -> Sequence[int] | None:
         """The numbers of all entries that match; None if they are not few."""
-        # What is remembered wrongly after an import costs time, and changes no answer.
-        if (slot, match) in self._many:
+        # What is remembered wrongly, after an import or by two of one hash, costs time and changes no answer.
+        key = hash((slot, match))
+        if key in self._many:
             return None
         known: dict[str, Sequence[int]] = connection.info.setdefault(_FOUND_HITS, {})
         if match not in known:
@@ -319,7 +321,7 @@ class PostgresWords:
             return known[match]
         if len(self._many) >= REMEMBERED:
             self._many.clear()
-        self._many.add((slot, match))
+        self._many.add(key)
         return None
 
 

@@ -82,6 +82,14 @@ class Asked:
         """The same, with the words that begin so."""
         return replace(self, listed=listed)
 
+    def fits(self, words: Sequence[str]) -> bool:
+        """Whether an entry of these words matches."""
+        return (
+            all(any(word.startswith(clause) for word in words) for clause in self.begun)
+            and all(not set(clause).isdisjoint(words) for clause in self.marks)
+            and set(self.without).isdisjoint(words)
+        )
+
     def sought(self, clause: Clause) -> tuple[list[str], list[str]]:
         """What an index is asked for a clause of `begun`: whole words, and beginnings."""
         whole = {word for text in clause for word in self.listed.get(text, ())}

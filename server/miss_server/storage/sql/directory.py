@@ -64,7 +64,8 @@ _read_fresh = msgspec.json.Decoder(list[Fresh])
 
 
 class SqlDirectory:
-    """The implementation of `Directory`; between calls it keeps the geography only, and may be shared."""
+    """The implementation of `Directory`; between calls it keeps the geography, and what its `Words` do, and may
+    be shared."""
 
     def __init__(self, words: Words) -> None:
         self._words = words

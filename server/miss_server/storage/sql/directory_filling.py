@@ -64,6 +64,7 @@ class SqlFilling(ABC):
         self._generation = 0
         self.learns = False
         self._learnt: set[str] = set()
+        self._anew = False
 
     @abstractmethod
     def slice(self) -> AbstractContextManager[Any]:
@@ -124,12 +125,18 @@ class SqlFilling(ABC):
 
     def aside(self) -> Iterator[tuple[str, bytes]]:
         """See `DirectoryFilling`."""
-        if self.learns and not self.read(lambda on: vocabulary.is_whole(on, self.slot)):
-            self.clear()
-        return self._digests(self.slot)
+        self._anew = self.begins_anew()
+        return iter(()) if self._anew else self._digests(self.slot)
+
+    def begins_anew(self) -> bool:
+        """Whether the slot aside cannot be amended: it was not written to its end, or by a version that kept less."""
+        return self.learns and not self.read(lambda on: vocabulary.is_whole(on, self.slot))
 
     def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
         """See `DirectoryFilling`."""
+        if self._anew:
+            self.clear()
+            self._anew = False
         table = entries[self.slot]
         some = iter(gone)
         while persons := list(islice(some, self.size())):

@@ -16,7 +16,7 @@ from miss_server.storage.sql.words import HOLDER_RANKS, Words
 FIRST_WALK = 500
 """Matches whose accounts are looked up first; each time twice as many follow."""
 WALKED_MAX = 16_000
-"""Matches of which no more than these are looked up, until every account is."""
+"""Matches of one rank of which no more than these are looked up, before every account is."""
 _PLAIN = (HOLDER_RANKS // 2 - 1, HOLDER_RANKS - 1)
 """The ranks of those neither known nor called as typed: lately seen, dormant."""
 
@@ -65,7 +65,7 @@ def _walked(
     rank, last = after
     found: list[Ranked] = []
     size, walked = FIRST_WALK, 0
-    while walked < WALKED_MAX:
+    while walked + size <= WALKED_MAX:
         ids: Sequence[int] = words.following(connection, slot, asked, last, size)
         found += words.ranked(
             connection, slot, asked, ids, (rank, last), rank + 1, count - len(found)

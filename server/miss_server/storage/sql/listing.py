@@ -93,7 +93,8 @@ class Listing:
         if self._near is None:
             ranked = self._ranked(self._asked, (start.rank, start.id), below, count)
             return [Found(rank, 0, id_) for rank, id_ in ranked]
-        # All that are close, and of the far ones as many as a page may need.
+        # All that are close, and of the far ones as many as a page may need. Who is not among the first is far,
+        # however close: a list has one order from its first page to its last.
         close = self._asked.marked(self._near.ring(RINGS_KM[-1]))
         placed = self._placed(self._ranked(close, (-1, 0), below, HOLDERS_MAX), self._near)
         after = (start.rank, start.id if start.distance == BEYOND else 0)
@@ -103,7 +104,8 @@ class Listing:
             far = [(rank, id_) for rank, id_ in ranked if id_ not in seen]
             if len(far) >= count or len(ranked) < limit:
                 break
-        return _behind(start, placed + self._placed(far, self._near))[:count]
+        placed += [Found(rank, BEYOND, id_) for rank, id_ in far]
+        return _behind(start, placed)[:count]
 
     def _ranked(
         self, asked: Asked, after: tuple[int, int], below: int, count: int

@@ -132,7 +132,9 @@ def _looked_up(connection: Connection, slot: int, words: Sequence[str]) -> list[
     begun = vocabulary.beginnings(connection, slot, {*words}.union(*edits.values()))
     heard = vocabulary.sounding_like(connection, slot, edits)
     return [
-        _meaning(connection, slot, word, begun & edits[word], heard[word], known=word in begun)
+        _meaning(
+            connection, slot, word, begun & edits[word], heard.get(word, ()), known=word in begun
+        )
         if word in edits
         else _Word(word, {}, word in begun or not _is_short(word))
         for word in words

@@ -155,8 +155,9 @@ def _are_all(words: Sequence[str]) -> bool:
 
 
 def sounding_like(connection: Connection, slot: int, words: Iterable[str]) -> dict[str, list[str]]:
-    """For each of these words those that are heard as it."""
-    sounds = {word: spelling.sound(word) for word in words}
+    """For each of these words those that are heard as it; without words of which nothing is heard."""
+    # Nothing is heard of "hhhh", nor of words that are not guessed: they are not alike for that.
+    sounds = {word: sound for word in words if (sound := spelling.sound(word))}
     heard: dict[str, list[str]] = {sound: [] for sound in sounds.values()}
     for sound, word in connection.execute(_SOUNDING[slot], {"sounds": sorted(heard)}):
         heard[sound].append(word)

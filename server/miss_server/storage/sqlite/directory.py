@@ -16,6 +16,8 @@ from miss_server.storage.sql.seekers import Seeker, rules
 from miss_server.storage.sqlite.directory_filling import in_slot
 from miss_server.storage.sqlite.engine import reading
 
+CALLED_SO = 500
+"""Entries without an account of a name that was typed whose words are read together."""
 FEW = 2_000
 """Matches up to which accounts are looked up by match and not the other way round."""
 
@@ -24,10 +26,6 @@ HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:
 _GIVEN = "json_each(:hits) h CROSS JOIN directory_entries_SLOT e ON e.id = h.value"
 """The entries that match, once they are known."""
 _HITS = "(SELECT rowid FROM directory_words_SLOT WHERE directory_words_SLOT MATCH :match)"
-_MATCHES = (
-    "EXISTS (SELECT 1 FROM directory_words_SLOT w"
-    " WHERE directory_words_SLOT MATCH :match AND w.rowid = e.id)"
-)
 _NO_ACCOUNT = """
     NOT EXISTS (SELECT 1 FROM accounts a JOIN devices d ON d.account = a.address
                 WHERE a.person = e.person AND NOT a.suspended AND d.revoked_ms IS NULL
@@ -56,11 +54,12 @@ _HOLDERS_OF_MANY = _RANKED_HOLDERS % (
 _DISTINGUISHED = f"""
     SELECT e.id FROM relations k CROSS JOIN accounts a ON a.address = k.peer
         CROSS JOIN directory_entries_SLOT e ON e.person = a.person
-    WHERE k.owner = :seeker AND (k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL) AND {_MATCHES}
+    WHERE k.owner = :seeker AND (k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)
     UNION
     SELECT e.id FROM directory_entries_SLOT e CROSS JOIN accounts a ON a.person = e.person
-    WHERE e.name_key IN {_TYPED} AND {_MATCHES}
+    WHERE e.name_key IN {_TYPED}
 """  # noqa: S608 - constants of this file
+"""Whether they match, or not."""
 _MATCHED = (
     "SELECT rowid FROM directory_words_SLOT"
     " WHERE directory_words_SLOT MATCH :match AND rowid > :after ORDER BY rowid LIMIT :few"
@@ -68,9 +67,9 @@ _MATCHED = (
 _NONE = "[]"
 _FOUND = "directory matches"
 """Where a connection keeps, for one transaction, what matches."""
-_EXACT = f"""
+_CALLED_SO = f"""
     SELECT e.id FROM directory_entries_SLOT e
-    WHERE e.name_key IN {_TYPED} AND +e.id > :id AND {_MATCHES} AND {_NO_ACCOUNT}
+    WHERE e.name_key IN {_TYPED} AND +e.id > :id AND {_NO_ACCOUNT}
     ORDER BY e.id LIMIT :count
 """  # noqa: S608 - constants of this file
 _EXACT_OF_FEW = f"""
@@ -175,16 +174,26 @@ class SqliteWords:
 
     def distinguished(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int]:
         """See `Words`."""
-        return [id_ for (id_,) in self._asked(connection, _DISTINGUISHED, slot, asked, {})]
+        ids = [id_ for (id_,) in self._asked(connection, _DISTINGUISHED, slot, asked, {})]
+        return self._among(connection, slot, asked, ids)
 
     def exact(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Iterable[int]:
         """See `Words`."""
-        found = self._find(
-            connection, (_EXACT_OF_FEW, _EXACT), slot, asked, {"id": after, "count": count}
-        )
-        return (id_ for (id_,) in found)
+        hits = self._hits(connection, slot, asked)
+        if hits is not None:
+            values = {"id": after, "count": count, "hits": hits}
+            return [id_ for (id_,) in self._asked(connection, _EXACT_OF_FEW, slot, asked, values)]
+        found: list[int] = []
+        while len(found) < count:
+            values = {"id": after, "count": CALLED_SO}
+            ids = [id_ for (id_,) in self._asked(connection, _CALLED_SO, slot, asked, values)]
+            found += self._among(connection, slot, asked, ids)
+            if len(ids) < CALLED_SO:
+                break
+            after = ids[-1]
+        return found[:count]
 
     def rest(
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
@@ -218,6 +227,14 @@ class SqliteWords:
             connection, (_PLACED_OF_FEW, _PLACED), slot, asked, {"exact": exact, "count": count}
         )
         return ((id_, entry) for id_, entry in found)
+
+    def _among(
+        self, connection: Connection, slot: int, asked: Asked, ids: Sequence[int]
+    ) -> Sequence[int]:
+        """Those of these entries that match. Their words are read: asked entry by entry, the index would gather
+        the list of a beginning for each."""
+        words = self.bearing(connection, slot, ids)
+        return [id_ for id_, own in words if asked.fits(own)]
 
     def _find(
         self,

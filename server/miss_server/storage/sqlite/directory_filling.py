@@ -51,6 +51,7 @@ _EMPTY_VOCABULARY = (
     "DELETE FROM directory_vocabulary_SLOT"
     " WHERE rowid IN (SELECT rowid FROM directory_vocabulary_SLOT LIMIT ?)"
 )
+_UNMARK = "DELETE FROM directory_vocabulary_SLOT WHERE word = ''"
 _EMPTY_TEXTS = (
     "DELETE FROM directory_words_SLOT_content"
     " WHERE id IN (SELECT id FROM directory_words_SLOT_content LIMIT ?)"
@@ -196,11 +197,9 @@ class SqliteDirectoryFilling(SqlFilling):
         self.connection.exec_driver_sql("PRAGMA synchronous = FULL")
         super().renew(files, remembered)
 
-    def aside(self) -> Iterator[tuple[str, bytes]]:
-        """See `DirectoryFilling`."""
-        if self._forgets_words():
-            self.clear()
-        return super().aside()
+    def begins_anew(self) -> bool:
+        """See `SqlFilling`."""
+        return super().begins_anew() or self._forgets_words()
 
     def clear(self) -> None:
         """See `DirectoryFilling`."""
@@ -213,6 +212,9 @@ class SqliteDirectoryFilling(SqlFilling):
         if self.learns:
             statements.append(_EMPTY_VOCABULARY)
             self.forget_words()
+            # First of all: an import that dies from here on leaves a slot that says it is not whole.
+            with self.slice():
+                self.connection.exec_driver_sql(in_slot(_UNMARK, slot))
         for statement in statements:
             deleted = 1
             while deleted:
