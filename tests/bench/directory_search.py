@@ -1,9 +1,10 @@
 """What searching a nation's directory takes: `python -m tests.bench.directory_search`.
 
-A whole fictive edition is imported and 57,000 of its people get accounts, then 200 queries are made as people type them (`tests.support.queries`), of
-which half hold a slip: whether the person meant is among the first five, and how long the answer takes, each
-three times, one after the other; so are a few queries of common words alone. Then a server carries 1,000 messages a second, without and with 20
-searches a second over signed calls.
+A whole fictive edition is imported and 57,000 of its people get accounts, then 200 queries are made as people
+type them (`tests.support.queries`), of which half hold a slip: whether the person meant is among the first
+five, and how long the answer takes, each three times, one after the other; so are a few queries of common
+words alone. Then a server carries 1,000 messages a second, without and with 20 searches a second over signed
+calls.
 """
 
 import argparse

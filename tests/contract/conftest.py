@@ -8,7 +8,7 @@ import pytest
 
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.settlement.meeting import FirstContacts
-from miss_server.storage.sqlite.directory import FEW
+from miss_server.storage.sql.words import FEW
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.directories import PostgresShelf, Shelf, SqliteShelf
 from tests.support.meeting import LIFTED
@@ -56,7 +56,7 @@ def postgres_shelf_of_many(postgres: PostgresProcess) -> Iterator[PostgresShelf]
     shelf.close()
 
 
-# With many, accounts are looked up first (SQLite), or the planner chooses (PostgreSQL).
+# As of thousands of matches: gone through in order, by statements that ask for words and not for numbers.
 @pytest.fixture(
     params=["sqlite, few matches", "sqlite, many matches", "postgresql", "postgresql, many matches"]
 )

@@ -14,7 +14,8 @@ from miss_server.storage.postgres import directory_filling as postgres
 from miss_server.storage.postgres.directory import PostgresWords
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql.directory import SqlDirectory
-from miss_server.storage.sqlite.directory import FEW, SqliteWords
+from miss_server.storage.sql.words import FEW
+from miss_server.storage.sqlite.directory import SqliteWords
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine, writing
 from tests.support.databases import create, url
@@ -47,7 +48,7 @@ class Shelf(Protocol):
 
 
 class SqliteShelf:
-    """A SQLite file. With `few` 0, accounts are looked up first as for thousands of matches."""
+    """A SQLite file. With `few` 0, it is searched as where thousands match."""
 
     def __init__(self, path: Path, few: int = FEW) -> None:
         new_file(path)
@@ -75,8 +76,8 @@ class SqliteShelf:
 
 
 class PostgresShelf:
-    """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own. With `few` 0, the
-    planner chooses as for thousands of matches."""
+    """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own. With `few` 0, it
+    is searched as where thousands match."""
 
     def __init__(self, server: PostgresProcess, few: int = FEW) -> None:
         self._server = server

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from miss_server.storage.postgres.directory import FEW
+from miss_server.storage.sql.words import FEW
 from tests.support.devices import NOW
 from tests.support.directories import PostgresShelf
 from tests.support.postgres import PostgresProcess

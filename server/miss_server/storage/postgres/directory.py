@@ -29,9 +29,8 @@ from sqlalchemy import (
 from miss_server.storage.sql.asked import Asked, Clause
 from miss_server.storage.sql.seekers import Seeker, rules
 from miss_server.storage.sql.vocabulary import WORD_MAX
+from miss_server.storage.sql.words import FEW
 
-FEW = 2_000
-"""Matches up to which they are looked up by number."""
 REMEMBERED = 10_000
 """Matches of which it is remembered that they are many."""
 
@@ -94,10 +93,14 @@ _PLACED = f"""
 _PLANNING = select(
     func.set_config("plan_cache_mode", "force_custom_plan", True),
     func.set_config("jit", "off", True),
-    # Until it is known that many match.
-    func.set_config("enable_seqscan", "off", True),
 )
-_FOR_MANY = select(func.set_config("enable_seqscan", "on", True))
+_SCANNING = {
+    allowed: select(func.set_config("enable_seqscan", "on" if allowed else "off", True))
+    for allowed in (False, True)
+}
+"""Whether a whole table may be read: not to find out whether few match, nor where few do."""
+_MAY_SCAN = "directory may be read whole"
+"""Where a connection keeps, for one transaction, which of the two was said."""
 _HITS = tuple(
     text(
         f"SELECT w.id FROM directory_words_{slot} w WHERE {_MATCHES[False]} LIMIT {FEW}"  # noqa: S608
@@ -181,7 +184,8 @@ class PostgresWords:
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[Connection]:
         """See `Words`."""
-        connection.info.pop(_FOUND_HITS, None)
+        for kept in (_FOUND_HITS, _MAY_SCAN):
+            connection.info.pop(kept, None)
         with connection.begin():
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute(_PLANNING)
@@ -200,7 +204,6 @@ class PostgresWords:
     ) -> Sequence[int]:
         """See `Words`."""
         values = {"match": _match(asked), "id": after, "count": count}
-        connection.execute(_FOR_MANY)
         return connection.execute(_FOLLOWING[slot], values).scalars().all()
 
     def ranked(
@@ -286,12 +289,10 @@ class PostgresWords:
     ) -> Sequence[Any]:
         match = _match(asked)
         hits = self._hits(connection, slot, match)
-        if hits is None:
-            connection.execute(_FOR_MANY)
-        elif not hits:
+        if hits is not None and not hits:
             return []
-        more |= {"match": match} if hits is None else {"hits": hits}
-        return self._asked(connection, statements, slot, asked, count, more)
+        which = {"match": match} if hits is None else {"hits": hits}
+        return self._asked(connection, statements, slot, asked, count, more | which)
 
     def _asked(
         self,
@@ -313,16 +314,25 @@ class PostgresWords:
         # What is remembered wrongly, after an import or by two of one hash, costs time and changes no answer.
         key = hash((slot, match))
         if key in self._many:
+            _let_scan(connection, True)
             return None
         known: dict[str, Sequence[int]] = connection.info.setdefault(_FOUND_HITS, {})
         if match not in known:
+            _let_scan(connection, False)
             known[match] = connection.execute(_HITS[slot], {"match": match}).scalars().all()
         if len(known[match]) < self._few:
             return known[match]
         if len(self._many) >= REMEMBERED:
             self._many.clear()
         self._many.add(key)
+        _let_scan(connection, True)
         return None
+
+
+def _let_scan(connection: Connection, allowed: bool) -> None:
+    if connection.info.get(_MAY_SCAN) is not allowed:
+        connection.execute(_SCANNING[allowed])
+        connection.info[_MAY_SCAN] = allowed
 
 
 def _bounds(asked: Asked, after: tuple[int, int], below: int) -> dict[str, Any]:

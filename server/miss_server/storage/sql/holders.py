@@ -39,7 +39,7 @@ def holders(
     if not asked.seeker.people:
         return list(words.by_account(connection, slot, asked, after, below, count))
     special = words.distinguished(connection, slot, asked)
-    ranked = words.ranked(connection, slot, asked, special, after, below, 2 * len(special))
+    ranked = words.ranked(connection, slot, asked, special, after, below, len(special))
     others = [one for one in ranked if one[0] not in _PLAIN]
     found: list[Ranked] = []
     for rank in range(max(after[0], 0), below):

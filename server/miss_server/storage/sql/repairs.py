@@ -26,8 +26,6 @@ MEANINGS_MAX = 48
 """What one word is tried for, the cheapest first."""
 BEGINNING_ONLY = 2
 """More for a word that only begins like the repaired one."""
-
-
 WITHOUT_ACCOUNT = HOLDER_RANKS // 2
 """The standing of those whom nobody can write to: behind all others."""
 
@@ -92,9 +90,7 @@ def _find(
     )
     meant = meant.listing(vocabulary.beginning_so(connection, slot, meant.beginnings))
     ranked = holders(words, connection, slot, meant, (-1, 0), HOLDER_RANKS, COMPARED_MAX)
-    standing: dict[int, int] = {}
-    for rank, id_ in ranked:  # an account each: the best one counts
-        standing.setdefault(id_, rank // 2)
+    standing = {id_: rank // 2 for rank, id_ in ranked}
     entries = dict(words.first(connection, slot, meant, COMPARED_MAX))
     entries |= words.bearing(connection, slot, [id_ for id_ in standing if id_ not in entries])
     found = [

@@ -130,9 +130,9 @@ def rows(words: Iterable[str]) -> Iterator[tuple[str, str]]:
     return ((word, spelling.sound(word) if is_guessed(word) else "") for word in sorted(kept))
 
 
-def learn(connection: Connection, slot: int, rows: Iterable[tuple[str, str]]) -> None:
+def learn(connection: Connection, slot: int, new: Iterable[tuple[str, str]]) -> None:
     """Add rows that are not there, in the caller's transaction."""
-    some = [{"word": word, "sound": sound} for word, sound in rows]
+    some = [{"word": word, "sound": sound} for word, sound in new]
     if some:
         connection.execute(_INSERTS[connection.dialect.name][slot], some)
 

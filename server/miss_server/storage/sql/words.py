@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from miss_server.storage.sql.asked import Asked
 from miss_server.storage.sql.seekers import Seeker
 
+FEW = 2_000
+"""Entries that match, up to which all are known by number."""
 HOLDER_RANKS = 8
 """Ranks of those with an account: 4 if dormant, plus 2 if the seeker does not know them, plus 1 if the name
 was not typed in full."""

@@ -13,13 +13,12 @@ from sqlalchemy import Connection
 
 from miss_server.storage.sql.asked import Asked, Clause
 from miss_server.storage.sql.seekers import Seeker, rules
+from miss_server.storage.sql.words import FEW
 from miss_server.storage.sqlite.directory_filling import in_slot
 from miss_server.storage.sqlite.engine import reading
 
 CALLED_SO = 500
 """Entries without an account of a name that was typed whose words are read together."""
-FEW = 2_000
-"""Matches up to which accounts are looked up by match and not the other way round."""
 
 HIDDEN, KNOWN = rules(within="instr", of="(SELECT value AS code FROM json_each(:{name})) p")
 
