@@ -34,8 +34,9 @@ class Herd:
         self._process.start()
         theirs.close()
 
-    async def ask(self, word: Word, url: str = "", authority: Path | None = None) -> None:
-        """Have it done by all its devices; returns when the last one is done.
+    async def ask(self, word: Word, url: str = "", authority: Path | None = None) -> int:
+        """Have it done by all its devices; returns when the last one is done, and how often one of them
+        was sent away for a moment.
 
         Args:
             authority: whose certificates are believed, for `log_in` by TLS.
@@ -44,9 +45,12 @@ class Herd:
             RuntimeError: it could not be done; the text says why.
         """
         self._pipe.send((word, url, authority))
-        fault: str = await asyncio.to_thread(self._pipe.recv)
+        fault: str
+        away: int
+        fault, away = await asyncio.to_thread(self._pipe.recv)
         if fault:
             raise RuntimeError(f"a herd could not {word}: {fault}")
+        return away
 
     def end(self) -> None:
         """End the process; its connections break off."""
@@ -72,15 +76,15 @@ async def _obey(pipe: Connection, peers: Sequence[Peer], first: int) -> None:
             word, url, authority = await asyncio.to_thread(pipe.recv)
         except EOFError:
             return
-        fault = ""
+        fault, away = "", 0
         try:
             if word == "log_in":
                 tls = None if authority is None else ssl.create_default_context(cafile=authority)
                 loop = asyncio.get_running_loop()
                 links = [Link(peer, loop) for peer in peers]
-                await log_in(url, links, first=first, at_once=AT_ONCE, tls=tls)
+                away = await log_in(url, links, first=first, at_once=AT_ONCE, tls=tls)
             else:
                 await asyncio.gather(*(link.break_off() for link in links))
         except Exception as error:  # noqa: BLE001  # told to whoever asked
             fault = f"{type(error).__name__}: {error}"
-        pipe.send(fault)
+        pipe.send((fault, away))

@@ -5,6 +5,7 @@ together. Everything is checked that costs nothing: a frame out of place fails t
 """
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
@@ -15,6 +16,7 @@ from msgspec import UNSET
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from miss_protocol import frames as f
+from miss_protocol.close_codes import CloseCode
 from miss_protocol.digest import EMPTY
 from miss_protocol.identity.login import sign_login
 from miss_protocol.limits import TRANSPORT_MAX
@@ -23,6 +25,10 @@ from tests.support.server import DOMAIN
 
 LOGINS_AT_ONCE = 50
 LINKS_PER_ADDRESS = 1_000
+TRIES_MAX = 10
+"""How often one device comes again that is sent away; a server that never lets it in fails the run."""
+WAIT = 1.0
+"""Seconds, spread, until it does, if the server named none."""
 
 _decode = msgspec.msgpack.Decoder(list[f.ServerFrame]).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -34,15 +40,22 @@ class Link(WSListener):
 
     def __init__(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
         self.peer = peer
-        self.live: asyncio.Future[None] = loop.create_future()
-        """Done once the mailbox is drained; carries the exception if the connection failed."""
-        self.over: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self.begin()
         self.position, self.digest, self.sn, self.epoch = 0, EMPTY, 0, b""
         self.transport: WSTransport | None = None
         self.taken: Callable[[Link, list[f.ServerFrame]], list[Any]] | None = None
         self.first: list[Any] = []
         """Frames that are said right after the welcome, before anything is acknowledged."""
         self.closing = False
+
+    def begin(self) -> None:
+        """Be ready for a connection; what the device knows of its mailbox stays."""
+        self.live: asyncio.Future[None] = self._loop.create_future()
+        """Done once the mailbox is drained; carries the exception if the connection failed."""
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self.come_again: float | None = None
+        """Seconds after which the server that sent it away wants it to come again."""
 
     # --- picows -----------------------------------------------------------------------------------
 
@@ -51,7 +64,10 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            self._fail(f"closed with {frame.get_close_code()}")
+            code = int(frame.get_close_code())
+            if code == CloseCode.TRY_LATER:
+                self.come_again = self.come_again or WAIT
+            self._fail(f"closed with {code}")
             transport.disconnect()
             return
         try:
@@ -92,6 +108,8 @@ class Link(WSListener):
                     self.say(self.first)
                 case f.Drained():
                     self.live.set_result(None)
+                case f.Bye():
+                    self.come_again = frame.retry_after
                 case _:
                     rest.append(frame)
         if rest:
@@ -163,18 +181,41 @@ async def log_in(
     first: int = 0,
     at_once: int = LOGINS_AT_ONCE,
     tls: ssl.SSLContext | None = None,
-) -> None:
+) -> int:
     """Log devices in from as many addresses as a crowd of this size has: an address has ports for
-    28,000 connections, and a server its caps. `first` is the number of the first link."""
+    28,000 connections, and a server its caps. `first` is the number of the first link.
+
+    Whom the server sends away for a moment comes again, as a client does; returns how often that was.
+    """
     waiting = enumerate(links, first)
+    away = 0
 
     async def some() -> None:
+        nonlocal away
         for number, link in waiting:
             address = number // LINKS_PER_ADDRESS
             source = f"127.0.{1 + address // 250}.{1 + address % 250}"
-            await connect(url, link, source=source, tls=tls)
+            away += await _until_let_in(url, link, source, tls)
 
     await asyncio.gather(*(some() for _ in range(at_once)))
+    return away
+
+
+async def _until_let_in(url: str, link: Link, source: str, tls: ssl.SSLContext | None) -> int:
+    """Connect, and again whenever the server says so; returns how often it did."""
+    for away in range(TRIES_MAX):
+        try:
+            await connect(url, link, source=source, tls=tls)
+        except ConnectionError:
+            if link.come_again is None:
+                raise
+            await asyncio.wait([link.over])
+            link.over.exception()  # the reason is known, and need not be told of again
+            await asyncio.sleep(link.come_again * random.uniform(0.5, 1.5))
+            link.begin()
+        else:
+            return away
+    raise ConnectionError(f"sent away {TRIES_MAX} times")
 
 
 async def close_all(links: Sequence[Link]) -> None:
