@@ -64,8 +64,8 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            code = int(frame.get_close_code())
-            if code == CloseCode.TRY_LATER:
+            code = frame.get_close_code()
+            if code is not None and int(code) == CloseCode.TRY_LATER:
                 self.come_again = self.come_again or WAIT
             self._fail(f"closed with {code}")
             transport.disconnect()
