@@ -9,7 +9,7 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET
@@ -64,8 +64,8 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            code = frame.get_close_code()
-            if code is not None and int(code) == CloseCode.TRY_LATER:
+            code = cast("int | None", frame.get_close_code())  # its stub knows the standard ones only
+            if code == CloseCode.TRY_LATER:
                 self.come_again = self.come_again or WAIT
             self._fail(f"closed with {code}")
             transport.disconnect()
