@@ -64,7 +64,9 @@ class Link(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
-            code = cast("int | None", frame.get_close_code())  # its stub knows the standard ones only
+            code = cast(
+                "int | None", frame.get_close_code()
+            )  # its stub knows the standard ones only
             if code == CloseCode.TRY_LATER:
                 self.come_again = self.come_again or WAIT
             self._fail(f"closed with {code}")
