@@ -6,6 +6,7 @@ checksum).
 """
 
 import io
+import lzma
 import re
 import zipfile
 import zlib
@@ -30,6 +31,11 @@ BUFFER = 1 << 20
 
 _TEXTS = (".txt", ".csv")
 _ZIP = b"PK"
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_ENCRYPTED = 1 | 1 << 6
+_PATCHED = 1 << 5
+"""The mark of a member that holds differences to another file only."""
 _STAMP = re.compile(r"(?<!\d)(\d{14}|\d{12}|\d{8})(?!\d)")
 _STAMPS = {14: "%Y%m%d%H%M%S", 12: "%Y%m%d%H%M", 8: "%Y%m%d"}
 _AGAIN = tr("Download it again.", "Téléchargez-le à nouveau.")
@@ -51,15 +57,20 @@ class Text:
         try:
             with self._open() as file:
                 yield file
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except _BROKEN as error:
             raise _damaged(self.name) from error
+        except OSError as error:
+            # Bzip2's decompressor has no error of its own; a disk's has a number.
+            if self.packed and error.errno is None:
+                raise _damaged(self.name) from error
+            raise
 
 
 def texts(path: Path) -> list[Text]:
     """What is in a file: itself, or the texts of an archive in its order.
 
     Raises:
-        ImportRefused: `zip_damaged`, `zip_bomb`, `zip_encrypted`, `zip_without_text`.
+        ImportRefused: `zip_damaged`, `zip_bomb`, `zip_encrypted`, `zip_method`, `zip_without_text`.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -71,7 +82,9 @@ def texts(path: Path) -> list[Text]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if not one.is_dir()]
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise _foreign(path.name) from error
+    except (*_BROKEN, ValueError) as error:
         raise _damaged(path.name) from error
     _check(path.name, members)
     found = [one for one in members if one.filename.casefold().endswith(_TEXTS)]
@@ -87,6 +100,8 @@ def texts(path: Path) -> list[Text]:
                 "Donnez l'archive telle qu'elle est publiée.",
             ),
         )
+    if any(one.compress_type not in _METHODS or one.flag_bits & _PATCHED for one in found):
+        raise _foreign(path.name)
     return [
         Text(
             one.filename.rsplit("/")[-1],
@@ -148,7 +163,7 @@ def _check(name: str, members: Sequence[zipfile.ZipInfo]) -> None:
             ),
             tr("Check where it came from.", "Vérifiez d'où elle vient."),
         )
-    if any(one.flag_bits & 1 for one in members):
+    if any(one.flag_bits & _ENCRYPTED for one in members):
         raise ImportRefused(
             "zip_encrypted",
             tr(f"{name} is protected by a password.", f"{name} est protégée par un mot de passe."),
@@ -167,4 +182,18 @@ def _damaged(name: str) -> ImportRefused:
             f"{name} est une archive abîmée, ou téléchargée en partie.",
         ),
         _AGAIN,
+    )
+
+
+def _foreign(name: str) -> ImportRefused:
+    return ImportRefused(
+        "zip_method",
+        tr(
+            f"{name} is packed by a method that is not supported here.",
+            f"{name} est compressée par une méthode qui n'est pas prise en charge ici.",
+        ),
+        tr(
+            "Unpack it and give the text, or download it again as it is published.",
+            "Décompressez-la et donnez le texte, ou téléchargez-la à nouveau telle qu'elle est publiée.",
+        ),
     )

@@ -1,5 +1,6 @@
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from tests.support.register import STAMPED, activity
 
 
 def packed(path: Path, **members: str | bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    return packed_by(zipfile.ZIP_DEFLATED, path, members)
+
+
+def packed_by(method: int, path: Path, members: Mapping[str, str | bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return path
@@ -64,6 +69,60 @@ def test_a_spoilt_archive_is_refused(tmp_path: Path) -> None:
     whole[len(whole) // 2] ^= 0xFF
     path.write_bytes(whole)
     assert refused(path) == "zip_damaged"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_methods_are_read_or_their_damage_told(tmp_path: Path, method: int) -> None:
+    text = register.text(*(activity(n) for n in range(2000)))
+    path = packed_by(method, tmp_path / "f.zip", {"f.txt": text})
+    (reader,) = readers(path)
+    assert len(register.lines(reader)) == 2000
+    for place in (0.001, 0.5, 0.9):
+        whole = bytearray(path.read_bytes())
+        at = int(place * len(whole))
+        whole[at : at + 64] = bytes(64)
+        spoilt = tmp_path / "spoilt.zip"
+        spoilt.write_bytes(whole)
+        assert refused(spoilt) == "zip_damaged"
+
+
+def marked(path: Path, *, method: int | None = None, flags: int = 0, version: int = 20) -> Path:
+    """The archive of one member with another method, marks or needed version in both of its headers."""
+    content = bytearray(path.read_bytes())
+    for at in (4, content.index(b"PK\x01\x02") + 6):
+        content[at : at + 2] = version.to_bytes(2, "little")
+        content[at + 2] |= flags
+        if method is not None:
+            content[at + 4 : at + 6] = method.to_bytes(2, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("method", [9, 93, 95, 98], ids=["deflate64", "zstd", "xz", "ppmd"])
+def test_methods_that_cannot_be_unpacked_are_told(tmp_path: Path, method: int) -> None:
+    # A short text of Deflate without far repetitions is the same text in Deflate64.
+    path = packed(tmp_path / "f.zip", **{STAMPED: register.text(activity(1))})
+    assert refused(marked(path, method=method)) == "zip_method"
+
+
+def test_other_features_that_cannot_be_unpacked_are_told(tmp_path: Path) -> None:
+    def path() -> Path:
+        return packed(tmp_path / "f.zip", **{STAMPED: register.text(activity(1))})
+
+    assert refused(marked(path(), flags=1 << 5)) == "zip_method"
+    assert refused(marked(path(), version=90)) == "zip_method"
+    assert refused(marked(path(), flags=1)) == "zip_encrypted"
+    assert refused(marked(path(), flags=1 << 6 | 1)) == "zip_encrypted"
+    assert refused(marked(path(), flags=1 << 6)) == "zip_encrypted"
+
+
+def test_a_member_of_no_use_may_be_packed_anyhow(tmp_path: Path) -> None:
+    path = tmp_path / "f.zip"
+    path = marked(packed(path, **{"readme.pdf": b"%PDF"}), method=9)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(STAMPED, register.text(activity(1)))
+    (reader,) = readers(path)
+    assert len(register.lines(reader)) == 1
 
 
 def test_a_zip_bomb_is_refused_before_it_is_read(
