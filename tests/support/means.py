@@ -6,7 +6,8 @@ import shutil
 MEANS = {
     "docker-compose": "docker-compose", "git": "git", "haproxy": "haproxy", "ip": "iproute2",
     "mkfs.ext4": "e2fsprogs", "mount": "mount", "nft": "nftables", "nsenter": "util-linux",
-    "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
+    "setpriv": "util-linux", "strace": "strace", "systemd-analyze": "systemd", "umount": "mount",
+    "unshare": "util-linux",
 }  # fmt: skip
 
 

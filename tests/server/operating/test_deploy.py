@@ -2,59 +2,21 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import promql_parser
 import pytest
-import yaml
 
+from tests.support.deployed import UP, expressions, panels, rules, selectors
 from tests.support.operating import Samples, scrape
 from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 
-ROOT = Path(__file__).parents[3]
-ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
-DASHBOARD = ROOT / "deploy" / "grafana" / "miss.json"
-MANUAL = ROOT / "server" / "README.md"
+MANUAL = Path(__file__).parents[3] / "server" / "README.md"
 
 OF_PROMETHEUS = {"job", "instance"}
 """Labels that a scrape gets from who scrapes."""
 OPEN_ENDED = {("miss_calls_total", "status"), ("miss_calls_total", "call")}
 """Labels whose values come with what happens."""
-
-
-def rules() -> list[dict[str, Any]]:
-    """All alert rules."""
-    groups = yaml.safe_load(ALERTS.read_text("utf-8"))["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def panels() -> list[dict[str, Any]]:
-    """All panels of the dashboard that show something."""
-    document = json.loads(DASHBOARD.read_text("utf-8"))
-    return [panel for panel in document["panels"] if panel["type"] != "row"]
-
-
-def expressions() -> Iterator[tuple[str, str]]:
-    """(where, PromQL) of all of them, the dashboard's variables filled in."""
-    for rule in rules():
-        yield rule["alert"], rule["expr"]
-    for panel in panels():
-        for target in panel["targets"]:
-            yield panel["title"], target["expr"].replace("$instance", ".*")
-
-
-def selectors(expression: str) -> list[Any]:
-    """Every selector of an expression; one that does not parse raises."""
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
-
-    promql_parser.walk(promql_parser.parse(expression), visit)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +44,7 @@ async def test_every_name_label_and_value_is_in_a_real_scrape(
     directory: Path, tmp_path: Path
 ) -> None:
     samples = await samples_of(directory, tmp_path / "server.log")
-    labels: dict[str, dict[str, set[str]]] = {"up": {}}
+    labels: dict[str, dict[str, set[str]]] = {UP: {}}
     for name, pairs in samples:
         known = labels.setdefault(name, {})
         for label, value in pairs:
