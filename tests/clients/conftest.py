@@ -104,6 +104,21 @@ async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
         await server.kill()
 
 
+@pytest.fixture
+async def strangers(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
+    """As `world`, with the limits of people who have not met."""
+    database = tmp_path / "miss.sqlite"
+    database.write_bytes(directory.read_bytes())
+    server = ServerProcess(database, tmp_path / "server.log", domain=DOMAIN, budgets=True)
+    await server.start()
+    made = World(server, tmp_path)
+    try:
+        yield made
+    finally:
+        await made.close()
+        await server.kill()
+
+
 E = TypeVar("E")
 
 

@@ -1,8 +1,6 @@
 """People who have not met: real clients and the `miss` commands, against a server with its limits."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -15,24 +13,8 @@ from miss_protocol.errors import Code
 from miss_protocol.ids import MessageId
 from miss_protocol.meeting import ReachRules
 from tests.clients.conftest import World, until
-from tests.support.server import DOMAIN, ServerProcess
 
 pytestmark = pytest.mark.timeout(90)
-
-
-@pytest.fixture
-async def strangers(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
-    """As `world`, with the limits of people who have not met."""
-    database = tmp_path / "miss.sqlite"
-    database.write_bytes(directory.read_bytes())
-    server = ServerProcess(database, tmp_path / "server.log", domain=DOMAIN, budgets=True)
-    await server.start()
-    made = World(server, tmp_path)
-    try:
-        yield made
-    finally:
-        await made.close()
-        await server.kill()
 
 
 async def two(world: World) -> tuple[Client, Client]:

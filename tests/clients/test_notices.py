@@ -1,10 +1,14 @@
 """What its user is to know of an account reaches them on a connection that is up, and once it is."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
+from typer.testing import CliRunner
 
-from miss_client.events import AccountRestricted
+from miss_client import Client
+from miss_client.cli import app
+from miss_client.events import AccountRestricted, StatusChanged
 from tests.clients.conftest import QUICK, World, until
 from tests.clients.test_standing import command
 
@@ -32,3 +36,55 @@ async def test_a_restriction_is_told_to_who_follows_events(world: World) -> None
     events = gp.events()
     async with gp:  # a new start tells it anew
         assert await until(events, AccountRestricted) == told
+
+
+async def restricted(world: World) -> tuple[Client, Client]:
+    """One who was told all that there is, was restricted since, and somebody new to them."""
+    gp, nurse = await world.enrol("gp"), await world.enrol("nurse")
+    await gp.notices.look()
+    await command(world, "accounts", "restrict", gp.account, "--reason", WHY)
+    return gp, nurse
+
+
+async def test_the_reason_is_told_with_the_first_refusal(strangers: World) -> None:
+    gp, nurse = await restricted(strangers)
+    events = gp.events()
+    async with gp:
+        await gp.drained()
+        sent = [await gp.send([nurse.account], text) for text in ("un", "deux", "trois")]
+        assert (await until(events, AccountRestricted)).reason == WHY
+        for one in sent:
+            assert (await gp.wait_for_state(one, "failed")).reason == "restricted"
+
+
+async def test_the_reason_is_told_without_a_connection(strangers: World) -> None:
+    gp, nurse = await restricted(strangers)
+    events = gp.events()
+    await gp.send([nurse.account], "un")
+    await gp.fetch_once()
+    assert (await until(events, StatusChanged)).reason == "restricted"
+    assert (await until(events, AccountRestricted)).reason == WHY
+
+
+async def test_the_reason_waits_for_somebody_to_tell(strangers: World) -> None:
+    gp, nurse = await restricted(strangers)
+    async with gp:
+        id = await gp.send([nurse.account], "un")
+        assert (await gp.wait_for_state(id, "failed")).reason == "restricted"
+    gp = strangers.reopen(gp)
+    await gp.send([nurse.account], "deux")
+    await gp.fetch_once()
+    assert gp.notices.wanted
+    events = gp.events()
+    await gp.fetch_once()
+    assert (await until(events, AccountRestricted)).reason == WHY
+
+
+async def test_the_send_command_shows_the_reason(strangers: World) -> None:
+    gp, nurse = await restricted(strangers)
+    path = str(gp.vault.store.path)
+    await gp.close()
+    words = ["send", nurse.account, "un", "--store", path]
+    done = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert done.exit_code == 1
+    assert WHY in done.stderr

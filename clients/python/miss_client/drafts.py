@@ -52,6 +52,8 @@ class Drafts:
         """An entry waits to be sent."""
         self.on_over: Callable[[Trouble], None] = lambda trouble: None
         """Called when a reply tells that this device's identity is over."""
+        self.on_noticeable: Callable[[], None] = lambda: None
+        """Called when a send was refused for what the account's notices explain."""
 
     # --- writing ----------------------------------------------------------------------------------
 

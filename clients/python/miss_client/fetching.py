@@ -81,6 +81,8 @@ async def fetch_once(
             break
     await inbox.catch_up()
     await outbox.post()
+    if upkeep.notices.wanted:
+        await upkeep.look_around()
     return came
 
 

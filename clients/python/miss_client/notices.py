@@ -26,9 +26,16 @@ class Notices:
         self._hub = hub
         self.asked_ms: int | None = None
         """When this last asked; None makes it ask at the next occasion."""
+        self.wanted = False
+        """Something was refused that they explain: ask at once."""
+
+    def want(self) -> None:
+        """Let them be asked for at once, or else at the next occasion."""
+        self.wanted, self.asked_ms = True, None
 
     async def look(self) -> list[Notice]:
         """Ask, tell and return them; none if all is well, or by an older server. Raises as any call."""
+        self.wanted = False  # first: what is refused meanwhile may have come after their answer
         told = await own_account.told(self._calls)
         self.asked_ms = self._vault.clock()
         found: list[Notice] = []

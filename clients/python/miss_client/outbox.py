@@ -90,6 +90,8 @@ class Outbox(Drafts):
                 self._again(draft, code.wire, round(after * 1000))
             else:
                 self._fail(draft, reply.code)
+        if code is Code.RESTRICTED:
+            self.on_noticeable()
 
     def _hold(self, entry: OutboxEntry, reply: f.Refused) -> None:
         """Keep a send until the recipient confirmed its roster to a restored server, for as long as

@@ -189,6 +189,7 @@ class _Once:
         self.one_by_one = False
         self.welcomed = False
         self.alive = asyncio.Event()
+        self.looking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Connect and serve the connection until it ends; raises `_Lost` or `Stopped`."""
@@ -285,6 +286,7 @@ class _Once:
                 case s.Settled():
                     self.o._outbox.settle(event.reply)
                     self.o._outbox.encrypted.set()
+                    self._look(chores)
                 case s.RetryWanted():
                     self._hold(event.reply)
                 case s.StatusChanged():
@@ -301,6 +303,14 @@ class _Once:
             chore = asyncio.create_task(self._catch_up())
             chores.add(chore)
             chore.add_done_callback(chores.discard)
+
+    def _look(self, chores: set[asyncio.Task[None]]) -> None:
+        """Have the notices asked for that explain a refusal: once for all that came with it."""
+        if not self.o._upkeep.notices.wanted or (self.looking and not self.looking.done()):
+            return
+        self.looking = asyncio.create_task(self._chore(self.o._upkeep.look_around))
+        chores.add(self.looking)
+        self.looking.add_done_callback(chores.discard)
 
     async def _catch_up(self) -> None:
         with suppress(Unreachable):  # the next message asks again

@@ -37,6 +37,7 @@ class Upkeep:
         self._outbox = outbox
         self._hub = hub
         self.notices = Notices(vault, calls, hub)
+        outbox.on_noticeable = self.notices.want
         self.wishes = Wishes(vault, calls, hub)
 
     def note_epoch(

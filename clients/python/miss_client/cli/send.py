@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from miss_client.cli import notices
 from miss_client.cli.common import (
     FAILED,
     WAITING,
@@ -22,7 +23,7 @@ from miss_client.client import Client
 from miss_client.errors import ClientError, RefusedByServer, Trouble
 from miss_client.records import State
 from miss_client.words import LANGUAGE, tr
-from miss_protocol.errors import code_of
+from miss_protocol.errors import Code, code_of
 from miss_protocol.ids import AccountAddress
 
 HELP = tr(
@@ -75,6 +76,9 @@ def send(
             except TimeoutError:
                 pass  # it is told below how far it is
             found = client.saved(id)
+            if found.reason == Code.RESTRICTED.wire:
+                for notice in await client.notices.look():
+                    err.print(notices.text_of(notice))
             name = clean(client.contacts.name(address))
         if found.state == "failed":
             failed = tr(f"Not sent to {name}: ", f"Non envoyé à {name} : ")
