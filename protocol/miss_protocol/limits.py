@@ -115,7 +115,8 @@ ORGANISATION_CODES_PER_DAY = 50
 """Codes of one organisation's administrators within 24 hours: a care home at once, a hospital ward by
 ward; for thousands of letters there is the operator's list, and who took over a role gets no further."""
 ENROLMENT_TRIES_PER_HOUR = 20
-"""Wrong codes from one address: a code has 60 bits, so guessing needs longer than its life."""
+"""Wrong codes of which one address is told. A right one is taken beyond that, too: a code has 58.9 bits, and
+those who guess at a server's full speed find one of 10,000 in centuries (spec 02-wire §5)."""
 LINK_TTL = 15 * 60
 """Time to approve a new device from an old one."""
 

@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(10.0, ge=0, description="time to end connections in order")
     enrolment_tries_per_hour: int = Field(
-        limits.ENROLMENT_TRIES_PER_HOUR, ge=1, description="wrong codes from one address"
+        limits.ENROLMENT_TRIES_PER_HOUR,
+        ge=1,
+        description="wrong codes of which one address is told",
     )
     leaving_days: float = Field(
         30.0,

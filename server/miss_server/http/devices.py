@@ -17,8 +17,8 @@ from miss_server.http.attestations import with_attesters
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
     acceptance_of,
+    having_code,
     normal_code,
-    peer_address,
     preview_of,
 )
 from miss_server.http.identity import attested_by
@@ -30,8 +30,8 @@ from miss_server.storage.accounts import Account, Link
 
 INVITATION_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 INVITATION_LENGTH = 10
-"""49 bits for fifteen minutes, with few tries an address: enough to find an account, and no more:
-what lets a device in is the approval of its certificate's own code (spec 04-encryption §4)."""
+"""49 bits for fifteen minutes: enough to find an account, and no more. What lets a device in is the
+approval of its certificate's own code (spec 04-encryption §4)."""
 
 log = structlog.get_logger()
 
@@ -48,9 +48,12 @@ async def invite(request: Request) -> Response:
 
 
 async def _invited(request: Request, code: str) -> Account:
-    it, address = services(request), peer_address(request)
-    async with it.throttle.trying_code(address):
-        return await it.accounts.account_of_invitation(code, now_ms=it.clock.now_ms())
+    it = services(request)
+    return await having_code(
+        request,
+        code,
+        lambda: it.accounts.account_of_invitation(code, now_ms=it.clock.now_ms()),
+    )
 
 
 async def preview(request: Request) -> Response:

@@ -55,10 +55,24 @@ async def preview(request: Request) -> Response:
 
 
 async def account_of(request: Request, code: str) -> Account:
-    """The account behind an enrolment code; wrong ones count against the caller's address."""
+    """The account behind an enrolment code, for whoever has the code."""
+    it, normal = services(request), normal_code(code)
+    return await having_code(
+        request, normal, lambda: it.accounts.account_of_code(normal, now_ms=it.clock.now_ms())
+    )
+
+
+async def having_code(
+    request: Request, code: str, whose: Callable[[], Awaitable[Account]]
+) -> Account:
+    """Whose code this is. Wrong ones count against the caller's address, one that is over against itself.
+
+    Args:
+        whose: looks the code up, and refuses one that is wrong or over.
+    """
     it, address = services(request), peer_address(request)
-    async with it.throttle.trying_code(address):
-        return await it.accounts.account_of_code(normal_code(code), now_ms=it.clock.now_ms())
+    async with it.throttle.using_code(address, code):
+        return await it.throttle.look_up_code(address, whose)
 
 
 async def preview_of(it: Services, account: Account) -> api.EnrolmentPreview:
@@ -73,18 +87,18 @@ async def preview_of(it: Services, account: Account) -> api.EnrolmentPreview:
 
 @asynccontextmanager
 async def using_code(
-    request: Request, whose: Callable[[], Awaitable[Account]]
+    request: Request, code: str, whose: Callable[[], Awaitable[Account]]
 ) -> AsyncIterator[None]:
-    """Around what uses a code: nothing of it is begun with a wrong one, which counts against the caller's
-    address. A used code may be this very call, whose reply was lost: it is a guess if the block fails.
+    """Around what uses a code: nothing of it is begun with a wrong one. A used code may be this very call,
+    whose reply was lost: it counts as over if the block fails.
 
     Args:
-        whose: looks the code up, and refuses one that is wrong or used.
+        whose: as for `having_code`.
     """
     it, address = services(request), peer_address(request)
-    async with it.throttle.trying_code(address) as trial:
+    async with it.throttle.using_code(address, code) as trial:
         try:
-            await whose()
+            await it.throttle.look_up_code(address, whose)
         except Refused as refused:
             trial.doubted = refused.code is Code.CODE_USED
             if not trial.doubted:
@@ -98,7 +112,7 @@ async def enrol(request: Request) -> Response:
     given = parse(await read_bytes(request), api.Enrol)
     code = normal_code(given.code)
     # Before fifty signatures are checked: who guesses must not buy time on our processor.
-    async with using_code(request, lambda: it.accounts.account_of_code(code, now_ms=now_ms)):
+    async with using_code(request, code, lambda: it.accounts.account_of_code(code, now_ms=now_ms)):
         enrolment = enrolment_of(it, given)
         account = await it.accounts.enrol(enrolment, now_ms=now_ms)
     device = enrolment.roster.entries[0].device

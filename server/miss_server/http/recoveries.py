@@ -9,8 +9,8 @@ from miss_protocol.account import RecoveryPreview, RecoveryState
 from miss_server.http.bodies import parse, read_bytes, reply
 from miss_server.http.enrolment import (
     enrolment_of,
+    having_code,
     normal_code,
-    peer_address,
     preview_of,
     using_code,
 )
@@ -41,7 +41,7 @@ async def begin(request: Request) -> Response:
     given = parse(await read_bytes(request), api.Enrol)
     code = normal_code(given.code)
     async with using_code(
-        request, lambda: it.recoveries.account_of_recovery_code(code, now_ms=now_ms)
+        request, code, lambda: it.recoveries.account_of_recovery_code(code, now_ms=now_ms)
     ):
         enrolment = enrolment_of(it, given)
         begun = await it.recoveries.begin_recovery(enrolment, delay_ms=_delay_ms(it), now_ms=now_ms)
@@ -61,12 +61,13 @@ async def veto(request: Request) -> Response:
 
 
 async def _account_of(request: Request, code: str) -> Account:
-    """The account behind a recovery code; wrong ones count against the caller's address."""
-    it, address = services(request), peer_address(request)
-    async with it.throttle.trying_code(address):
-        return await it.recoveries.account_of_recovery_code(
-            normal_code(code), now_ms=it.clock.now_ms()
-        )
+    """The account behind a recovery code, for whoever has the code."""
+    it, normal = services(request), normal_code(code)
+    return await having_code(
+        request,
+        normal,
+        lambda: it.recoveries.account_of_recovery_code(normal, now_ms=it.clock.now_ms()),
+    )
 
 
 def _shown(one: Recovery) -> RecoveryState:

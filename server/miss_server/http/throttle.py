@@ -1,18 +1,20 @@
 """Rate limits, by device and account first and by address only where nobody is known yet (F3).
 
-So that 3,000 staff behind one hospital address reconnect unhindered while bots there guess codes:
-only *wrong* codes count against an address, and they never hold up a signed request. How fast
-strangers of one address may connect is `edge.admission`'s business.
+So that 3,000 staff behind one hospital address reconnect, enrol and sign in unhindered while bots there
+guess codes: nothing that an address did has a right code refused. Wrong ones it may be told of are
+counted; that no more than chance finds a right one is the codes' own doing (spec 02-wire §5). What a
+stranger has looked up is looked up one after the other for each address, so that a flood of it waits for itself.
+How fast strangers of one address may connect is `edge.admission`'s business.
 
 What guards people and their secrets is counted by all nodes together; what only guards a node's own
 processor is counted by each alone.
 """
 
-import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import TypeVar
 
 from limits import (
     RateLimitItemPerDay,
@@ -24,6 +26,9 @@ from limits import (
 from miss_protocol import limits as protocol_limits
 from miss_protocol.errors import Code, MissError, Refused
 from miss_server.http.counting import Counts, NodeCounts
+from miss_server.http.turns import Turns
+
+T = TypeVar("T")
 
 SEARCHES_PER_MINUTE = 120
 """Of one device: two a second is faster than anybody types, and slow for copying a directory."""
@@ -47,12 +52,14 @@ a restore need a few each, and a flood of them costs less than a second of proce
 RINGS_PER_HOUR = 5
 """Of one person, whoever has it rung: their number is public."""
 
-WRONG_CODES = frozenset({Code.CODE_UNKNOWN, Code.CODE_USED, Code.CODE_EXPIRED})
+GUESSED_WRONG = 10.0
+"""Seconds after which one of too many wrong codes may be typed anew: a right one is not held up."""
+OVER_CODES = frozenset({Code.CODE_USED, Code.CODE_EXPIRED})
 
 
 @dataclass(slots=True)
 class Trial:
-    """The trial of a code; set `doubted` if it is wrong unless the block succeeds."""
+    """The use of a code; set `doubted` if it is over unless the block succeeds."""
 
     doubted: bool = False
 
@@ -65,9 +72,9 @@ class Throttle:
     ) -> None:
         self.shared = shared
         self._here = NodeCounts()
-        self._trials = Counter[str]()
-        self._trial_ended = asyncio.Event()
+        self._turns = Turns()
         self._tries = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="code-tries")
+        self._over = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="codes-over")
         self._sign_ins = RateLimitItemPerHour(sign_ins_per_hour, namespace="sign-ins")
         self._rings = RateLimitItemPerHour(RINGS_PER_HOUR, namespace="rings")
         self._claims = RateLimitItemPerHour(
@@ -85,51 +92,47 @@ class Throttle:
             INTRODUCTIONS_PER_HOUR, namespace="introductions"
         )
 
-    @asynccontextmanager
-    async def trying_code(self, address: str) -> AsyncIterator[Trial]:
-        """Around the use of a code that somebody gave; one refused as wrong counts against the address.
+    async def look_up_code(self, address: str, look: Callable[[], Awaitable[T]]) -> T:
+        """What `look` finds for a code that somebody of this address gave.
 
-        Those that are being looked at count as wrong until they are known, and others wait for them: else
-        as many could be guessed as are sent at once.
+        A right code is found whatever came from the address before. An unknown one counts as a guess; of
+        too many it is told no more than that. Those of one address are looked up in turn.
 
         Raises:
-            Refused: rate_limited, when this address was wrong too often.
+            Refused: rate_limited, when this address guessed wrong too often, and did again.
         """
-        await self._begin_trial(address)
-        trial = Trial()
-        try:
-            yield trial
-        except MissError as error:
-            if trial.doubted or getattr(error, "code", None) in WRONG_CODES:
-                await self.shared.hit(self._tries, address)
-            raise
-        finally:
-            self._leave_trial(address)
-            self._trial_ended.set()
-            self._trial_ended = asyncio.Event()
-
-    async def _begin_trial(self, address: str) -> None:
-        while True:
-            beside = self._trials[address]
-            self._trials[address] += 1
+        async with self._turns.of("codes", address):
             try:
-                if await self.shared.room(self._tries, address, beside=beside):
-                    return
-                if not beside or not await self.shared.room(self._tries, address):
-                    raise Refused(Code.RATE_LIMITED, "code tries", retry_after=600.0)
-            except BaseException:
-                self._leave_trial(address)
+                return await look()
+            except Refused as refused:
+                if refused.code is Code.CODE_UNKNOWN and not await self.shared.hit(
+                    self._tries, address
+                ):
+                    raise Refused(
+                        Code.RATE_LIMITED, "code tries", retry_after=GUESSED_WRONG
+                    ) from None
                 raise
-            self._leave_trial(address)
-            # A whole ward enrols at once: the others are known in a moment. Who leaves as the last finds
-            # nobody and tries again, so that somebody always goes on and wakes those who wait.
-            if self._trials[address]:
-                await self._trial_ended.wait()
 
-    def _leave_trial(self, address: str) -> None:
-        self._trials[address] -= 1
-        if not self._trials[address]:
-            del self._trials[address]
+    @asynccontextmanager
+    async def using_code(self, address: str, code: str) -> AsyncIterator[Trial]:
+        """Around the use of a code. Who has one that is over is no guesser: it counts against that code at
+        that address, and nobody else there. Its uses wait for each other, so that as many as are sent at once
+        are no more than those sent in turn.
+
+        Raises:
+            Refused: rate_limited, when this code was used too often after its end.
+        """
+        names = address, sha256(code.encode()).hexdigest()
+        async with self._turns.of("code", *names):
+            if not await self.shared.room(self._over, *names):
+                raise Refused(Code.RATE_LIMITED, "code over", retry_after=600.0)
+            trial = Trial()
+            try:
+                yield trial
+            except MissError as error:
+                if trial.doubted or getattr(error, "code", None) in OVER_CODES:
+                    await self.shared.hit(self._over, *names)
+                raise
 
     async def sign_in(self, who: str) -> None:
         """Count a sign-in that an address or an account begins; raises `Refused(rate_limited)`."""

@@ -70,7 +70,7 @@ async def test_a_lost_reply_costs_no_code_and_nobody_else_may_use_it(
 ) -> None:
     person, body = await newcomer(standing)
     first = await enrol(standing, body)
-    # More often than an address may guess: a repetition is none.
+    # More often than a code may be used after its end: a repetition is none.
     again = await asyncio.gather(*(enrol(standing, body, "198.51.100.1") for _ in range(22)))
     assert {answer.content for answer in again} == {first.content}
     thief = Person(person.account)
@@ -228,31 +228,37 @@ async def test_a_forged_enrolment_is_refused_and_the_code_still_works(
     assert (await enrol(standing, good)).is_success
 
 
-async def test_guessing_is_limited_by_address_while_signed_calls_go_on(
+async def guess(server: ServerProcess, address: str) -> httpx2.Response:
+    return await open_call(
+        server,
+        "POST",
+        PATH + "/preview",
+        api.CodeGiven(os.urandom(6).hex()),
+        headers={"x-forwarded-for": address},
+    )
+
+
+async def test_guessing_is_limited_by_address_while_everybody_else_there_goes_on(
     server: ServerProcess,
 ) -> None:
     device = await enrolled(server)
     person, body = await newcomer(server)
-
-    async def guess(address: str) -> httpx2.Response:
-        return await open_call(
-            server,
-            "POST",
-            PATH + "/preview",
-            api.CodeGiven(os.urandom(6).hex()),
-            headers={"x-forwarded-for": address},
-        )
-
-    answers = [await guess("192.0.2.1") for _ in range(21)]
+    answers = [await guess(server, "192.0.2.1") for _ in range(21)]
     assert {code_of(a) for a in answers[:20]} == {"code_unknown"}
     assert code_of(answers[20]) == "rate_limited"
-    assert json_problem(answers[20]).retry_after == 600.0
-    # Not even a right code is looked at, nor any signature checked, from there.
-    assert code_of(await enrol(server, body, "192.0.2.1")) == "rate_limited"
-    link = api.LinkRequest(body.code, person.device.certificate.encode(), "x")
-    for path in ("/v1/links", "/v1/links/status"):
+    assert json_problem(answers[20]).retry_after == 10.0
+    # A wrong one is told nothing more from there, on whatever path, and no signature is checked for it.
+    link = api.LinkRequest("ABCDEFGHJK", person.device.certificate.encode(), "x")
+    unknown = msgspec.structs.replace(body, code="ABCDEFGHJKMN")
+    endless = msgspec.structs.replace(unknown, prekeys=body.prekeys[:1])  # no last resort
+    for path, call in (
+        ("/v1/links", link),
+        ("/v1/links/status", link),
+        ("/v1/recoveries", endless),
+        (PATH, endless),
+    ):
         answer = await open_call(
-            server, "POST", path, link, headers={"x-forwarded-for": "192.0.2.1"}
+            server, "POST", path, call, headers={"x-forwarded-for": "192.0.2.1"}
         )
         assert code_of(answer) == "rate_limited"
     # The hospital behind the same address works on, and so does everybody elsewhere.
@@ -260,7 +266,43 @@ async def test_guessing_is_limited_by_address_while_signed_calls_go_on(
     assert signed.status_code == 200
     async with device.online() as line:
         await line.ping()
-    assert (await enrol(server, body, "192.0.2.2")).is_success
+    assert (await enrol(server, body, "192.0.2.1")).is_success
+    _, elsewhere = await newcomer(server)
+    assert (await enrol(server, elsewhere, "192.0.2.2")).is_success
+
+
+async def test_a_ward_enrols_while_bots_at_its_address_guess_without_pause(
+    server: ServerProcess,
+) -> None:
+    ward = [await newcomer(server) for _ in range(12)]
+    done = asyncio.Event()
+    told: list[str] = []
+
+    async def bot() -> None:
+        while not done.is_set():
+            told.append(code_of(await guess(server, "192.0.2.1")))
+
+    async with asyncio.TaskGroup() as bots:
+        for _ in range(8):
+            bots.create_task(bot())
+        while "rate_limited" not in told:
+            await guess(server, "192.0.2.1")
+        answers = await asyncio.gather(*(enrol(server, body, "192.0.2.1") for _, body in ward))
+        done.set()
+    assert {answer.status_code for answer in answers} == {200}
+    assert set(told) == {"code_unknown", "rate_limited"}
+
+
+async def test_a_code_that_is_over_is_worn_out_by_its_bearer_for_nobody_else(
+    server: ServerProcess,
+) -> None:
+    account, old = await new_account(server, ttl_ms=-1)
+    late = await enrol_body(server, Person(account), old)
+    tries = [code_of(await enrol(server, late, "192.0.2.1")) for _ in range(21)]
+    assert tries == ["code_expired"] * 20 + ["rate_limited"]
+    _, body = await newcomer(server)
+    assert (await enrol(server, body, "192.0.2.1")).is_success
+    assert code_of(await guess(server, "192.0.2.1")) == "code_unknown"
 
 
 async def test_one_subscribers_ipv6_addresses_count_together(server: ServerProcess) -> None:
