@@ -18,6 +18,8 @@ class Namespace:
     """This machine's address at the other end of the cable."""
     address: str
     """The address inside."""
+    ends: tuple[str, str]
+    """The cable's names: at this machine's end, and inside."""
 
     @property
     def under(self) -> tuple[str, ...]:
@@ -26,6 +28,11 @@ class Namespace:
         Not `ip netns exec`: that copies the mounts, too, and would hold other tests' disks.
         """
         return ("nsenter", f"--net=/run/netns/{self.name}")
+
+    async def further(self, outside: str, inside: str) -> None:
+        """Give both ends another address each, as `172.30.7.1/24`."""
+        await command("ip", "addr", "add", outside, "dev", self.ends[0])
+        await command("ip", "-n", self.name, "addr", "add", inside, "dev", self.ends[1])
 
     async def cut(self) -> None:
         """Drop every packet, both ways; nobody is told."""
@@ -68,7 +75,7 @@ async def namespace(number: int = 0) -> AsyncIterator[Namespace]:
     process = os.getpid()
     name, here, there = (f"{kind}{process}-{number}" for kind in ("miss", "mh", "mn"))
     net = f"10.{64 + process % 64}.{process // 64 % 256}"
-    inside = Namespace(name, f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}")
+    inside = Namespace(name, f"{net}.{4 * number + 1}", f"{net}.{4 * number + 2}", (here, there))
     await command("ip", "netns", "add", name)
     try:
         await command("ip", "link", "add", here, "type", "veth", "peer", "name", there)

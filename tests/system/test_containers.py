@@ -8,10 +8,17 @@ import shlex
 import shutil
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from tests.support.commands import command
+from tests.support.engines import free_port
+from tests.support.namespace import namespace
+from tests.support.operating import scrape
 from tests.support.server import ServerProcess, environment
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +91,7 @@ async def test_the_images_steps_make_a_server_that_is_healthy(tmp_path: Path) ->
     variables["PATH"] = f"{made}/bin:{os.environ['PATH']}"
     [check] = [rest for name, rest in image if name == "HEALTHCHECK"]
     [entry] = [json.loads(rest) for name, rest in image if name == "ENTRYPOINT"]
-    [command] = [json.loads(rest) for name, rest in image if name == "CMD"]
+    [order] = [json.loads(rest) for name, rest in image if name == "CMD"]
     data = tmp_path / "data"
     data.mkdir()
 
@@ -92,7 +99,7 @@ async def test_the_images_steps_make_a_server_that_is_healthy(tmp_path: Path) ->
         async def launch(self, words: object) -> object:  # type: ignore[override]
             with self.log.open("ab") as log:
                 return await asyncio.create_subprocess_exec(
-                    *entry, *command, stdout=log, stderr=log, cwd=data,
+                    *entry, *order, stdout=log, stderr=log, cwd=data,
                     env=environment() | variables | {"MISS_PORT": "0", "MISS_HOST": "127.0.0.1"},
                 )  # fmt: skip
 
@@ -153,3 +160,70 @@ def test_secrets_are_made_once_and_agree(folder: Path) -> None:
     assert secrets.stat().st_mode & 0o077 == 0
     files = re.findall(r"file: secrets/(\S+)}", (DEPLOY / "compose.yaml").read_text())
     assert set(files) == set(before) - {"redis_password"}
+
+
+def composed(part: str) -> dict[str, Any]:
+    """A part of the compose file, what is common filled in."""
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())[part]
+    return found
+
+
+def test_nodes_are_looked_after_by_engines_that_drop_the_images_check() -> None:
+    _, image = steps()
+    [check] = [rest for name, rest in image if name == "HEALTHCHECK"]
+    options, _, command = check.partition(" CMD ")
+    for name in ("node-1", "node-2"):
+        ours = composed("services")[name]["healthcheck"]
+        assert ours["test"] == ["CMD", *json.loads(command)]
+        said = dict(pair.removeprefix("--").split("=") for pair in options.split())
+        assert {word.replace("-", "_"): value for word, value in said.items()} == {
+            word: ours[word] for word in ("interval", "timeout", "start_period")
+        }
+
+
+def test_prometheus_scrapes_what_is_published_and_the_world_only_reaches_the_proxy() -> None:
+    published = {name: service.get("ports") for name, service in composed("services").items()}
+    assert published.pop("proxy") == ["443:8443"]
+    reached = []
+    for name in ("node-1", "node-2"):
+        [port] = published.pop(name)
+        host, outside, inside = port.split(":")
+        assert host == "127.0.0.1"
+        assert inside == composed("services")[name]["environment"]["MISS_METRICS_PORT"]
+        reached.append(f"{host}:{outside}")
+    assert not any(published.values())
+    document = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    [job] = document["scrape_configs"]
+    [targets] = [each["targets"] for each in job["static_configs"]]
+    assert targets == reached
+
+
+async def test_who_reads_the_metrics_of_a_node_in_a_container(tmp_path: Path) -> None:
+    settings = composed("services")["node-1"]["environment"]
+    own = {name: value for name, value in settings.items() if name.startswith("MISS_METRICS_")}
+    own |= {"MISS_METRICS_PORT": str(free_port()), "MISS_HOST": "0.0.0.0"}  # noqa: S104
+    server = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "server.log", settings=own)
+    await server.start()
+    common, port = server.port, own["MISS_METRICS_PORT"]
+    server.url = f"http://127.0.0.1:{port}"
+    assert await scrape(server), "the node itself, as doctor does"
+    front = ip_network(composed("networks")["front"]["ipam"]["config"][0]["subnet"])
+    async with namespace() as outside:
+        read = (*outside.under, sys.executable, "-c", READ)
+        for at in (port, str(common)):
+            assert await command(*read, f"http://{outside.gateway}:{at}/metrics") == "404\n"
+        # As the gateway of compose's network, by which this machine comes to the published port.
+        gateway, node = (str(front[number]) for number in (1, 2))
+        await outside.further(f"{node}/24", f"{gateway}/24")
+        assert await command(*read, f"http://{node}:{port}/metrics") == "200\n"
+        assert await command(*read, f"http://{node}:{common}/metrics") == "404\n"
+    assert await server.stop() == 0
+
+
+READ = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=10).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""

@@ -31,17 +31,26 @@ def ask(settings: Settings, *, locked: bool) -> Running:
         locked: some server holds the database.
     """
     try:
-        _, ready = _get(settings, "/health/ready")
+        _, ready = _get(settings, settings.host, settings.port, "/health/ready")
         document = json.loads(ready)
-        status, metrics = _get(settings, "/metrics")
     except ConnectionRefusedError:
         if locked:
             return Running([_elsewhere(settings, "connection refused")])
         return Running([ok("server", "does not run", "ne fonctionne pas")])
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Running([_elsewhere(settings, f"{type(error).__name__}: {error}")])
+    return Running(_told(document), _max_files(settings))
+
+
+def _max_files(settings: Settings) -> int | None:
+    own = settings.metrics_port
+    host, port = (settings.host, settings.port) if own is None else (settings.metrics_host, own)
+    try:
+        status, metrics = _get(settings, host, port, "/metrics", plain=own is not None)
+    except (OSError, http.client.HTTPException):
+        return None
     found = _MAX_FDS.search(metrics.decode(errors="replace")) if status == 200 else None
-    return Running(_told(document), int(float(found.group(1))) if found else None)
+    return int(float(found.group(1))) if found else None
 
 
 def _elsewhere(settings: Settings, why: str) -> Finding:
@@ -73,19 +82,19 @@ def _told(document: dict[str, object]) -> Sequence[Finding]:
     return findings or [ok("server", "runs and is ready", "fonctionne et est prêt")]
 
 
-def _get(settings: Settings, path: str) -> tuple[int, bytes]:
-    host = _EVERYWHERE.get(settings.host, settings.host)
+def _get(
+    settings: Settings, host: str, port: int, path: str, *, plain: bool = False
+) -> tuple[int, bytes]:
+    host = _EVERYWHERE.get(host, host)
     connection: http.client.HTTPConnection
-    if settings.tls_cert is None:
-        connection = http.client.HTTPConnection(host, settings.port, timeout=PATIENCE)
+    if plain or settings.tls_cert is None:
+        connection = http.client.HTTPConnection(host, port, timeout=PATIENCE)
     else:
         # It is this machine's own server; whether its certificate is right is another check's.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(
-            host, settings.port, timeout=PATIENCE, context=context
-        )
+        connection = http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=context)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -21,6 +21,8 @@ from miss_server.operating.doctor import examine
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
+from tests.support.certificates import Files
+from tests.support.engines import free_port
 from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.redis import redis_server
 from tests.support.server import DOMAIN, ServerProcess, environment, run_command
@@ -115,6 +117,23 @@ async def test_a_running_server_is_asked(server: ServerProcess) -> None:
         told = found(server.database, status=1, **settings)
         other.execute("ROLLBACK")
     assert told["server: database"]["verdict"] == "bad"
+
+
+async def test_a_server_with_metrics_at_a_port_of_their_own_is_asked_there(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    files.write()
+    files.key.chmod(0o600)
+    own = {"MISS_METRICS_PORT": str(free_port()), "MISS_METRICS_HOST": "0.0.0.0"} | files.settings  # noqa: S104
+    server = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "log", settings=own)
+    await server.start()
+    settings: Any = own | {"MISS_PORT": str(server.port)}
+    told = found(server.database, **settings)
+    assert "running server's" in told["open files"]["text"]["en"]
+    settings |= {"MISS_METRICS_PORT": str(free_port())}
+    told = found(server.database, **settings)
+    assert "this shell's" in told["open files"]["text"]["en"]
+    assert told["server: directory"]["verdict"] == "warn"
+    assert await server.stop() == 0
 
 
 def test_files_that_others_can_read(database: Path) -> None:
