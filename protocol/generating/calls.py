@@ -364,6 +364,12 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/v1/directory/sources",
+        "What the directory was made from, and of which day",
+        directory.DirectorySources,
+    ),
+    Operation(
+        "get",
         "/v1/directory/{person}",
         "One entry of the directory",
         directory.Entry,

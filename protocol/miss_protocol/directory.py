@@ -276,3 +276,20 @@ class SearchPage(Struct, frozen=True, omit_defaults=True):
     data_date: str
     sources: tuple[Source, ...]
     repaired: tuple[str, ...] = ()
+
+
+class Nomenclature(Struct, frozen=True):
+    """An official list from which labels of codes are: its name, version and that version's day."""
+
+    name: str
+    version: str
+    date: str
+
+
+class DirectorySources(Struct, frozen=True):
+    """`GET /v1/directory/sources`: what the directory in force was made from. `data_date` is as in a
+    `SearchPage`; `nomenclatures` are those whose labels this server writes at an import."""
+
+    data_date: str
+    sources: tuple[Source, ...]
+    nomenclatures: tuple[Nomenclature, ...]

@@ -4,6 +4,8 @@ import msgspec
 import pytest
 
 from miss_protocol.directory import SearchPage, Source
+from miss_server.storage.directory import oldest
+from miss_server.storage.geography import SOURCE as COMMUNES
 from tests.support.register import STAMPED_DATE, rpps
 from tests.support.searching import CARDIOLOGIST, NURSE, Bench
 
@@ -75,3 +77,13 @@ def test_before_the_first_import_nobody_is_found(bench: Bench) -> None:
     assert bench.page("lille") == SearchPage((), None, "", ())
     assert bench.entry("8" + rpps(1)) is None
     assert bench.files() == []
+    assert bench.shelf.read(bench.shelf.directory.sources) == ()
+
+
+def test_sources_are_listed_each_once_and_the_oldest_counts(bench: Bench) -> None:
+    bench.load(CARDIOLOGIST)
+    found = bench.shelf.read(bench.shelf.directory.sources)
+    assert found == (Source("RPPS", STAMPED_DATE),)
+    older = Source("MSSANTE", "2025-12-31")
+    assert oldest([*found, older, Source(COMMUNES, "2020-01-01")]) == older.date
+    assert oldest([]) == ""

@@ -10,7 +10,7 @@ import pytest
 from miss_protocol import frames as f
 from miss_protocol.client_session import ClientSession
 from miss_protocol.codec import client_codec, server_codec
-from miss_protocol.directory import Entry, SearchPage, normalise, query_words
+from miss_protocol.directory import DirectorySources, Entry, SearchPage, normalise, query_words
 from miss_protocol.errors import CloseCode, Malformed
 from miss_protocol.identity.login import verify_login
 from miss_protocol.ids import DeviceId
@@ -48,6 +48,7 @@ def test_a_page_of_the_directory_is_read_as_written() -> None:
     assert msgspec.json.decode(newer, type=SearchPage) == w.PAGE
     assert msgspec.convert(DIRECTORY["repaired_page"], SearchPage) == w.REPAIRED_PAGE
     assert msgspec.convert(DIRECTORY["employed"], Entry) == w.EMPLOYED
+    assert msgspec.convert(DIRECTORY["made_from"], DirectorySources) == w.MADE_FROM
 
 
 def test_words_are_repaired_as_written() -> None:

@@ -147,6 +147,7 @@ def directory_vectors() -> Json:
         "queries": [{"text": text, "words": list(d.query_words(text))} for text in w.QUERIES],
         "page": msgspec.to_builtins(w.PAGE),
         "repaired_page": msgspec.to_builtins(w.REPAIRED_PAGE),
+        "made_from": msgspec.to_builtins(w.MADE_FROM),
         "employed": msgspec.to_builtins(w.EMPLOYED),
         "sounds": [{"word": word, "sound": sound(word)} for word in w.SOUNDS],
         "repairs": [

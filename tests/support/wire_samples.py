@@ -10,7 +10,14 @@ from nacl.signing import SigningKey
 
 from miss_protocol import frames as f
 from miss_protocol.digest import envelope_hash, gap_hash
-from miss_protocol.directory import Entry, Place, SearchPage, Source
+from miss_protocol.directory import (
+    DirectorySources,
+    Entry,
+    Nomenclature,
+    Place,
+    SearchPage,
+    Source,
+)
 from miss_protocol.identity.login import sign_login
 from miss_protocol.identity.receipts import Receipt, ReceiptState, sign_receipt
 from miss_protocol.ids import DeviceId, MessageId, new_address
@@ -279,6 +286,12 @@ REPAIRED_PAGE = SearchPage(
     (Source("RPPS", "2026-01-14"),),
     ("martine", "lille"),
 )
+MADE_FROM = DirectorySources(
+    "2026-01-05",
+    (Source("MSSANTE", "2026-01-14", "2026-01-05"), Source("RPPS", "2026-01-05")),
+    (Nomenclature("TRE_G15-ProfessionSante", "1.1.0", "2024-03-29"),),
+)
+"""What a directory was made from."""
 EMPLOYED = Entry(
     "899000000010",
     "person",

@@ -6,6 +6,7 @@ import typer
 
 from miss_server.importers.faults import Faults
 from miss_server.importers.importing import Report
+from miss_server.importers.nomenclatures import editions
 from miss_server.storage.directory import ImportedFile
 from miss_server.words import tr
 
@@ -72,6 +73,7 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         )
     for file in report.files:
         _tell_file(file, now_ms)
+    typer.echo(tr("Labels: ", "Libellés : ") + _nomenclatures())
     for name in report.without_specialities:
         warn(
             tr(
@@ -125,6 +127,16 @@ def _tell_file(file: ImportedFile, now_ms: int) -> None:
                 f" {file.source.unchanged_since} ({still} jours).",
             )
         )
+
+
+def _nomenclatures() -> str:
+    return ", ".join(
+        tr(
+            f"{one.name}, version {one.version} of {one.date}",
+            f"{one.name}, version {one.version} du {one.date}",
+        )
+        for one in editions()
+    )
 
 
 def _conflicts(report: Report) -> list[str]:

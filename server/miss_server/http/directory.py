@@ -5,12 +5,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from miss_protocol import limits
+from miss_protocol.directory import DirectorySources
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.filters import read_filters
 from miss_server.http.attestations import shown_with_attesters, with_attesters
 from miss_server.http.bodies import reply
 from miss_server.http.services import services
 from miss_server.http.signatures import signed
+from miss_server.importers.nomenclatures import editions
+from miss_server.storage.directory import oldest
 
 PERSON_MAX = 96
 """Characters of an identifier (spec 05 §1.1)."""
@@ -51,3 +54,11 @@ async def entry(request: Request) -> Response:
     if found is None:
         raise Refused(Code.NOT_FOUND)
     return reply(await with_attesters(it, found))
+
+
+async def sources(request: Request) -> Response:
+    """`GET /v1/directory/sources`."""
+    it = services(request)
+    await signed(request)
+    found = await it.directory.sources()
+    return reply(DirectorySources(oldest(found), found, editions()))

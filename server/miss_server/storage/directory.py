@@ -17,6 +17,7 @@ from miss_protocol.directory import Entry, SearchPage, Source, normalise
 from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.ids import AccountAddress
 from miss_protocol.limits import PAGE_DEFAULT
+from miss_server.storage.geography import SOURCE as COMMUNES
 from miss_server.storage.geography import Commune, Geography
 
 
@@ -179,9 +180,18 @@ class Directory(Protocol):
         """What the directory in force was made from; empty before the first import."""
         ...
 
+    def sources(self, connection: Connection) -> tuple[Source, ...]:
+        """Each source of the directory in force once, with the date of its oldest file."""
+        ...
+
     def geography(self, connection: Connection) -> Geography:
         """Where communes are; kept in memory until an import changes it."""
         ...
+
+
+def oldest(sources: Iterable[Source]) -> str:
+    """The day of the oldest source; a table of communes makes nobody's data old."""
+    return min((source.date for source in sources if source.name != COMMUNES), default="")
 
 
 class DirectoryReader(Protocol):
@@ -210,6 +220,10 @@ class DirectoryReader(Protocol):
         self, persons: Sequence[str], *, now_ms: int, account: AccountAddress | None = None
     ) -> dict[str, Entry]:
         """See `Directory.entries`."""
+        ...
+
+    async def sources(self) -> tuple[Source, ...]:
+        """See `Directory.sources`."""
         ...
 
 

@@ -63,6 +63,7 @@ def test_a_generated_register_is_imported(database: Path) -> None:
     assert "300 people" in said
     assert "300 added" in said
     assert re.search(r"Source: RPPS, f.txt, data of \d{4}-\d\d-\d\d \(0 days old\)", said)
+    assert re.search(r"Labels: TRE_G15\S+, version [\d.]+ of \d{4}-\d\d-\d\d, TRE_R38", said)
     assert people(database) == 300
     assert "0 added, 0 changed, 300 unchanged, 0 gone" in run(
         "import", "f.txt", "--database", database

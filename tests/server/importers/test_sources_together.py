@@ -8,7 +8,7 @@ import pytest
 
 from miss_protocol.directory import Entry
 from miss_server.importers.importing import Report
-from miss_server.importers.nomenclatures import PROFESSIONS, edition, label, labels
+from miss_server.importers.nomenclatures import PROFESSIONS, edition, editions, label, labels
 from miss_server.importers.refusal import ImportRefused
 from tests.server.importers.test_importing import Kept, load
 from tests.support import register, sources
@@ -111,7 +111,11 @@ def test_labels_are_the_official_ones_and_unknown_codes_survive(tmp_path: Path, 
     assert label(PROFESSIONS, "199", "Nouveau métier") == "Nouveau métier"
     assert label(PROFESSIONS, "199", "") == "199"
     assert len(labels(PROFESSIONS)) == 30
-    assert "TRE_G15" in edition()
+    assert [one.name for one in editions()] == [
+        "TRE_G15-ProfessionSante",
+        "TRE_R38-SpecialiteOrdinale",
+    ]
+    assert all(one.version in edition() and one.date in edition() for one in editions())
     load(
         kept,
         register.write(

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from miss_protocol.directory import Entry, SearchPage
+from miss_protocol.directory import Entry, SearchPage, Source
 from miss_protocol.filters import Filters
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.identity.prekeys import SignedPrekey
@@ -263,3 +263,6 @@ class QuietCalls(
                 connection, persons, now_ms=now_ms, account=account
             )
         )
+
+    async def sources(self) -> tuple[Source, ...]:
+        return await self.read_with(self._directory.sources)

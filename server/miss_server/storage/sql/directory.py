@@ -13,9 +13,8 @@ from miss_protocol.directory import Entry, SearchPage, Source
 from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.ids import AccountAddress
-from miss_server.storage.directory import ImportedFile
+from miss_server.storage.directory import ImportedFile, oldest
 from miss_server.storage.directory_tables import entries, sources, state
-from miss_server.storage.geography import SOURCE as COMMUNES
 from miss_server.storage.geography import Geography
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import nearby, settings, vocabulary
@@ -120,10 +119,8 @@ class SqlDirectory:
             following = write_cursor(
                 Cursor(now_in_force, last.rank, last.id, entries[-1].person, last.distance)
             )
-        dated = [source.date for source in made_from if source.name != COMMUNES]
-        oldest = min(dated, default="")
         understood = next((one.understood for one in page if one.understood), ())
-        return SearchPage(entries, following, oldest, made_from, understood)
+        return SearchPage(entries, following, oldest(made_from), made_from, understood)
 
     def entry(
         self,
@@ -178,6 +175,11 @@ class SqlDirectory:
         """See `Directory`."""
         with self._words.reading(connection):
             return files(connection)
+
+    def sources(self, connection: Connection) -> tuple[Source, ...]:
+        """See `Directory`."""
+        with self._words.reading(connection):
+            return _sources(connection)
 
     def geography(self, connection: Connection) -> Geography:
         """See `Directory`."""
