@@ -38,7 +38,7 @@ from miss_protocol import content as contents
 from miss_protocol import limits
 from miss_protocol.api import LinkInvitation
 from miss_protocol.content import Content
-from miss_protocol.directory import Entry, SearchPage
+from miss_protocol.directory import DirectorySources, Entry, SearchPage
 from miss_protocol.encoding import pack_all
 from miss_protocol.errors import Code, Refused
 from miss_protocol.filters import UNFILTERED, Filters
@@ -251,6 +251,10 @@ class Client:
     async def person(self, national_id: str) -> Entry:
         """One entry of the directory."""
         return await self.calls.get(f"/v1/directory/{quote(national_id, safe='')}", Entry)
+
+    async def sources(self) -> DirectorySources:
+        """What the directory was made from: show it wherever names of the directory are."""
+        return await self.calls.get("/v1/directory/sources", DirectorySources)
 
     async def safety_number(self, address: AccountAddress) -> str:
         """Sixty digits to compare with the other person, by voice or side by side."""

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from miss_client import organisations
-from miss_client.cli.common import StoreOption, clean, described, out, show_code, stop, with_client
+from miss_client.cli.common import (
+    StoreOption,
+    ask_dates,
+    clean,
+    described,
+    out,
+    show_code,
+    stop,
+    with_client,
+)
 from miss_client.client import Client
 from miss_client.words import tr
 from miss_protocol.identity.enrolment_link import EnrolmentLink, write_link
@@ -68,6 +77,7 @@ def listing(organisation: _Organisation = "", store: StoreOption = None) -> None
                     out.print(clean(f"    {person.person}  {person.name}  {_state(person)}"))
         if not acts:
             stop(_no_role())
+        await ask_dates(client)
 
     with_client(store, work)
 
@@ -314,6 +324,7 @@ def _no_role() -> str:
 
 async def _one(client: Client, who: str) -> tuple[str, str]:
     """The one person that words name, or an identifier, and how to show them."""
+    await ask_dates(client)
     if who.startswith("local.") or (len(who) >= 9 and who.isalnum() and who[:1] in "08"):
         return who, clean(who)
     page = await client.search(who)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from miss_client import own_account
-from miss_client.cli.common import StoreOption, clean, described, out, stop, with_client
+from miss_client.cli.common import StoreOption, ask_dates, clean, described, out, stop, with_client
 from miss_client.client import Client
 from miss_client.words import tr
 from miss_protocol.account import Attestations
@@ -40,6 +40,7 @@ def attest(
     """Vouch for a person."""
 
     async def work(client: Client) -> None:
+        await ask_dates(client)
         person, shown = await _one(client, who)
         question = tr(
             f"Do you know {shown}, and do you vouch for them towards everybody?",
@@ -62,9 +63,12 @@ def attestations(
 
     async def work(client: Client) -> None:
         if withdraw:
-            _tell(await own_account.withdraw(client.calls, withdraw))
+            given = await own_account.withdraw(client.calls, withdraw)
         else:
-            _tell(await own_account.attestations(client.calls))
+            given = await own_account.attestations(client.calls)
+        _tell(given)
+        if given.attestations:
+            await ask_dates(client)
 
     with_client(store, work)
 

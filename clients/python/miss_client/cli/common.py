@@ -5,7 +5,8 @@ import os
 import platform
 import sys
 import unicodedata
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
@@ -14,11 +15,12 @@ import typer
 from platformdirs import user_data_path
 from rich.console import Console
 
+from miss_client.cli import dates
 from miss_client.client import Client
-from miss_client.errors import ClientError, Unreachable, explain
+from miss_client.errors import ClientError, RefusedByServer, Unreachable, explain
 from miss_client.store import Store
 from miss_client.words import LANGUAGE, tr
-from miss_protocol.directory import Entry
+from miss_protocol.directory import Entry, Source
 from miss_protocol.errors import Malformed, MissError
 from miss_protocol.ids import AccountAddress, parse_address
 
@@ -26,6 +28,8 @@ T = TypeVar("T")
 
 FAILED, WAITING, INTERRUPTED = 1, 3, 130
 STORE_NAME = "device.miss"
+DATES_PATIENCE = 3.0
+"""Seconds for the server to say of which day the directory is: names are shown without."""
 
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -184,8 +188,28 @@ def described(entry: Entry) -> str:
     if entry.attested_by:
         names = ", ".join(entry.attested_by)
         what += tr(f" (attested by {names})", f" (attesté par {names})")
+    if entry.other_names:
+        others = ", ".join(entry.other_names)
+        what += tr(f" (another source says: {others})", f" (une autre source dit : {others})")
     where = entry.places[0].city if entry.places else ""
     return clean(" · ".join(part for part in (name, what, where) if part))
+
+
+def dated(client: Client, sources: Sequence[Source]) -> str:
+    """A line with the dates of what the directory says; empty before its first import."""
+    return clean(dates.line_of(sources, now_ms=client.vault.clock()))
+
+
+async def ask_dates(client: Client) -> None:
+    """Print the line for names that came without it, or that nobody can say it now."""
+    line = tr(
+        "Directory: its date is not known now.", "Annuaire : sa date n'est pas connue actuellement."
+    )
+    with suppress(ClientError, RefusedByServer, TimeoutError):
+        async with asyncio.timeout(DATES_PATIENCE):
+            line = dated(client, (await client.sources()).sources)
+    if line:
+        out.print(line)
 
 
 async def resolve(client: Client, who: str) -> AccountAddress:
@@ -204,6 +228,7 @@ async def resolve(client: Client, who: str) -> AccountAddress:
     if found:
         for entry in found:
             out.print(f"{clean(entry.account or '')}  {described(entry)}")
+        out.print(dated(client, page.sources))
         stop(
             tr(
                 "Several people fit. Add a word, or use one of these addresses.",
@@ -213,6 +238,8 @@ async def resolve(client: Client, who: str) -> AccountAddress:
         )
     for entry in page.entries:
         out.print(f"{tr('not on MiSS', 'pas sur MiSS')}  {described(entry)}")
+    if page.entries:
+        out.print(dated(client, page.sources))
     stop(
         tr(
             "Nobody who can be reached on MiSS fits. Try other words: miss search WORDS",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from miss_client.cli.common import StoreOption, clean, out, resolve, stop, with_client
+from miss_client.cli.common import StoreOption, ask_dates, clean, out, resolve, stop, with_client
 from miss_client.client import Client
 from miss_client.words import tr
 
@@ -66,6 +66,8 @@ def listing(store: StoreOption = None) -> None:
                     f" ; EN RÉCUPÉRATION jusqu'au {day} : appelez avant d'écrire",
                 )
             out.print(f"{clean(one.name)}  <{one.address}>  {state}")
+        if client.contacts.all():
+            await ask_dates(client)
 
     with_client(store, work)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from miss_client.cli.common import StoreOption, clean, described, out, stop, with_client
+from miss_client.cli.common import StoreOption, ask_dates, clean, described, out, stop, with_client
 from miss_client.client import Client
 from miss_client.errors import RefusedByServer
 from miss_client.words import tr
@@ -45,6 +45,7 @@ def invite(
     """Have somebody invited."""
 
     async def work(client: Client) -> None:
+        await ask_dates(client)
         entry = await _one(client, " ".join(words))
         left = (await client.wishes.invite(entry.person)).left
         shown = described(entry)
@@ -83,7 +84,10 @@ def wishes(
             await client.wishes.withdraw(withdraw)
         if add:
             await client.wishes.wish(add)
-        _tell(await client.wishes.all())
+        found = await client.wishes.all()
+        _tell(found)
+        if found.wishes:
+            await ask_dates(client)
 
     with_client(store, work)
 

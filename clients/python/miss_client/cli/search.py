@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from miss_client.cli.common import StoreOption, clean, described, out, stop, with_client
+from miss_client.cli.common import StoreOption, clean, dated, described, out, stop, with_client
 from miss_client.client import Client
 from miss_client.words import tr
-from miss_protocol.directory import Entry, Source
+from miss_protocol.directory import Entry
 from miss_protocol.errors import Malformed, Refused
 from miss_protocol.filters import read_filters
 
@@ -130,18 +130,11 @@ def search(
             out.print(
                 f"{said(entry):<{width}}  {described(entry)}{away(entry)}  {account}".rstrip()
             )
-        sources = ", ".join(dated(one) for one in page.sources)
+        line = dated(client, page.sources)
         more = tr(" · more exist: add a word", " · il y en a d'autres : ajoutez un mot")
-        out.print(clean(sources or page.data_date) + (more if page.next else ""))
+        out.print(line + (more if page.next else ""))
 
     with_client(store, work)
-
-
-def dated(source: Source) -> str:
-    """A source with its date, and since when it stands still."""
-    still = source.unchanged_since
-    more = tr(f" (unchanged since {still})", f" (inchangé depuis le {still})") if still else ""
-    return f"{source.name} {source.date}{more}"
 
 
 def away(entry: Entry) -> str:
