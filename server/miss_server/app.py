@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
 from miss_server.lines import line_of
-from miss_server.listening import ListenError, bind, listen, server_of
+from miss_server.listening import bind, listen, server_of
 from miss_server.operating import pulse
 from miss_server.operating.edge_watching import CertificateWatch, RoomWatch
 from miss_server.operating.figures import FiguresKept
@@ -60,7 +60,6 @@ from miss_server.relay.login import Login
 from miss_server.relay.recovering import RECOVER_EVERY, Recovering
 from miss_server.relay.renewing import LAPSE_EVERY, Renewing
 from miss_server.relay.sweep import Sweep
-from miss_server.storage.database import DatabaseError
 from miss_server.storage.messages import NotDurable
 from miss_server.stores import Opened, as_worker, prepare_once, serving
 from miss_server.workers import Workers, WorkersError
@@ -294,11 +293,8 @@ def serve(settings: Settings) -> None:
     """Run the server until SIGINT or SIGTERM.
 
     Raises:
-        DatabaseError: the database cannot be used; the text says what to do.
-        ListenError: the address cannot be listened on.
-        CertificateError, TooFewFilesError, DoorbellError, WorkersError, ProviderSettingsError: as
-            above; the text says what to change.
-        OSError: a file that the settings name cannot be used.
+        Refusal: it cannot serve as it is set up, of workers the first that finds so.
+        OSError, UnicodeDecodeError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
     load_charter(settings)
@@ -312,12 +308,12 @@ def serve(settings: Settings) -> None:
         )
     asyncio.run(try_doorbell(settings, clock))
     if settings.workers > 1:
-        prepare_once(settings, now_ms=clock.now_ms())  # what is wrong shows once, and in one line
+        prepare_once(settings, now_ms=clock.now_ms())
         with bind(settings, shared=True) as kept:  # a port that the system picked, too
             chosen = settings.model_copy(update={"port": kept.getsockname()[1]})
             workers = Workers(
                 settings.workers,
-                lambda number: _serve_worker(as_worker(chosen, number), clock),
+                lambda number, ready: _serve(as_worker(chosen, number), clock, ready),
                 settings.drain_seconds,
             )
             if status := workers.run():
@@ -326,16 +322,8 @@ def serve(settings: Settings) -> None:
     _serve(settings, clock)
 
 
-def _serve_worker(settings: Settings, clock: Clock) -> None:
-    try:
-        _serve(settings, clock)
-    except (DatabaseError, ListenError) as error:
-        log.error("worker cannot serve", error=str(error))  # and is started anew, later each time
-        raise SystemExit(1) from None
-
-
-def _serve(settings: Settings, clock: Clock) -> None:
-    """Be one node, until told to end."""
+def _serve(settings: Settings, clock: Clock, ready: Callable[[], None] = lambda: None) -> None:
+    """Be one node, until told to end; `ready` is called once it serves."""
     with serving(settings, now_ms=clock.now_ms()) as opened:
         listening = listen(settings, shared=settings.workers > 1)
         # What is loaded stays, and a message makes a hundred objects that reference counting frees:
@@ -344,4 +332,5 @@ def _serve(settings: Settings, clock: Clock) -> None:
         gc.freeze()
         # Another node of this name may have begun at the same instant: one of the two ends here.
         first = None if opened.seat is None else opened.seat.take_at_start
-        server_of(build(settings, opened, clock), settings, first).run(sockets=[listening])
+        server = server_of(build(settings, opened, clock), settings, first, ready)
+        server.run(sockets=[listening])

@@ -19,6 +19,8 @@ from miss_server.edge.tls_listener import TlsListener
 from miss_server.http.connection import HttpConnection
 from miss_server.http.services import Services
 from miss_server.http.websocket import WebSocket
+from miss_server.refusals import Refusal
+from miss_server.words import Both
 
 TCP_USER_TIMEOUT_MS = 20_000
 """The kernel gives up a peer that acknowledges nothing for so long; uvicorn's pings do not."""
@@ -26,11 +28,18 @@ BACKLOG = 2048
 LOOK_EVERY = 5.0
 """Seconds between looks whether the certificate's files changed."""
 STARTUP_FAILURE = 3
+_ELSEWHERE = Both(
+    "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
+)
+_METRICS_ELSEWHERE = Both(
+    "Choose another MISS_METRICS_HOST or MISS_METRICS_PORT.",
+    "Choisissez une autre adresse (MISS_METRICS_HOST, MISS_METRICS_PORT).",
+)
 
 log = structlog.get_logger()
 
 
-class ListenError(Exception):
+class ListenError(Refusal):
     """The address cannot be listened on; the text is the system's."""
 
 
@@ -43,9 +52,10 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         services: Services,
         first: Callable[[], Awaitable[None]] | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(config)
-        self._first = first
+        self._first, self._ready = first, ready
         self._services = services
         self._looking: asyncio.Task[None] | None = None
 
@@ -82,6 +92,7 @@ class Server(uvicorn.Server):
             loop.add_signal_handler(signal.SIGHUP, self._look, certificate, True)
             self._looking = loop.create_task(self._look_often(certificate))
         self.started = True
+        self._ready()
 
     def _connection(self, visitor: Visitor | None = None) -> asyncio.Protocol:
         return HttpConnection(self.config, self.server_state, self.lifespan.state, visitor=visitor)
@@ -127,13 +138,17 @@ class Server(uvicorn.Server):
 
 
 def server_of(
-    app: Starlette, settings: Settings, first: Callable[[], Awaitable[None]] | None = None
+    app: Starlette,
+    settings: Settings,
+    first: Callable[[], Awaitable[None]] | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Server:
     """The server of an application from `build`; `run(sockets=[...])` it.
 
     Args:
         first: what must be done before anything else in the server's event loop; what it raises,
             `run` raises.
+        ready: called once it serves.
     """
     config = uvicorn.Config(
         app,
@@ -149,7 +164,7 @@ def server_of(
         timeout_graceful_shutdown=int(settings.drain_seconds) + 1,
         lifespan="on",
     )
-    return Server(config, app.state.services, first)
+    return Server(config, app.state.services, first, ready)
 
 
 def listen(settings: Settings, *, shared: bool = False) -> socket.socket:
@@ -181,7 +196,7 @@ def bind(settings: Settings, *, shared: bool) -> socket.socket:
         bound.bind((settings.host, settings.port))
     except OSError as error:
         bound.close()
-        raise ListenError(f"{settings.host} {settings.port}: {error}") from error
+        raise ListenError(f"{settings.host} {settings.port}: {error}", _ELSEWHERE) from error
     return bound
 
 
@@ -207,4 +222,5 @@ def listen_for_metrics(settings: Settings) -> socket.socket:
         else:
             listening.set_inheritable(False)
             return listening
-    raise ListenError(f"metrics: {settings.metrics_host} {settings.metrics_port}: {why}")
+    where = f"{settings.metrics_host} {settings.metrics_port}"
+    raise ListenError(f"metrics: {where}: {why}", _METRICS_ELSEWHERE)

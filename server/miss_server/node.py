@@ -9,11 +9,13 @@ import secrets
 import socket
 from pathlib import Path
 
+from miss_server.refusals import Refusal
+
 NAME = "[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"
 """Like a host's name: it becomes the name of a file and of a lock."""
 
 
-class NodeError(Exception):
+class NodeError(Refusal):
     """This node cannot be told from another one; the text says what to change."""
 
 

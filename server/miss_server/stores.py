@@ -12,12 +12,13 @@ import structlog
 from miss_server.config import Settings
 from miss_server.dsn import Dsn
 from miss_server.node import name_in
-from miss_server.storage.database import WitnessError
+from miss_server.storage.database import OWN_FOLDER, WRITABLE, DatabaseError, WitnessError
 from miss_server.storage.overview import Overview
 from miss_server.storage.settlement.meeting import FirstContacts
 from miss_server.storage.sqlite.overview import SqliteOverview
 from miss_server.storage.sqlite.store import ServeLock, SqliteStore, prepare
 from miss_server.storage.sqlite.upgrading import upgrade
+from miss_server.words import Both
 
 if TYPE_CHECKING:
     # Loaded where a database of it is opened only: a single node starts in half the time.
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from miss_server.storage.postgres.store import PostgresStore
 
 log = structlog.get_logger()
+
+_OWN_EACH = Both(
+    "Give each node its own MISS_NODE_FOLDER.",
+    "Donnez à chaque nœud son propre MISS_NODE_FOLDER.",
+)
 
 Store: TypeAlias = "SqliteStore | PostgresStore"
 
@@ -51,14 +57,18 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
     if isinstance(settings.database, Dsn):
         from miss_server import shared_stores
 
-        folder = _own_folder(settings.node_folder)
-        with locked(folder / "node"):
-            name = settings.node or name_in(folder)
+        folder = settings.node_folder
+        _make_own(folder)
+        with locked(folder / "node", taken=_OWN_EACH, unwritable=OWN_FOLDER):
+            name = settings.node or _name_in(folder)
             yield Opened(
                 *asyncio.run(shared_stores.opened(settings, name, first_contacts(settings), now_ms))
             )
         return
-    settings.file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        settings.file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(f"{settings.file}: {error.strerror}", WRITABLE) from error
     with locked(settings.file):
         upgraded = upgrade(settings.file, domain=settings.domain, now_ms=now_ms)
         if upgraded is not None:
@@ -78,13 +88,13 @@ def first_contacts(settings: Settings) -> FirstContacts:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `serve` until the block ends.
+def locked(path: Path, **do: Both) -> Iterator[None]:
+    """Hold the lock of `serve` until the block ends; `do` as for `ServeLock`.
 
     Raises:
-        DatabaseError: another process holds it.
+        DatabaseError: another process holds it, or it cannot be made.
     """
-    lock = ServeLock(path)
+    lock = ServeLock(path, **do)
     lock.take()
     try:
         yield
@@ -92,12 +102,18 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _own_folder(folder: Path) -> Path:
+def _make_own(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise WitnessError(f"{folder}: {error.strerror or error}") from error
-    return folder
+        raise WitnessError(f"{folder}: {error.strerror or error}", OWN_FOLDER) from error
+
+
+def _name_in(folder: Path) -> str:
+    try:
+        return name_in(folder)
+    except OSError as error:
+        raise WitnessError(f"{folder / 'name'}: {error.strerror or error}", OWN_FOLDER) from error
 
 
 def prepare_once(settings: Settings, *, now_ms: int) -> None:

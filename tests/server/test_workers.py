@@ -1,4 +1,5 @@
-"""The parent of workers: starts them, starts those anew that end, and stops them all in order."""
+"""The parent of workers: starts them, starts those anew that end, and stops them all in order; one that
+never served ends them all."""
 
 import asyncio
 import os
@@ -8,6 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import environment
 
 PATIENCE = 60.0
@@ -15,12 +18,18 @@ PATIENCE = 60.0
 SCRIPT = """
 import os, signal, sys, threading
 from pathlib import Path
-from miss_server.workers import Workers
+from miss_server.refusals import Refusal
+from miss_server.workers import Workers, WorkersError
 
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 parent = os.getpid()
 
-def work(number):
+def work(number, ready):
+    if (folder / "refuse").exists() and number == count:
+        raise Refusal("this cannot work", "do that")
+    if (folder / "break").exists() and number == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+    ready()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGHUP, lambda *_: (folder / f"hup-{number}").write_text(str(os.getpid())))
@@ -32,7 +41,10 @@ def work(number):
     if (folder / "fail").exists():
         sys.exit(7)
 
-sys.exit(Workers(count, work, 1.0).run())
+try:
+    sys.exit(Workers(count, work, 1.0).run())
+except WorkersError as error:
+    sys.exit(str(error))
 """
 
 
@@ -98,6 +110,41 @@ async def test_a_worker_that_fails_to_stop_in_order_shows_in_the_status(tmp_path
         (tmp_path / "fail").touch()
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), PATIENCE) == 7
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("refuse", "this cannot work. do that"),
+        ("break", "worker 3 ended with 9 before it served"),
+    ],
+)
+async def test_one_that_never_served_ends_them_all(tmp_path: Path, what: str, said: str) -> None:
+    (tmp_path / what).touch()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", SCRIPT, str(tmp_path), "3"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(),
+    )
+    async with asyncio.timeout(PATIENCE):
+        _, errors = await process.communicate()  # the pipes close when the last of them is gone
+    assert process.returncode == 1
+    assert errors.decode().splitlines() == [said]
+
+
+async def test_one_that_served_is_started_anew_whatever_it_says_then(tmp_path: Path) -> None:
+    async with parent(tmp_path, 2) as process:
+        (tmp_path / "refuse").touch()
+        os.kill(pids(tmp_path)["worker-2"], signal.SIGKILL)
+        (tmp_path / "worker-2").unlink()
+        os.kill(pids(tmp_path)["worker-1"], signal.SIGKILL)
+        (tmp_path / "worker-1").unlink()
+        await until(lambda: "worker-1" in pids(tmp_path))
+        (tmp_path / "refuse").unlink()
+        await until(lambda: "worker-2" in pids(tmp_path))
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
 
 
 async def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -28,13 +28,23 @@ def as_ordinary_user(ending: str) -> Sequence[str]:
     Args:
         ending: the signal's name.
     """
-    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
-    if setpriv is None:
-        raise Missing("no setpriv on the PATH: apt install util-linux")
-    words = [setpriv, "--pdeathsig", ending]
+    words = [_setpriv(), "--pdeathsig", ending]
     if os.geteuid() == 0:
         words += [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     return words
+
+
+def without_roots_rights() -> Sequence[str]:
+    """What a server runs under that may write only where its user may, as anybody: who it is stays the
+    same, because Python and the tests' folders are often where nobody else can look."""
+    return [_setpriv(), "--bounding-set=-all"] if os.geteuid() == 0 else []
+
+
+def _setpriv() -> str:
+    setpriv = shutil.which("setpriv", path=f"{os.environ.get('PATH', '')}:/usr/bin:/bin")
+    if setpriv is None:
+        raise Missing("no setpriv on the PATH: apt install util-linux")
+    return setpriv
 
 
 async def until_it_answers(

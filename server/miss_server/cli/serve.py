@@ -14,15 +14,8 @@ from miss_server.cli.common import (
     refuse_unknown_settings,
     settings,
 )
-from miss_server.doorbell.interface import DoorbellError
-from miss_server.edge.certificate import CertificateError
-from miss_server.edge.open_files import TooFewFilesError
-from miss_server.listening import ListenError
-from miss_server.node import NodeError
-from miss_server.provider.settings import ProviderSettingsError
-from miss_server.storage.sqlite.store import DatabaseError, WitnessError
+from miss_server.refusals import REFUSED, line_of
 from miss_server.words import tr
-from miss_server.workers import WorkersError
 
 HELP = tr(
     "Run the server until Ctrl-C.\n\nExample: miss-server serve --domain miss.example.org",
@@ -94,43 +87,5 @@ def serve(
     observe.configure(json=chosen.log_json)
     try:
         run_server(chosen)
-    except WitnessError as error:
-        fail(
-            str(error),
-            hint=tr(
-                "The server must be able to write beside its database.",
-                "Le serveur doit pouvoir écrire à côté de sa base.",
-            ),
-        )
-    except DatabaseError as error:
-        fail(
-            str(error),
-            hint=tr(
-                "Choose another file with --database.", "Choisissez un autre fichier (--database)."
-            ),
-        )
-    except ListenError as error:
-        fail(
-            str(error),
-            hint=tr(
-                "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
-            ),
-        )
-    except CertificateError as error:
-        fail(
-            str(error),
-            hint=tr("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key."),
-        )
-    except (
-        DoorbellError,
-        NodeError,
-        ProviderSettingsError,
-        TooFewFilesError,
-        WorkersError,
-    ) as error:
-        fail(str(error))
-    except (OSError, UnicodeDecodeError) as error:
-        fail(
-            str(error),
-            hint=tr("See `miss-server config check`.", "Voir `miss-server config check`."),
-        )
+    except REFUSED as error:
+        fail(line_of(error))

@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from miss_protocol.ids import DeviceId
+from miss_server.refusals import Refusal
 
 
 class News(msgspec.Struct, frozen=True, gc=False):
@@ -48,7 +49,7 @@ class DoorbellState:
     reconnects: int = 0
 
 
-class DoorbellError(Exception):
+class DoorbellError(Refusal):
     """The doorbell cannot be used as it is set up; the text says what to change."""
 
 

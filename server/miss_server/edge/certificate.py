@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from miss_server.refusals import Refusal
+from miss_server.words import Both
+
 if TYPE_CHECKING:
     from cryptography import x509
 
@@ -21,8 +24,10 @@ SOON_DAYS = 14
 log = structlog.get_logger()
 
 
-class CertificateError(Exception):
+class CertificateError(Refusal):
     """The certificate cannot be used; the text says why and what to change."""
+
+    do = Both("See --tls-cert and --tls-key.", "Voir --tls-cert et --tls-key.")
 
 
 @dataclass(frozen=True, slots=True)

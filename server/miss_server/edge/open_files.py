@@ -3,11 +3,13 @@
 import resource
 import sys
 
+from miss_server.refusals import Refusal
+
 KEPT_BACK = 256
 """For the database, the log, and connections that are being turned away."""
 
 
-class TooFewFilesError(Exception):
+class TooFewFilesError(Refusal):
     """The system allows fewer open files than the settings need; the text says what to change."""
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from miss_server.config import Settings
+from miss_server.refusals import Refusal
 
 CALLBACK = "/v1/identity/callback"
 """Where the provider sends the browser back to."""
 _WELL_KNOWN = "/.well-known/"
 
 
-class ProviderSettingsError(ValueError):
+class ProviderSettingsError(Refusal):
     """The settings of the provider do not go together; the text says what to change."""
 
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -10,16 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.server.cli.test_commands import run
+from tests.support.devices import DOMAIN
+from tests.support.engines import without_roots_rights
 from tests.support.server import ServerProcess, environment
+from tests.support.stores import new_file
 from tests.support.wire import open_call
 
 
 def refused(done: subprocess.CompletedProcess[str], *said: str) -> None:
-    """The start failed with one line and a hint."""
+    """The start failed with one line, or with one and a hint where a setting itself is wrong."""
     assert done.returncode in (1, 2), done.stderr
     assert "Traceback" not in done.stderr
     lines = done.stderr.splitlines()
-    assert len(lines) <= 2, done.stderr
+    assert len(lines) <= done.returncode, done.stderr
     for each in said:
         assert each in done.stderr
 
@@ -45,6 +49,42 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     path = tmp_path / "file" / "data" / "miss.sqlite"
     refused(run("serve", "--port", "0", "--database", str(path)), "Not a directory")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_in_which_the_servers_user_may_not_write(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    path = folder / "miss.sqlite"
+    if there:
+        new_file(path)
+    folder.chmod(0o500)
+    done = subprocess.run(
+        [*without_roots_rights(), sys.executable, "-m", "miss_server", "serve"]
+        + ["--domain", DOMAIN, "--port", "0", "--database", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=environment(),
+    )
+    refused(done, f"{path}.lock: Permission denied", "write into that folder", "MISS_DATABASE")
+    assert sorted(folder.iterdir()) == ([path] if there else [])
+
+
+def test_what_is_no_database_of_this_server(tmp_path: Path) -> None:
+    path = tmp_path / "miss.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE patients (name TEXT)")
+    refused(serve(tmp_path), "another program", "MISS_DATABASE")
+    path.unlink()
+    new_file(path)
+    refused(serve(tmp_path, "--domain", "other.example"), "belongs to the domain", "MISS_DOMAIN")
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE settings SET value = '999' WHERE name = 'schema'")
+    done = serve(tmp_path, "--domain", DOMAIN)
+    refused(done, "newer version: upgrade miss-server")
+    assert "MISS_DATABASE" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,33 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage.copying import COPYING
-from miss_server.storage.database import DatabaseError
+from miss_server.storage.database import ANOTHER, RIGHT_DOMAIN, DatabaseError
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres import presence
 from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.postgres.pool import CONNECT_SECONDS, Options
 from miss_server.storage.postgres.quiet import Quiet
-from miss_server.storage.postgres.trouble import describe
+from miss_server.storage.postgres.trouble import describe, forbidden
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sql import settings
+from miss_server.words import Both
 
 T = TypeVar("T")
 
 _NOT_OURS = "this PostgreSQL database is another program's"
 _TOO_NEW = "the database was written by a newer version: upgrade miss-server"
+_RUNNING = Both(
+    "Start it, or correct MISS_DATABASE (--database).",
+    "Démarrez-le, ou corrigez MISS_DATABASE (--database).",
+)
+_ITS_LOG = Both(
+    "Look at its log, and at MISS_DATABASE (--database).",
+    "Voyez son journal, et MISS_DATABASE (--database).",
+)
+_OWNER = Both(
+    "Make the role of MISS_DATABASE the database's owner: ALTER DATABASE ... OWNER TO ...",
+    "Rendez le rôle de MISS_DATABASE propriétaire de la base : ALTER DATABASE ... OWNER TO ...",
+)
 _LOCK = 0x4D69_5353_00FF
 """Two nodes may begin at once on an empty database."""
 
@@ -59,7 +72,7 @@ async def upgrade(options: Options, *, steps: Sequence[Path] = migrating.STEPS) 
         except migrating.TooNewError:
             raise DatabaseError(_TOO_NEW) from None
         except ValueError:
-            raise DatabaseError(_NOT_OURS) from None
+            raise DatabaseError(_NOT_OURS, ANOTHER) from None
 
     await _reached(options)
     return await _run(options, run)
@@ -76,7 +89,7 @@ async def schema_of(options: Options) -> int | None:
         try:
             return migrating.version(connection)
         except ValueError:
-            raise DatabaseError(_NOT_OURS) from None
+            raise DatabaseError(_NOT_OURS, ANOTHER) from None
 
     await _reached(options)
     return await _run(options, run)
@@ -87,9 +100,10 @@ async def _run(options: Options, work: Callable[[Connection], T]) -> T:
     try:
         return await quiet.write(work)
     except NotDurable as error:
-        raise DatabaseError(f"PostgreSQL: {error}") from error
+        raise DatabaseError(f"PostgreSQL: {error}", _ITS_LOG) from error
     except (SQLAlchemyError, asyncpg.PostgresError, OSError, ValueError) as error:
-        raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
+        do = _OWNER if forbidden(error) else _ITS_LOG
+        raise DatabaseError(f"PostgreSQL: {describe(error)}", do) from error
     finally:
         await quiet.close()
 
@@ -109,13 +123,15 @@ async def _reached(options: Options, connections: int = 0) -> None:
             f"PostgreSQL: {error}; raise max_connections in postgresql.conf"
         ) from error
     except asyncpg.PostgresError as error:
-        raise DatabaseError(f"PostgreSQL refuses: {describe(error)}") from error
+        raise DatabaseError(f"PostgreSQL refuses: {describe(error)}", _ITS_LOG) from error
     except (OSError, TimeoutError) as error:
         why = str(error) or f"no answer within {CONNECT_SECONDS} seconds"
-        raise DatabaseError(f"PostgreSQL cannot be reached: {why}") from error
+        raise DatabaseError(f"PostgreSQL cannot be reached: {why}", _RUNNING) from error
     except (ValueError, asyncpg.InterfaceError) as error:
         # What the driver says of an address may show it, password and all.
-        raise DatabaseError("the address of PostgreSQL is wrong: see --database") from error
+        raise DatabaseError(
+            "the address of PostgreSQL is wrong: correct MISS_DATABASE (--database)"
+        ) from error
     try:
         room: int = await connection.fetchval(
             "SELECT current_setting('max_connections')::int"
@@ -139,7 +155,7 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
     try:
         version = migrating.version(connection)
     except ValueError:
-        raise DatabaseError(_NOT_OURS) from None
+        raise DatabaseError(_NOT_OURS, ANOTHER) from None
     if version is None:
         migrating.create(connection)
         pepper = os.urandom(32)
@@ -161,6 +177,8 @@ def _prepare(connection: Connection, domain: str, now_ms: int) -> None:
     owner = settings.get(connection, "domain") or b""
     if owner != domain.encode():
         shown = owner.decode(errors="replace")
-        raise DatabaseError(f"the database belongs to the domain {shown}, not to {domain}")
+        raise DatabaseError(
+            f"the database belongs to the domain {shown}, not to {domain}", RIGHT_DOMAIN
+        )
     create_directory(connection)
     presence.create(connection)

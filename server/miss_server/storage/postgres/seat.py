@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import structlog
 
-from miss_server.storage.database import DatabaseError
+from miss_server.storage.database import DOCTOR, DatabaseError
 from miss_server.storage.postgres.trouble import describe, outage
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ class Seat:
         except Exception as error:
             if not outage(error):
                 raise
-            raise DatabaseError(f"PostgreSQL: {describe(error)}") from error
+            raise DatabaseError(
+                f"PostgreSQL cannot give this node its place: {describe(error)}",
+                DOCTOR,
+            ) from error
 
     async def take(self) -> None:
         """Take it.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from sqlalchemy import Connection
 
 from miss_protocol.ids import DeviceId
-from miss_server.storage.database import DatabaseError, WitnessError
+from miss_server.storage.database import DOCTOR, OWN_FOLDER, DatabaseError, WitnessError
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -95,11 +95,13 @@ class PostgresStore(QuietCalls):
             restored, now = await quiet.write(lambda connection: life.begin(connection, now_ms))
             await life.remember(now)
         except Standby:
-            raise DatabaseError("this PostgreSQL is a standby: a node needs the primary") from None
+            raise DatabaseError(
+                "this PostgreSQL is a standby: name the primary in MISS_DATABASE"
+            ) from None
         except NotDurable as error:
-            raise DatabaseError(f"PostgreSQL: {error}") from error
+            raise DatabaseError(f"PostgreSQL: {error}", DOCTOR) from error
         except OSError as error:
-            raise WitnessError(f"{life.path}: {error.strerror or error}") from error
+            raise WitnessError(f"{life.path}: {error.strerror or error}", OWN_FOLDER) from error
         finally:
             await quiet.close()
         return restored

@@ -52,6 +52,11 @@ def outage(error: BaseException) -> bool:
     return isinstance(driver, DriverError) or isinstance(error, InterfaceError)
 
 
+def forbidden(error: BaseException) -> bool:
+    """Whether the role may not do this."""
+    return _state_of(error) == "42501"
+
+
 def cause(error: BaseException) -> str:
     """What `StorageTally.failures` calls it."""
     inner = error.__cause__ if isinstance(error, NotDurable) else error

@@ -17,7 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from miss_protocol.ids import DeviceId
 from miss_server.storage import epoch_ids, migrating
 from miss_server.storage import witness as witnesses
-from miss_server.storage.database import MOVED, DatabaseError, WitnessError
+from miss_server.storage.database import (
+    ANOTHER_FILE,
+    MOVED,
+    RIGHT_DOMAIN,
+    WRITABLE,
+    DatabaseError,
+    WitnessError,
+)
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -53,6 +60,7 @@ from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Damaged, Witness, beside
 from miss_server.tallies import StorageTally
+from miss_server.words import Both
 
 __all__ = ["DatabaseError", "ServeLock", "SqliteStore", "WitnessError", "check_ours", "prepare"]
 
@@ -61,6 +69,11 @@ T = TypeVar("T")
 READERS = 2
 """Threads that read: fetches are short and in memory; more would only fight for the interpreter."""
 
+_TAKEN = Both("End it. Or: " + ANOTHER_FILE.en, "Arrêtez-le. Ou : " + ANOTHER_FILE.fr)
+_BESIDE = Both(
+    "The server must be able to write beside its database.",
+    "Le serveur doit pouvoir écrire à côté de sa base.",
+)
 
 log = structlog.get_logger()
 
@@ -97,7 +110,7 @@ def prepare(path: Path, *, domain: str, now_ms: int) -> None:
             check_ours(path, db, domain)  # once more, under the lock: two may begin at once
             create_directory(connection)
     except (sqlite3.Error, SQLAlchemyError) as error:
-        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
+        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}", WRITABLE) from error
     finally:
         engine.dispose()
 
@@ -112,7 +125,7 @@ def _make_private(path: Path) -> None:
             if beside.exists():
                 os.chmod(beside, 0o600)
     except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}") from error
+        raise DatabaseError(f"{path}: {error.strerror}", WRITABLE) from error
 
 
 def check_ours(path: Path, db: sqlite3.Connection, domain: str) -> None:
@@ -130,13 +143,13 @@ def check_ours(path: Path, db: sqlite3.Connection, domain: str) -> None:
     try:
         schema, owner = int(stored["schema"]), stored["domain"].decode()
     except (KeyError, ValueError, AttributeError):
-        raise DatabaseError(f"{path} is a database of another program") from None
+        raise DatabaseError(f"{path} is a database of another program", ANOTHER_FILE) from None
     if schema > SCHEMA_VERSION:
         raise DatabaseError(f"{path} was written by a newer version: upgrade miss-server")
     if schema < migrating.OLDEST_SERVED:
         raise DatabaseError(f"{path} was written by an old version: run miss-server db upgrade")
     if owner != domain:
-        raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}")
+        raise DatabaseError(f"{path} belongs to the domain {owner}, not to {domain}", RIGHT_DOMAIN)
     if MOVED in stored:
         where = stored[MOVED].decode(errors="replace")
         raise DatabaseError(f"{path} was moved to {where}: use that (or see miss-server db unmove)")
@@ -170,24 +183,34 @@ def _compare(connection: Connection, witness: Witness, now_ms: int) -> bool:
 
 
 class ServeLock:
-    """Held by `serve`, so that no second server runs on one database (rule C8)."""
+    """Held by `serve`, so that no second server runs on one database (rule C8).
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        taken, unwritable: what to change if another process holds it, and if it cannot be made.
+    """
+
+    def __init__(self, path: Path, *, taken: Both = _TAKEN, unwritable: Both = WRITABLE) -> None:
         self._path = path.with_name(path.name + ".lock")
+        self._taken, self._unwritable = taken, unwritable
         self._file: int | None = None
 
     def take(self) -> None:
         """Take the lock.
 
         Raises:
-            DatabaseError: another process holds it.
+            DatabaseError: another process holds it, or it cannot be made.
         """
-        handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            handle = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise DatabaseError(f"{self._path}: {error.strerror}", self._unwritable) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            raise DatabaseError(f"another server runs on this database ({self._path})") from None
+            raise DatabaseError(
+                f"another server runs on this database ({self._path})", self._taken
+            ) from None
         self._file = handle
 
     def release(self) -> None:
@@ -229,9 +252,11 @@ class SqliteStore(QuietCalls):
                 witness.stood = witnessed.stands(connection)
                 witness.write(witness.stood)
             except OSError as error:
-                raise WitnessError(f"{witness.path}: {error.strerror or error}") from error
+                raise WitnessError(f"{witness.path}: {error.strerror or error}", _BESIDE) from error
             except (sqlite3.Error, SQLAlchemyError) as error:
-                raise DatabaseError(f"{self.path}: {getattr(error, 'orig', error)}") from error
+                raise DatabaseError(
+                    f"{self.path}: {getattr(error, 'orig', error)}", WRITABLE
+                ) from error
         self._writer.witness = witness
         return restored
 

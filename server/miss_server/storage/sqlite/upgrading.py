@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from miss_server.storage import migrating
+from miss_server.storage.database import ANOTHER_FILE, WRITABLE
 from miss_server.storage.sqlite.backups import back_up
 from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import DatabaseError
@@ -37,9 +38,9 @@ def schema_of(path: Path) -> int | None:
         with engine.connect() as connection:
             return migrating.version(connection)
     except ValueError:
-        raise DatabaseError(f"{path} is a database of another program") from None
+        raise DatabaseError(f"{path} is a database of another program", ANOTHER_FILE) from None
     except SQLAlchemyError as error:
-        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}") from error
+        raise DatabaseError(f"{path}: {getattr(error, 'orig', error)}", WRITABLE) from error
     finally:
         engine.dispose()
 
