@@ -84,6 +84,9 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
             now_ms=now_ms,
         )
 
+    async def commit() -> Sequence[Finding]:
+        return await postgres_checks.commits(chosen.postgres.secret)
+
     async def redis() -> Sequence[Finding]:
         assert chosen.redis is not None  # noqa: S101  # asked only then
         from miss_server.doorbell import redis_checks
@@ -129,7 +132,7 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
 
     mine: list[tuple[str, Check]] = [("settings", names), ("server", server)]
     if on_postgres:
-        mine += [("database", postgres)]
+        mine += [("database", postgres), ("commit", commit), ("disk", disk.room)]
     else:
         mine += [
             ("database", database),

@@ -36,21 +36,11 @@ class Disk:
 
     async def room(self) -> Sequence[Finding]:
         """Free space."""
-        usage = shutil.disk_usage(self._folder)
-        free, share = usage.free >> 20, usage.free / usage.total
-        text = Both(
-            f"{free} MiB free of {usage.total >> 20} ({share:.0%})",
-            f"{free} Mio libres sur {usage.total >> 20} ({share:.0%})",
-        )
-        do = Both(
-            "Free space or get a larger disk: when it is full nothing can be sent.",
-            "Libérez de la place ou agrandissez le disque : plein, plus rien ne peut être envoyé.",
-        )
-        if usage.free < DISK_LOW_BYTES // 8:
-            return [bad("disk", text, do)]
-        if usage.free < DISK_LOW_BYTES and share < DISK_LOW_SHARE:
-            return [warn("disk", text, do)]
-        return [ok("disk", *text)]
+        folder = self._folder.absolute()
+        # A node makes its folder when it first starts.
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        usage = shutil.disk_usage(there)
+        return [judge_room(usage.free, usage.total)]
 
     async def kind(self) -> Sequence[Finding]:
         """What sort of file system it is."""
@@ -92,38 +82,56 @@ class Disk:
 
     async def fsync(self) -> Sequence[Finding]:
         """How long the disk takes to keep something, and whether that can be true."""
-        took = await asyncio.to_thread(fsync_ms, self._folder)
-        text = Both(
-            f"{took:.2f} ms to keep 4 KiB (median of {FSYNCS})",
-            f"{took:.2f} ms pour garder 4 Kio (médiane de {FSYNCS})",
+        return [judge_fsync(await asyncio.to_thread(fsync_ms, self._folder))]
+
+
+def judge_room(free: int, total: int) -> Finding:
+    """What is to be said of so many free bytes."""
+    share = free / total
+    text = Both(
+        f"{free >> 20} MiB free of {total >> 20} ({share:.0%})",
+        f"{free >> 20} Mio libres sur {total >> 20} ({share:.0%})",
+    )
+    do = Both(
+        "Free space or get a larger disk: when it is full nothing can be sent.",
+        "Libérez de la place ou agrandissez le disque : plein, plus rien ne peut être envoyé.",
+    )
+    if free < DISK_LOW_BYTES // 8:
+        return bad("disk", text, do)
+    if free < DISK_LOW_BYTES and share < DISK_LOW_SHARE:
+        return warn("disk", text, do)
+    return ok("disk", *text)
+
+
+def judge_fsync(took: float) -> Finding:
+    """What is to be said of a disk that takes so many milliseconds to keep something."""
+    text = Both(
+        f"{took:.2f} ms to keep 4 KiB (median of {FSYNCS})",
+        f"{took:.2f} ms pour garder 4 Kio (médiane de {FSYNCS})",
+    )
+    if took < FSYNC_UNLIKELY_MS:
+        return warn(
+            "fsync",
+            text,
+            Both(
+                "No disk is so quick: it may say yes before it has written. A power cut then"
+                " loses what was called sent. Turn its write cache off (hdparm -W0), or"
+                " have the host pass flushes on.",
+                "Aucun disque n'est si rapide : il répond peut-être avant d'avoir écrit. Une"
+                " coupure perdrait alors ce qui était dit envoyé. Coupez son cache"
+                " d'écriture (hdparm -W0) ou faites transmettre les flush par l'hôte.",
+            ),
         )
-        if took < FSYNC_UNLIKELY_MS:
-            return [
-                warn(
-                    "fsync",
-                    text,
-                    Both(
-                        "No disk is so quick: it may say yes before it has written. A power cut then"
-                        " loses what was called sent. Turn its write cache off (hdparm -W0), or"
-                        " have the host pass flushes on.",
-                        "Aucun disque n'est si rapide : il répond peut-être avant d'avoir écrit. Une"
-                        " coupure perdrait alors ce qui était dit envoyé. Coupez son cache"
-                        " d'écriture (hdparm -W0) ou faites transmettre les flush par l'hôte.",
-                    ),
-                )
-            ]
-        if took > FSYNC_SLOW_MS:
-            return [
-                warn(
-                    "fsync",
-                    text,
-                    Both(
-                        "Every message waits for it: use a disk with power-loss protection.",
-                        "Chaque message l'attend : prenez un disque protégé contre les coupures.",
-                    ),
-                )
-            ]
-        return [ok("fsync", *text)]
+    if took > FSYNC_SLOW_MS:
+        return warn(
+            "fsync",
+            text,
+            Both(
+                "Every message waits for it: use a disk with power-loss protection.",
+                "Chaque message l'attend : prenez un disque protégé contre les coupures.",
+            ),
+        )
+    return ok("fsync", *text)
 
 
 def fsync_ms(folder: Path) -> float:
@@ -164,21 +172,23 @@ async def clock() -> Sequence[Finding]:
         told = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
     except (OSError, AttributeError):
         told = -1
+    return [judge_clock(told)]
+
+
+def judge_clock(told: int) -> Finding:
+    """What is to be said of what adjtimex(2) returned."""
     if told == -1:
-        return [ok("clock", "this system does not tell", "ce système ne le dit pas")]
+        return ok("clock", "this system does not tell", "ce système ne le dit pas")
     if told == NOT_SYNCHRONISED:
-        return [
-            warn(
-                "clock",
-                Both("nothing keeps the clock right", "rien ne met l'horloge à l'heure"),
-                Both(
-                    "Run chrony or systemd-timesyncd: signed requests allow five minutes.",
-                    "Lancez chrony ou systemd-timesyncd : les demandes signées tolèrent cinq"
-                    " minutes.",
-                ),
-            )
-        ]
-    return [ok("clock", "synchronised", "synchronisée")]
+        return warn(
+            "clock",
+            Both("nothing keeps the clock right", "rien ne met l'horloge à l'heure"),
+            Both(
+                "Run chrony or systemd-timesyncd: signed requests allow five minutes.",
+                "Lancez chrony ou systemd-timesyncd : les demandes signées tolèrent cinq minutes.",
+            ),
+        )
+    return ok("clock", "synchronised", "synchronisée")
 
 
 def open_files(allowed: int, connections: int, *, of_server: bool) -> Sequence[Finding]:

@@ -15,9 +15,10 @@ import pytest
 
 from miss_server.doorbell import redis_checks
 from miss_server.doorbell.redis_checks import judged
-from miss_server.findings import Verdict, bad, ok
+from miss_server.findings import Finding, Verdict, bad, ok
 from miss_server.operating import machine
 from miss_server.operating.doctor import examine
+from miss_server.operating.watching import DISK_LOW_BYTES
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.storage.sqlite.store import prepare
 from miss_server.words import Both
@@ -206,6 +207,10 @@ async def test_postgresql_is_asked_and_its_password_never_told(
 ) -> None:
     dsn = (await prepared(postgres)).dsn
     told = found(dsn, status=1, MISS_NODE_FOLDER=str(tmp_path))
+    assert "ms to keep 4 KiB" in told["commit"]["text"]["en"]
+    assert "MiB free of" in told["disk"]["text"]["en"]
+    not_yet = found(dsn, status=1, MISS_NODE_FOLDER=str(tmp_path / "not" / "yet"))
+    assert "MiB free of" in not_yet["disk"]["text"]["en"]
     assert "PostgreSQL 1" in told["database"]["text"]["en"]
     assert "belongs to the domain" in told["schema"]["text"]["en"]
     assert told["standby"]["text"]["en"] == "none: one server room"
@@ -253,6 +258,32 @@ async def test_a_redis_that_does_not_tell_its_version_is_well() -> None:
         [told] = await redis_checks.examine(redis.url, domain=DOMAIN)
         assert told.verdict is Verdict.OK
         assert "version ?" in told.text.en
+
+
+@pytest.mark.parametrize(
+    ("finding", "verdict", "do"),
+    [
+        (machine.judge_room(DISK_LOW_BYTES, 100 * DISK_LOW_BYTES), Verdict.OK, ""),
+        (machine.judge_room(DISK_LOW_BYTES - 1, 100 * DISK_LOW_BYTES), Verdict.WARN, "larger disk"),
+        # A small disk with a good share free is as it was made.
+        (machine.judge_room(DISK_LOW_BYTES - 1, 2 * DISK_LOW_BYTES), Verdict.OK, ""),
+        (machine.judge_room(DISK_LOW_BYTES // 8, DISK_LOW_BYTES), Verdict.OK, ""),
+        (machine.judge_room(DISK_LOW_BYTES // 8 - 1, DISK_LOW_BYTES), Verdict.BAD, "Free space"),
+        (machine.judge_fsync(machine.FSYNC_UNLIKELY_MS), Verdict.OK, ""),
+        (machine.judge_fsync(machine.FSYNC_UNLIKELY_MS - 0.001), Verdict.WARN, "write cache off"),
+        (machine.judge_fsync(machine.FSYNC_SLOW_MS), Verdict.OK, ""),
+        (machine.judge_fsync(machine.FSYNC_SLOW_MS + 0.1), Verdict.WARN, "power-loss protection"),
+        (machine.judge_clock(0), Verdict.OK, ""),
+        (machine.judge_clock(-1), Verdict.OK, ""),
+        (machine.judge_clock(machine.NOT_SYNCHRONISED), Verdict.WARN, "chrony"),
+    ],
+)
+def test_a_full_disk_a_slow_one_and_a_clock_that_nothing_keeps_right(
+    finding: Finding, verdict: Verdict, do: str
+) -> None:
+    assert finding.verdict is verdict
+    assert finding.text.fr
+    assert do in (finding.do.en if finding.do else "")
 
 
 def test_a_database_in_memory(database: Path) -> None:

@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 
 from miss_server.findings import Verdict
-from miss_server.storage.postgres.checks import Facts, ask, examine, judge
+from miss_server.storage.postgres.checks import (
+    COMMIT_SLOW_MS,
+    COMMITS,
+    Facts,
+    ask,
+    commits,
+    examine,
+    judge,
+    judge_commit,
+)
 from tests.support.devices import DOMAIN
-from tests.support.postgres import PostgresProcess
+from tests.support.postgres import PostgresProcess, postgres_server
 from tests.support.stores import prepared
 from tests.support.wire import now_ms
 
@@ -83,6 +92,65 @@ async def test_what_a_real_server_was_told_is_seen(postgres: PostgresProcess) ->
     said = {finding.text.en: finding.verdict for finding in told}
     assert said["synchronous_commit is off"] is Verdict.BAD
     assert said["our tables are not there yet"] is Verdict.WARN
+
+
+async def test_a_durable_commit_is_timed_and_leaves_nothing_behind(
+    postgres: PostgresProcess,
+) -> None:
+    dsn = (await prepared(postgres)).dsn
+    before = await written(postgres, dsn)
+    [finding] = await commits(dsn)
+    assert f"ms to keep 4 KiB (median of {COMMITS})" in finding.text.en
+    after = await written(postgres, dsn)
+    assert after[0] - before[0] >= COMMITS * 4096
+    assert after[1:] == before[1:]
+
+
+async def written(postgres: PostgresProcess, dsn: str) -> tuple[int, int, int]:
+    """How much of its log a server has flushed, and what a database has: tables, rows of ours."""
+    connection = await postgres.connect(dsn.rpartition("/")[2])
+    try:
+        row = await connection.fetchrow(
+            "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint,"
+            " (SELECT count(*) FROM pg_class), (SELECT count(*) FROM settings)"
+        )
+    finally:
+        await connection.close()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+async def test_a_commit_that_waits_for_a_standby_that_is_not_there() -> None:
+    async with postgres_server() as server:
+        dsn = server.dsn(await server.new_database())
+        await server.sql("ALTER SYSTEM SET synchronous_standby_names = 'b'")
+        await server.sql("SELECT pg_reload_conf()")
+        [finding] = await commits(dsn, seconds=0.5)
+        assert finding.verdict is Verdict.BAD
+        assert finding.text == ("nothing is kept within 0.5 s", "rien n'est gardé en 0.5 s")
+        assert finding.do is not None
+        assert "standby" in finding.do.en
+
+
+async def test_a_commit_that_cannot_be_tried(postgres: PostgresProcess) -> None:
+    database = await postgres.new_database()
+    await postgres.sql(
+        "DO $$ BEGIN EXECUTE (SELECT string_agg('REVOKE EXECUTE ON FUNCTION ' || oid::regprocedure"
+        " || ' FROM PUBLIC', '; ') FROM pg_proc WHERE proname = 'pg_logical_emit_message'); END $$",
+        database=database,
+    )
+    [finding] = await commits(postgres.dsn(database))
+    assert finding.verdict is Verdict.WARN
+    assert "permission denied" in finding.text.en
+    assert await commits("postgresql://miss:geheim@127.0.0.1:9/miss") == []
+
+
+def test_a_slow_commit() -> None:
+    assert judge_commit(COMMIT_SLOW_MS).verdict is Verdict.OK
+    slow = judge_commit(COMMIT_SLOW_MS + 0.1)
+    assert slow.verdict is Verdict.WARN
+    assert slow.do is not None
+    assert "pg_wal" in slow.do.fr
 
 
 async def test_who_cannot_be_asked(postgres: PostgresProcess) -> None:

@@ -4,8 +4,11 @@ They connect as plainly as possible: what a node would refuse is to be found out
 """
 
 import asyncio
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import asyncpg
@@ -16,6 +19,17 @@ from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.words import Both
 
 CONNECT_SECONDS = 5.0
+COMMITS, COMMIT_SECONDS = 30, 10.0
+COMMIT_SLOW_MS = 25.0
+"""Every `sent` waits for one: beyond, people feel it."""
+_COMMIT = "SELECT pg_logical_emit_message(true, 'miss-server doctor', $1::bytea)"
+"""A durable commit that leaves nothing behind but a record in the log, which nobody reads."""
+_COMMIT_DO = Both(
+    "Every message waits for it: look at the disk of PostgreSQL's log (pg_wal), at the way there, and"
+    " at the synchronous standby if there is one.",
+    "Chaque message l'attend : voyez le disque du journal de PostgreSQL (pg_wal), le chemin jusqu'à"
+    " lui, et le secours synchrone s'il y en a un.",
+)
 CLOCK_WARN_MS, CLOCK_BAD_MS = 2_000, 60_000
 """Two nodes whose clocks differ from the database's expire messages at different moments."""
 
@@ -98,6 +112,51 @@ async def ask(dsn: str, *, now_ms: int) -> Facts:
             )
     finally:
         connection.terminate()
+
+
+async def commits(dsn: str, *, seconds: float = COMMIT_SECONDS) -> Sequence[Finding]:
+    """How long this database takes to keep something, with the way there and its standby's word.
+
+    Args:
+        seconds: after which it is given up.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return []  # `examine` says so
+    try:
+        async with asyncio.timeout(seconds):
+            took = await _commit_ms(connection)
+    except TimeoutError:
+        text = Both(f"nothing is kept within {seconds} s", f"rien n'est gardé en {seconds} s")
+        return [bad("commit", text, _COMMIT_DO)]
+    except asyncpg.PostgresError as error:
+        text = Both(f"could not be tried: {error}", f"n'a pas pu être essayé : {error}")
+        return [warn("commit", text, _COMMIT_DO)]
+    finally:
+        connection.terminate()
+    return [judge_commit(took)]
+
+
+async def _commit_ms(connection: "asyncpg.Connection[Any]") -> float:
+    took: list[float] = []
+    for _ in range(COMMITS):
+        content = os.urandom(4096)
+        begun = time.perf_counter()
+        await connection.execute(_COMMIT, content)
+        took.append((time.perf_counter() - begun) * 1000)
+    return median(took)
+
+
+def judge_commit(took: float) -> Finding:
+    """What is to be said of a database that takes so many milliseconds to keep something."""
+    text = Both(
+        f"{took:.2f} ms to keep 4 KiB (median of {COMMITS})",
+        f"{took:.2f} ms pour garder 4 Kio (médiane de {COMMITS})",
+    )
+    if took > COMMIT_SLOW_MS:
+        return warn("commit", text, _COMMIT_DO)
+    return ok("commit", *text)
 
 
 def judge(facts: Facts, *, domain: str, connections: int) -> Iterator[Finding]:
