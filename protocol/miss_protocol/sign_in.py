@@ -1,7 +1,7 @@
 """The bodies of the calls about sign-ins at an identity provider. Spec: 10-identity-provider §2.
 
 A client opens a sign-in, founds its account under the address it was given, begins the sign-in with
-that genesis, has its user sign in, and confirms. Errors are `Problem` documents.
+that genesis, has its user sign in, and confirms with the enrolment. Errors are `Problem` documents.
 """
 
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from miss_protocol.api import Charter, Enrol
-from miss_protocol.frames import Address, Counter, Text
+from miss_protocol.frames import Address, Counter, Hash32, Text
 from miss_protocol.vouching import ProofShown, ProviderInfo
 
 Secret = Annotated[str, Meta(max_length=64)]
@@ -30,14 +30,14 @@ class SignInOpened(Struct):
 class SignInBegin(Struct):
     """*open* `POST /v1/identity/sign-ins/begin`: where does the user sign in?
 
-    `enrol` is the enrolment to carry out once they have, its `code` empty; left out by who renews.
+    `genesis` is that of the account (04 §3), for which the sign-in is to vouch; left out by who renews.
     `hint` is the national identifier of the person to be asked, for `ciba`. Repeated, it begins anew,
     and what the earlier one led to is worth nothing any more.
     """
 
     sign_in: Secret
     method: Method
-    enrol: Enrol | UnsetType = UNSET
+    genesis: Hash32 | UnsetType = UNSET
     hint: Annotated[str, Meta(max_length=96)] = ""
 
 
@@ -71,10 +71,12 @@ class SignInStatus(Struct):
 
 class SignInConfirm(Struct):
     """*open* `POST /v1/identity/sign-ins/confirm`: carry it out. `confirmation` is the code that the
-    page showed to who signed in; empty for `ciba`. Repeated, it answers the same."""
+    page showed to who signed in; empty for `ciba`. `enrol` is the enrolment of the genesis that it was begun
+    with, its `code` empty; left out by who renews. Repeated, it answers the same."""
 
     sign_in: Secret
     confirmation: Annotated[str, Meta(max_length=64)] = ""
+    enrol: Enrol | UnsetType = UNSET
 
 
 class SignedIn(Struct):

@@ -123,7 +123,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     throttle = Throttle(
         counts,
         enrolment_tries_per_hour=settings.enrolment_tries_per_hour,
-        sign_ins_per_hour=settings.sign_ins_per_hour,
+        rings_per_hour=settings.rings_per_hour,
     )
     services = Services(
         settings=settings,

@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     )
     provider_notice_days: int = Field(30, ge=0, description="days before, when people are told")
     provider_grace_days: int = Field(14, ge=0, description="days after, until the account pauses")
-    sign_ins_per_hour: int = Field(
-        3_000, ge=1, description="sign-ins at the provider begun from one address"
+    rings_per_hour: int = Field(
+        3_000, ge=1, description="people asked on their own devices (CIBA) from one address"
     )
     first_messages: int = Field(
         limits.FIRST_MESSAGES, ge=1, description="messages to somebody who has not answered yet"

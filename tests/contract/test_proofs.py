@@ -42,23 +42,24 @@ async def code_of(work: object) -> Code:
 
 
 async def opened(store: Store, person: Person, *, renews: bool = False) -> str:
+    expires = NOW + 15 * MINUTE
+    if not renews:
+        return await store.new_sign_in(person.account, expires_ms=expires)
     secret = os.urandom(8).hex()
-    await store.open_sign_in(
-        secret, person.account, renews=renews, expires_ms=NOW + 15 * MINUTE, now_ms=NOW
-    )
+    await store.open_renewal(secret, person.account, expires_ms=expires, now_ms=NOW)
     return secret
 
 
-async def begun(store: Store, secret: str) -> str:
+async def begun(store: Store, secret: str, genesis: bytes = b"") -> str:
     state = os.urandom(8).hex()
-    given = Begun("code", b"{}", state=state, verifier="v")
+    given = Begun("code", genesis, state=state, verifier="v")
     await store.begin_sign_in(secret, given, now_ms=NOW)
     return state
 
 
 async def confirmed(store: Store, person: Person, shown: Shown, *, renews: bool = False) -> str:
     secret = await opened(store, person, renews=renews)
-    one = await store.take_state(await begun(store, secret), now_ms=NOW)
+    one = await store.take_state(await begun(store, secret, person.roster.genesis), now_ms=NOW)
     assert await store.note_shown(one, shown, confirmation=CODE)
     assert await store.confirm(secret, CODE, now_ms=NOW)
     return secret
@@ -68,9 +69,10 @@ async def test_a_sign_in_founds_an_account_with_its_proof(store: Store) -> None:
     person = Person()
     secret = await opened(store, person)
     assert (await store.sign_in(secret, now_ms=NOW)).stage == "open"
-    state = await begun(store, secret)
+    state = await begun(store, secret, person.roster.genesis)
     one = await store.take_state(state, now_ms=NOW)
     assert (one.account, one.verifier, one.stage) == (person.account, "v", "waiting")
+    assert one.genesis == person.roster.genesis
     assert await code_of(store.confirm(secret, CODE, now_ms=NOW)) is Code.OUT_OF_PLACE
     assert await store.note_shown(one, SHOWN, confirmation=CODE)
     assert await code_of(store.finish(secret, enrolment(person), now_ms=NOW)) is Code.OUT_OF_PLACE
@@ -92,7 +94,7 @@ async def test_a_sign_in_founds_an_account_with_its_proof(store: Store) -> None:
     assert account is not None
     assert (account.person, account.name, account.devices) == (SHOWN.person, SHOWN.name, 1)
     done = await store.sign_in(secret, now_ms=NOW + DAY)
-    assert (done.stage, done.shown, done.call) == ("done", None, b"")
+    assert (done.stage, done.shown, done.genesis) == ("done", None, b"")
 
 
 async def test_states_secrets_and_times_end(store: Store) -> None:
@@ -109,10 +111,47 @@ async def test_states_secrets_and_times_end(store: Store) -> None:
         *(store.take_state(newer, now_ms=NOW) for _ in range(4)), return_exceptions=True
     )
     assert len([one for one in taken if not isinstance(one, BaseException)]) == 1
-    await store.open_sign_in(
-        "a day later", address(), renews=False, expires_ms=late + 2 * DAY, now_ms=late + DAY
+    renewal = await opened(store, person, renews=True)
+    await store.open_renewal("a day later", address(), expires_ms=late + 2 * DAY, now_ms=late + DAY)
+    assert await code_of(store.sign_in(renewal, now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+    assert await code_of(store.sign_in(secret, now_ms=late)) is Code.SIGN_IN_OVER
+    assert await code_of(begun(store, await store.new_sign_in(address(), expires_ms=NOW))) is (
+        Code.SIGN_IN_OVER
     )
-    assert await code_of(store.sign_in(secret, now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+
+
+async def test_a_secret_says_what_it_opens_and_nobody_makes_one(store: Store) -> None:
+    person, other = Person(), address()
+    expires = NOW + 15 * MINUTE
+    secret = await store.new_sign_in(person.account, expires_ms=expires)
+    one = await store.sign_in(secret, now_ms=NOW)
+    assert (one.account, one.expires_ms, one.stage) == (person.account, expires, "open")
+    assert (one.renews, one.shown) == (False, None)
+    later = await store.new_sign_in(person.account, expires_ms=expires + 1)
+    mixed = (await store.new_sign_in(other, expires_ms=expires))[:20] + secret[20:]
+    for forged in (mixed, later[:40] + secret[40:], secret[:-4], "", "!", "é", "A" * 62):
+        assert await code_of(store.sign_in(forged, now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+        assert await code_of(begun(store, forged)) is Code.SIGN_IN_UNKNOWN
+    assert await code_of(store.confirm(secret, CODE, now_ms=NOW)) is Code.OUT_OF_PLACE
+
+
+async def test_what_is_begun_at_once_is_one_sign_in_and_the_last_counts(store: Store) -> None:
+    secret = await opened(store, Person())
+    states = await asyncio.gather(*(begun(store, secret) for _ in range(4)))
+    taken = await asyncio.gather(
+        *(store.take_state(state, now_ms=NOW) for state in states), return_exceptions=True
+    )
+    assert len([one for one in taken if not isinstance(one, BaseException)]) == 1
+
+
+async def test_a_sign_in_founds_no_other_genesis_than_it_was_begun_with(store: Store) -> None:
+    person = Person()
+    secret = await confirmed(store, person, SHOWN)
+    another = enrolment(Person(person.account))
+    assert await code_of(store.finish(secret, another, now_ms=NOW)) is Code.UNTRUSTED
+    assert await code_of(store.finish(secret, None, now_ms=NOW)) is Code.UNTRUSTED
+    assert await store.find(person.account) is None
+    assert await store.finish(secret, enrolment(person), now_ms=NOW) == person.account
 
 
 async def test_what_an_earlier_attempt_led_to_is_dropped(store: Store) -> None:

@@ -203,7 +203,7 @@ class Node:
         self.doorbell.listen(sweep.hear)
         self.keeper = Keeper(self.store, self.hub, self.doorbell, sweep, clock, sweep_every=5)
         settings = Settings.model_validate({"domain": DOMAIN, "database": "unused.sqlite"})
-        throttle = Throttle(NodeCounts(), enrolment_tries_per_hour=20, sign_ins_per_hour=20)
+        throttle = Throttle(NodeCounts(), enrolment_tries_per_hour=20, rings_per_hour=20)
         services = Services(
             settings=settings,
             charter=Charter("1", bytes(32), "", ""),

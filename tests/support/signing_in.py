@@ -66,7 +66,7 @@ class App:
         body = {
             "sign_in": self.opened.sign_in,
             "method": method,
-            "enrol": msgspec.to_builtins(self.body),
+            "genesis": msgspec.to_builtins(self.person.roster.genesis),
             "hint": hint,
         }
         return await open_call(self.place.server, "POST", f"{PATH}/begin", body)
@@ -84,7 +84,7 @@ class App:
         return await post(self.place, f"{PATH}/status", body, sign_in.SignInStatus)
 
     async def confirm(self, code: str) -> httpx2.Response:
-        body = sign_in.SignInConfirm(self.opened.sign_in, code)
+        body = sign_in.SignInConfirm(self.opened.sign_in, code, self.body)
         return await open_call(self.place.server, "POST", f"{PATH}/confirm", body)
 
     async def signed_in(self, code: str) -> sign_in.SignedIn:

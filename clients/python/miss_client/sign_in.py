@@ -68,14 +68,15 @@ class SignIn:
             raise ClientError(Trouble.PROVIDER_UNTRUSTED, self.opened.provider.issuer)
         now = await self._status()
         if now.stage in ("open", "waiting", "failed"):
-            await self._begin(enrol)
+            await self._begin(renews=enrol is None)
             now = await self._ended()
         if now.stage == "failed":
             raise RefusedByServer(code_of(now.code) or Code.SIGN_IN_REFUSED)
-        return await self._confirm(now)
+        return await self._confirm(now, enrol)
 
-    async def _begin(self, enrol: Enrol | None) -> None:
-        body = SignInBegin(self.opened.sign_in, self.method, enrol or UNSET, self.hint)
+    async def _begin(self, *, renews: bool) -> None:
+        genesis = UNSET if renews else self.genesis
+        body = SignInBegin(self.opened.sign_in, self.method, genesis, self.hint)
         begun = await self.calls.post_open(f"{_PATH}/begin", body, SignInBegun)
         if self.method == "code":
             await self._check(begun.url)
@@ -102,10 +103,10 @@ class SignIn:
         asked = SignInAsked(self.opened.sign_in)
         return await self.calls.post_open(f"{_PATH}/status", asked, SignInStatus)
 
-    async def _confirm(self, now: SignInStatus) -> SignedIn:
+    async def _confirm(self, now: SignInStatus, enrol: Enrol | None) -> SignedIn:
         while True:
             code = await self.ask_code(now) if now.stage == "signed_in" else ""
-            body = SignInConfirm(self.opened.sign_in, read_code(code))
+            body = SignInConfirm(self.opened.sign_in, read_code(code), enrol or UNSET)
             try:
                 return await self.calls.post_open(f"{_PATH}/confirm", body, SignedIn)
             except RefusedByServer as refused:

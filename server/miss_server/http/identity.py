@@ -3,12 +3,14 @@
 The app's secret opens nothing but its own sign-in, and the browser's state is used once. Between them
 stands a code that the page shows to who signed in and that the app asks for: else whoever sends
 somebody a link could have their own genesis vouched for by that person's sign-in (10 §2.2).
+
+Anybody may open and begin one, so that little is done for it before a person is proven: nothing is kept of
+one that is opened, and a hash or two of one that is begun. The enrolment comes, and is checked, in the end.
 """
 
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import structlog
 from msgspec import UNSET
 from starlette.requests import Request
@@ -53,9 +55,9 @@ async def open_sign_in(request: Request) -> Response:
     """`POST /v1/identity/sign-ins`."""
     it = services(request)
     provider_of(it)
-    await it.throttle.sign_in(peer_address(request))
-    account = new_address(secrets.token_bytes(16), it.settings.domain)
-    return await _opened(it, account, renews=False)
+    account, expires = new_address(secrets.token_bytes(16), it.settings.domain), _expires(it)
+    secret = await it.proofs.new_sign_in(account, expires_ms=expires)
+    return _opened(it, secret, account, expires)
 
 
 async def open_renewal(request: Request) -> Response:
@@ -63,16 +65,20 @@ async def open_renewal(request: Request) -> Response:
     it = services(request)
     provider_of(it)
     caller = await signed(request, suspended=True)
-    await it.throttle.sign_in(caller.device.account)
-    return await _opened(it, caller.device.account, renews=True)
+    account, expires = caller.device.account, _expires(it)
+    await it.throttle.renewal(account)
+    secret = secrets.token_urlsafe(32)
+    await it.proofs.open_renewal(secret, account, expires_ms=expires, now_ms=it.clock.now_ms())
+    return _opened(it, secret, account, expires)
 
 
-async def _opened(it: Services, account: AccountAddress, *, renews: bool) -> Response:
+def _expires(it: Services) -> int:
+    return it.clock.now_ms() + SIGN_IN_SECONDS * 1000
+
+
+def _opened(it: Services, secret: str, account: AccountAddress, expires: int) -> Response:
     info = it.provider_info
     assert info is not None  # noqa: S101  # the caller has looked
-    secret, now_ms = secrets.token_urlsafe(32), it.clock.now_ms()
-    expires = now_ms + SIGN_IN_SECONDS * 1000
-    await it.proofs.open_sign_in(secret, account, renews=renews, expires_ms=expires, now_ms=now_ms)
     return reply(sign_in.SignInOpened(secret, account, it.charter, info, expires), 201)
 
 
@@ -81,30 +87,35 @@ async def begin(request: Request) -> Response:
     it = services(request)
     provider = provider_of(it)
     given = parse(await read_bytes(request), sign_in.SignInBegin)
-    now_ms = it.clock.now_ms()
-    one = await it.proofs.sign_in(given.sign_in, now_ms=now_ms)
-    await it.throttle.sign_in(peer_address(request))
+    one = await it.proofs.sign_in(given.sign_in, now_ms=it.clock.now_ms())
     genesis = await _genesis(it, one, given)
-    call = b"" if one.renews else msgspec.json.encode(given.enrol)
     if given.method == "ciba":
-        return await _ask_person(it, provider, given, one, call)
+        return await _ask_person(request, provider, given, one)
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     url = await provider.url(state=state, nonce=proof.nonce(genesis), verifier=verifier)
-    begun = Begun("code", call, state=state, verifier=verifier)
-    await it.proofs.begin_sign_in(given.sign_in, begun, now_ms=now_ms)
+    begun = Begun("code", _kept(one, given), state=state, verifier=verifier)
+    await _note_begun(request, given.sign_in, begun)
     return reply(sign_in.SignInBegun(url, "", one.expires_ms))
 
 
+async def _note_begun(request: Request, secret: str, begun: Begun) -> None:
+    """In its address's turn: whoever floods this waits for their own writing, everybody else goes on."""
+    it = services(request)
+    async with it.throttle.beginning(peer_address(request)):
+        await it.proofs.begin_sign_in(secret, begun, now_ms=it.clock.now_ms())
+
+
 async def _genesis(it: Services, one: SignIn, given: sign_in.SignInBegin) -> bytes:
-    """The genesis that the sign-in is to vouch for, checked like any enrolment's."""
+    """The genesis that the sign-in is to vouch for."""
     if one.renews:
         return await _genesis_of(it, one.account)
-    if not isinstance(given.enrol, api.Enrol):
-        raise Malformed("no enrolment")
-    genesis = enrolment_of(it, given.enrol).roster
-    if genesis.account != one.account:
-        raise Refused(Code.UNTRUSTED, "a genesis for another account")
-    return genesis.genesis
+    if not isinstance(given.genesis, bytes):
+        raise Malformed("no genesis")
+    return given.genesis
+
+
+def _kept(one: SignIn, given: sign_in.SignInBegin) -> bytes:
+    return given.genesis if isinstance(given.genesis, bytes) and not one.renews else b""
 
 
 async def _genesis_of(it: Services, account: AccountAddress) -> bytes:
@@ -115,8 +126,9 @@ async def _genesis_of(it: Services, account: AccountAddress) -> bytes:
 
 
 async def _ask_person(
-    it: Services, provider: "Provider", given: sign_in.SignInBegin, one: SignIn, call: bytes
+    request: Request, provider: "Provider", given: sign_in.SignInBegin, one: SignIn
 ) -> Response:
+    it = services(request)
     if not provider.settings.ciba:
         raise Refused(Code.UNSUPPORTED, "ciba")
     person = given.hint
@@ -127,12 +139,19 @@ async def _ask_person(
         raise Malformed("nobody to ask")
     # It rings at a person's side: nobody may be rung at will, by their public number.
     await it.throttle.ring_person(person)
+    if not one.renews:
+        await it.throttle.ring_from(peer_address(request))
     message = f"MiSS {secrets.randbelow(9000) + 1000}"
     asked = await provider.ask_person(person, message)
-    now_ms = it.clock.now_ms()
-    begun = Begun("ciba", call, request=asked.request, interval=asked.interval, hint=person)
-    await it.proofs.begin_sign_in(given.sign_in, begun, now_ms=now_ms)
-    expires = min(one.expires_ms, now_ms + asked.expires * 1000)
+    begun = Begun(
+        "ciba",
+        _kept(one, given),
+        request=asked.request,
+        interval=asked.interval,
+        hint=person,
+    )
+    await _note_begun(request, given.sign_in, begun)
+    expires = min(one.expires_ms, it.clock.now_ms() + asked.expires * 1000)
     return reply(sign_in.SignInBegun("", message, expires))
 
 
@@ -210,7 +229,7 @@ async def _shown(it: Services, provider: "Provider", one: SignIn, granted: Grant
 async def _named(it: Services, one: SignIn) -> bytes:
     if one.renews:
         return await _genesis_of(it, one.account)
-    return roster.decode(_enrol(one.call).roster).genesis
+    return one.genesis
 
 
 class _Person(NamedTuple):
@@ -289,7 +308,9 @@ async def confirm(request: Request) -> Response:
     one = await it.proofs.sign_in(given.sign_in, now_ms=now_ms)
     first = None
     if not one.renews and one.stage != "done":
-        first = enrolment_of(it, _enrol(one.call))
+        if not isinstance(given.enrol, api.Enrol):
+            raise Malformed("no enrolment")
+        first = enrolment_of(it, given.enrol)
     account = await it.proofs.finish(given.sign_in, first, now_ms=now_ms)
     log.info("identity proven", account=short(account), renewed=one.renews, method=one.method)
     found = await it.proofs.proof(account)
@@ -300,10 +321,6 @@ async def confirm(request: Request) -> Response:
     if shown is not None:
         answer.proof = shown
     return reply(answer)
-
-
-def _enrol(call: bytes) -> api.Enrol:
-    return msgspec.json.decode(call, type=api.Enrol)
 
 
 def attested_by(found: Proof | None) -> tuple[str, ProofShown | None]:

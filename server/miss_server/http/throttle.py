@@ -11,7 +11,7 @@ processor is counted by each alone.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
@@ -49,6 +49,8 @@ INTRODUCTIONS_PER_HOUR = 300
 """Rosters that devices of one address bring which this server does not know: a hospital's new phones after
 a restore need a few each, and a flood of them costs less than a second of processor."""
 
+RENEWALS_PER_HOUR = 30
+"""Sign-ins by which one account is proven anew."""
 RINGS_PER_HOUR = 5
 """Of one person, whoever has it rung: their number is public."""
 
@@ -68,15 +70,16 @@ class Throttle:
     """The limits, counted in `shared` where they are everybody's."""
 
     def __init__(
-        self, shared: Counts, *, enrolment_tries_per_hour: int, sign_ins_per_hour: int
+        self, shared: Counts, *, enrolment_tries_per_hour: int, rings_per_hour: int
     ) -> None:
         self.shared = shared
         self._here = NodeCounts()
         self._turns = Turns()
         self._tries = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="code-tries")
         self._over = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="codes-over")
-        self._sign_ins = RateLimitItemPerHour(sign_ins_per_hour, namespace="sign-ins")
+        self._renewals = RateLimitItemPerHour(RENEWALS_PER_HOUR, namespace="renewals")
         self._rings = RateLimitItemPerHour(RINGS_PER_HOUR, namespace="rings")
+        self._rings_from = RateLimitItemPerHour(rings_per_hour, namespace="rings-from")
         self._claims = RateLimitItemPerHour(
             protocol_limits.PREKEY_CLAIMS_PER_HOUR, namespace="prekey-claims"
         )
@@ -134,10 +137,14 @@ class Throttle:
                     await self.shared.hit(self._over, *names)
                 raise
 
-    async def sign_in(self, who: str) -> None:
-        """Count a sign-in that an address or an account begins; raises `Refused(rate_limited)`."""
-        if not await self.shared.hit(self._sign_ins, who):
-            raise Refused(Code.RATE_LIMITED, "sign-ins", retry_after=600.0)
+    def beginning(self, address: str) -> AbstractAsyncContextManager[None]:
+        """Around the writing of a sign-in that a stranger of this address begins: one after the other."""
+        return self._turns.of("sign-ins", address)
+
+    async def renewal(self, account: str) -> None:
+        """Count a sign-in by which an account is proven anew; raises `Refused(rate_limited)`."""
+        if not await self.shared.hit(self._renewals, account):
+            raise Refused(Code.RATE_LIMITED, "renewals", retry_after=600.0)
 
     async def introduction(self, address: str) -> None:
         """Count a roster that an unknown device of an address brings; raises `Refused(rate_limited)`."""
@@ -148,6 +155,11 @@ class Throttle:
         """Count a question to a person on their own device; raises `Refused(rate_limited)`."""
         if not await self.shared.hit(self._rings, person):
             raise Refused(Code.RATE_LIMITED, "rings", retry_after=900.0)
+
+    async def ring_from(self, address: str) -> None:
+        """Count a question that a stranger of this address has asked; raises `Refused(rate_limited)`."""
+        if not await self.shared.hit(self._rings_from, address):
+            raise Refused(Code.RATE_LIMITED, "rings from here", retry_after=900.0)
 
     async def may_claim(self, account: str, device: bytes) -> bool:
         """Whether an account may take another prekey of a device: else it could exhaust it."""

@@ -1,7 +1,8 @@
 """The tables of who was shown by an identity provider, and of sign-ins that are under way.
 
 A sign-in is opened by an app, which alone has its secret; the browser has its state. Both are kept as
-keyed hashes, so that a copy of the table opens nobody's sign-in. It is gone soon after its end; what
+keyed hashes, so that a copy of the table opens nobody's sign-in. There is no row before it is begun, unless it
+renews, and little in one before a person is proven: anybody may begin. It is gone soon after its end; what
 remains is one row of `proofs` an account. Spec: 10-identity-provider; rule A4.
 """
 
@@ -34,7 +35,7 @@ sign_ins = Table(
     Column("interval_s", Integer, nullable=False, server_default="0"),
     Column("polled_ms", BigInteger, nullable=False, server_default="0"),
     Column("hint", String, nullable=False, server_default="", comment="who was asked, for CIBA"),
-    Column("call", LargeBinary, nullable=False, server_default="", comment="an Enrol in JSON"),
+    Column("call", LargeBinary, nullable=False, server_default="", comment="the genesis"),
     Column("begun_ms", BigInteger, nullable=False, server_default="0"),
     Column("shown", LargeBinary, nullable=False, server_default="", comment="what it proved"),
     Column("confirm_hash", LargeBinary(32), nullable=True, comment="of the code on the page"),

@@ -42,11 +42,11 @@ class Begun:
         state, verifier: of the code flow; the state comes back once.
         request, interval, hint: of CIBA: the provider's name of the question, seconds between
             polls, and the person that was asked.
-        call: the enrolment to carry out, an `api.Enrol` in JSON; empty for who renews.
+        genesis: what the sign-in is to vouch for; empty for who renews.
     """
 
     method: Method
-    call: bytes
+    genesis: bytes
     state: str = ""
     verifier: str = ""
     request: str = ""
@@ -66,7 +66,7 @@ class SignIn:
     verifier: str
     request: str
     hint: str
-    call: bytes
+    genesis: bytes
     begun_ms: int
     shown: Shown | None
     code: str
@@ -104,16 +104,17 @@ class Lapsed:
 class Proofs(Protocol):
     """Sign-ins under way, and proofs."""
 
-    async def open_sign_in(
-        self,
-        secret: str,
-        account: AccountAddress,
-        *,
-        renews: bool,
-        expires_ms: int,
-        now_ms: int,
+    async def new_sign_in(self, account: AccountAddress, *, expires_ms: int) -> str:
+        """An app's secret for a sign-in that opens `account`, an address not in use yet.
+
+        It says by itself what it opens, so that nothing is kept for a stranger who begins nothing.
+        """
+        ...
+
+    async def open_renewal(
+        self, secret: str, account: AccountAddress, *, expires_ms: int, now_ms: int
     ) -> None:
-        """Keep a hash of an app's secret for a sign-in."""
+        """Keep a hash of an app's secret for a sign-in by which `account` is proven anew."""
         ...
 
     async def sign_in(self, secret: str, *, now_ms: int) -> SignIn:
@@ -165,8 +166,8 @@ class Proofs(Protocol):
         device, and keep the proof; or, without an enrolment, keep the newer proof.
 
         An account of the person that nobody has founded yet gets the address that the genesis is of.
-        Repeated it succeeds again. Raises `Refused`: out_of_place before it is confirmed;
-        already_enrolled; another_person for a renewal by somebody else.
+        Repeated it succeeds again. Raises `Refused`: out_of_place before it is confirmed; untrusted
+        for another genesis than it was begun with; already_enrolled; another_person for a renewal by somebody else.
         """
         ...
 

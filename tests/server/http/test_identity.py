@@ -233,19 +233,79 @@ async def test_an_account_that_waits_for_its_code_is_founded_under_the_new_addre
     assert code_of(answer) == "already_enrolled"
 
 
-async def test_a_genesis_of_another_account_is_not_begun(place: Place) -> None:
+async def test_a_genesis_of_another_account_or_another_genesis_is_not_founded(
+    place: Place,
+) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who))
+    app = await App.begin(place)
+    code = code_on(await app.browse())
+    right = app.body
+    elsewhere, twin = Person(), Person(app.person.account)
+    for other in (elsewhere, twin):
+        app.body = await enrol_body(place.server, other, "")
+        assert code_of(await app.confirm(code)) == "untrusted"
+    app.body = msgspec.structs.replace(right, prekeys=right.prekeys[:-1])  # no last resort
+    assert code_of(await app.confirm(code)) == "untrusted"
+    body = {"sign_in": app.opened.sign_in, "confirmation": code}
+    answer = await open_call(place.server, "POST", f"{PATH}/confirm", body)
+    assert code_of(answer) == "malformed"
+    async with beside(place.server) as store:
+        assert await store.find(app.person.account) is None
+    app.body = right
+    await app.signed_in(code)
+
+
+async def test_what_is_no_beginning_is_not_begun(place: Place) -> None:
     opened = await post(place, PATH, {}, sign_in.SignInOpened)
-    person = Person()
-    app = App(place, opened, person, await enrol_body(place.server, person, ""))
-    assert code_of(await app.asked_to_begin()) == "untrusted"
     missing = {"sign_in": opened.sign_in, "method": "code"}
-    wrong: list[object] = [missing, {**missing, "method": "saml"}, [], {"sign_in": "x" * 65}]
+    short = {**missing, "genesis": "AAAA"}
+    wrong: list[object] = [missing, short, {**missing, "method": "saml"}, [], {"sign_in": "x" * 65}]
     for body in wrong:
         answer = await open_call(place.server, "POST", f"{PATH}/begin", body)
         assert code_of(answer) == "malformed"
     unknown = sign_in.SignInAsked("nobody's")
     answer = await open_call(place.server, "POST", f"{PATH}/status", unknown)
     assert code_of(answer) == "sign_in_unknown"
+
+
+async def open_many(server: ServerProcess, count: int) -> None:
+    """So many sign-ins opened on one connection, none of them refused."""
+    where = urlsplit(server.url)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    for _ in range(count):
+        writer.write(
+            f"POST {PATH} HTTP/1.1\r\nhost: {where.netloc}\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+        )
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 201"), head
+        [size] = [line for line in head.split(b"\r\n") if line.startswith(b"content-length")]
+        await reader.readexactly(int(size.split(b":")[1]))
+    writer.close()
+
+
+async def test_staff_sign_in_while_bots_at_their_address_begin_sign_ins_without_pause(
+    place: Place,
+) -> None:
+    """3,000 an hour were an address's once, so that nobody there signed in any more."""
+    await open_many(place.server, 3_001)
+    done, begun = asyncio.Event(), asyncio.Event()
+    genesis = msgspec.to_builtins(Person().roster.genesis)
+
+    async def bot() -> None:
+        opened = await post(place, PATH, {}, sign_in.SignInOpened)
+        body = {"sign_in": opened.sign_in, "method": "code", "genesis": genesis}
+        while not done.is_set():
+            await post(place, f"{PATH}/begin", body, sign_in.SignInBegun)
+            begun.set()
+
+    async with asyncio.TaskGroup() as bots:
+        for _ in range(4):
+            bots.create_task(bot())
+        await begun.wait()
+        for _ in range(3):
+            await enrolled(place, place.newcomer())
+        done.set()
 
 
 async def test_a_provider_that_is_away_is_told_before_anybody_is_sent_there(

@@ -86,3 +86,13 @@ async def test_who_is_not_proven_anew_is_suspended_and_comes_back_by_it(place: P
     async with beside(place.server) as store:
         deeds = await store.audit_entries(subject=account)
     assert [one.action for one in deeds] == ["account_suspended", "account_reinstated"]
+
+
+async def test_an_account_opens_so_many_renewals_and_another_is_not_held_up(place: Place) -> None:
+    one, other = [
+        Device(place.server, (await enrolled(place, place.newcomer())).person) for _ in range(2)
+    ]
+    answers = [await one.call("POST", "/v1/identity/renewals") for _ in range(31)]
+    assert [answer.status_code for answer in answers[:30]] == [201] * 30
+    assert code_of(answers[30]) == "rate_limited"
+    assert (await other.call("POST", "/v1/identity/renewals")).status_code == 201

@@ -1,6 +1,7 @@
 """Sign-ins that a person confirms in the provider's own app (CIBA): spec 10 §2.3."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from miss_protocol import sign_in
 from miss_protocol.ids import parse_address
 from miss_server.importers.generate import DEMO_PEOPLE
+from tests.support.people import people_directory
 from tests.support.provider import claims_of
-from tests.support.signing_in import App, Place
+from tests.support.server import DOMAIN, ServerProcess
+from tests.support.signing_in import App, Place, enrolled
 from tests.support.wire import Device, beside, code_of
 
 pytestmark = pytest.mark.timeout(90)
@@ -105,3 +108,24 @@ async def test_nobody_is_rung_at_will(place: Place) -> None:
     assert code_of(await app.asked_to_begin("ciba", "")) == "malformed"
     await place.provider.control(person=claims_of(GP))
     assert code_of(await app.asked_to_begin("ciba", place.newcomer())) == "sign_in_refused"
+
+
+async def test_who_has_strangers_rung_is_limited_by_address_and_browsers_are_not(
+    place: Place, tmp_path: Path
+) -> None:
+    people = people_directory(tmp_path)
+    server = ServerProcess(
+        tmp_path / "miss.sqlite",
+        tmp_path / "log",
+        DOMAIN,
+        settings=place.provider.settings(MISS_RINGS_PER_HOUR="2"),
+    )
+    await server.start()
+    here = Place(server, place.provider, people=people)
+    for who in people[:2]:
+        await place.provider.control(person=claims_of(who), ciba="authorization_pending")
+        app = await App.begin(here, "ciba", who)
+    await place.provider.control(person=claims_of(people[2]))
+    assert code_of(await app.asked_to_begin("ciba", people[2])) == "rate_limited"
+    await enrolled(here, people[2])
+    assert await server.stop() == 0

@@ -84,7 +84,7 @@ async def test_a_provider_of_somebody_elses_making_enrols_too(tmp_path: Path) ->
         begin = {
             "sign_in": opened.sign_in,
             "method": "code",
-            "enrol": msgspec.to_builtins(await enrol_body(server, person, "")),
+            "genesis": msgspec.to_builtins(person.roster.genesis),
         }
         answer = await open_call(server, "POST", f"{PATH}/begin", begin)
         assert answer.is_success, answer.content
@@ -96,7 +96,7 @@ async def test_a_provider_of_somebody_elses_making_enrols_too(tmp_path: Path) ->
             page = await browser.get(f"{server.url}{back.path}?{back.query}")
         assert page.status_code == 200, page.text
         code = page.text.split("<strong>")[1].split("</strong>")[0]
-        confirm = sign_in.SignInConfirm(opened.sign_in, code)
+        confirm = sign_in.SignInConfirm(opened.sign_in, code, await enrol_body(server, person, ""))
         answer = await open_call(server, "POST", f"{PATH}/confirm", confirm)
         done = msgspec.json.decode(answer.content, type=sign_in.SignedIn)
         assert (done.person, done.attested) == (GP, "provider")
@@ -122,7 +122,7 @@ async def test_health_and_metrics_tell_how_the_provider_does(tmp_path: Path) -> 
             begin = {
                 "sign_in": opened.sign_in,
                 "method": "code",
-                "enrol": msgspec.to_builtins(await enrol_body(server, person, "")),
+                "genesis": msgspec.to_builtins(person.roster.genesis),
             }
             await open_call(server, "POST", f"{PATH}/begin", begin)
         health = (await open_call(server, "GET", "/health/ready")).json()

@@ -5,6 +5,7 @@ import pytest
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.proofs import Begun
 from tests.server.storage.test_migrating import first_database
 from tests.support.devices import NOW, address
 from tests.support.postgres import PostgresProcess
@@ -14,15 +15,19 @@ async def test_sign_ins_wait_for_the_upgrade_and_nobody_lapses(postgres: Postgre
     store = PostgresStore(Options(postgres.dsn(await first_database(postgres))))
     store.open()
     try:
-        with pytest.raises(Refused) as refused:
-            await store.open_sign_in(
-                "secret", address(), renews=False, expires_ms=NOW + 1, now_ms=NOW
-            )
-        assert refused.value.code is Code.BUSY
-        assert refused.value.retry_after
-        for call in (store.sign_in("secret", now_ms=NOW), store.take_state("state", now_ms=NOW)):
+        begun = Begun("code", bytes(32), state="state")
+        for call in (
+            store.new_sign_in(address(), expires_ms=NOW + 1),
+            store.open_renewal("secret", address(), expires_ms=NOW + 1, now_ms=NOW),
+            store.begin_sign_in("secret", begun, now_ms=NOW),
+        ):
             with pytest.raises(Refused) as refused:
                 await call
+            assert refused.value.code is Code.BUSY
+            assert refused.value.retry_after
+        for look in (store.sign_in("secret", now_ms=NOW), store.take_state("state", now_ms=NOW)):
+            with pytest.raises(Refused) as refused:
+                await look
             assert refused.value.code is Code.BUSY
         assert await store.proof(address()) is None
         assert await store.lapse(before_ms=NOW, now_ms=NOW) == []

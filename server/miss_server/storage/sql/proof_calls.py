@@ -25,16 +25,15 @@ class ProofCalls(ABC):
     async def _write(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work(connection, *args)` in a transaction; what it raises undoes it."""
 
-    async def open_sign_in(
-        self,
-        secret: str,
-        account: AccountAddress,
-        *,
-        renews: bool,
-        expires_ms: int,
-        now_ms: int,
+    async def new_sign_in(self, account: AccountAddress, *, expires_ms: int) -> str:
+        return await self.read_with(
+            lambda connection: sign_ins.new_secret(connection, account, expires_ms)
+        )
+
+    async def open_renewal(
+        self, secret: str, account: AccountAddress, *, expires_ms: int, now_ms: int
     ) -> None:
-        await self._write(sign_ins.open_one, secret, account, renews, expires_ms, now_ms)
+        await self._write(sign_ins.open_renewal, secret, account, expires_ms, now_ms)
 
     async def sign_in(self, secret: str, *, now_ms: int) -> SignIn:
         return await self.read_with(lambda connection: sign_ins.find(connection, secret, now_ms))

@@ -105,8 +105,12 @@ def _founded(
     connection: Connection, one: SignIn, shown: Shown, enrolment: Enrolment | None, now_ms: int
 ) -> bytes:
     """Make the account's first device under the address that its genesis is of."""
-    if enrolment is None or enrolment.roster.account != one.account:
-        raise Refused(Code.UNTRUSTED, "a genesis for another account")
+    if (
+        enrolment is None
+        or enrolment.roster.account != one.account
+        or enrolment.roster.genesis != one.genesis
+    ):
+        raise Refused(Code.UNTRUSTED, "another genesis than the sign-in was for")
     there = connection.execute(_OF_PERSON, {"person_": shown.person}).one_or_none()
     if there is None:
         address = accounts_.create(connection, shown.person, shown.name, one.account, now_ms)

@@ -1,22 +1,26 @@
 """Sign-ins at an identity provider: from the app's secret to what was proved."""
 
+import base64
+import binascii
 from hashlib import blake2b
+from hmac import compare_digest
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, insert, or_, select, update
 
 from miss_protocol.errors import Code, Refused
-from miss_protocol.ids import AccountAddress
+from miss_protocol.ids import ID_BYTES, AccountAddress, new_address
 from miss_server.storage.proof_tables import sign_ins
 from miss_server.storage.proofs import TRIES_MAX, Begun, Shown, SignIn
 from miss_server.storage.sql import schemas, settings
-from miss_server.storage.sql.dialects import is_postgres
+from miss_server.storage.sql.dialects import Upsert, is_postgres
 
 SCHEMA = 2
 """The schema that brought these tables."""
 KEPT_MS = 24 * 3600 * 1000
-"""Sign-ins are kept for a while after their end, so that "over" and "unknown" can be told."""
+"""Those that came to something are kept for a while after their end: a reply may have been lost."""
+_TIME_BYTES, _SEAL_BYTES = 6, 24
 
 _COLUMNS = (
     sign_ins.c.id,
@@ -27,12 +31,23 @@ _COLUMNS = (
     sign_ins.c.verifier,
     sign_ins.c.request,
     sign_ins.c.hint,
-    sign_ins.c.call,
+    sign_ins.c.call.label("genesis"),
     sign_ins.c.begun_ms,
     sign_ins.c.shown,
     sign_ins.c.code,
     sign_ins.c.reason,
     sign_ins.c.expires_ms,
+)
+_KEEP = Upsert(sign_ins, lambda insert: insert.on_conflict_do_nothing())
+_OVER = delete(sign_ins).where(
+    or_(
+        sign_ins.c.expires_ms <= bindparam("ended_"),
+        and_(
+            sign_ins.c.expires_ms <= bindparam("now_"),
+            sign_ins.c.renews.is_(False),
+            sign_ins.c.stage != "done",
+        ),
+    )
 )
 
 
@@ -42,33 +57,78 @@ def _hash(connection: Connection, kind: bytes, text: str) -> bytes:
     return blake2b(text.encode(), key=pepper, digest_size=32, person=b"MiSS1 " + kind).digest()
 
 
-def open_one(
+def new_secret(connection: Connection, account: AccountAddress, expires_ms: int) -> str:
+    """See `Proofs.new_sign_in`: the account's id and the time, sealed."""
+    schemas.require(connection, SCHEMA)
+    local = account.partition("@")[0]
+    said = base64.b32decode(f"{local.upper()}======") + expires_ms.to_bytes(_TIME_BYTES)
+    return base64.urlsafe_b64encode(said + _seal(connection, said)).decode().rstrip("=")
+
+
+def _seal(connection: Connection, said: bytes) -> bytes:
+    pepper = settings.secret(connection)
+    return blake2b(said, key=pepper, digest_size=_SEAL_BYTES, person=b"MiSS1 sign-seal").digest()
+
+
+def _said(connection: Connection, secret: str) -> SignIn | None:
+    """The sign-in that a secret of `new_secret` says, as it is before it is begun."""
+    try:
+        raw = base64.b64decode(f"{secret}==", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    said, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
+    if not compare_digest(seal, _seal(connection, said)):
+        return None
+    domain = (settings.get(connection, "domain") or b"").decode()
+    return SignIn(
+        id=_hash(connection, b"sign-in", secret),
+        account=new_address(said[:ID_BYTES], domain),
+        renews=False,
+        stage="open",
+        method="code",
+        verifier="",
+        request="",
+        hint="",
+        genesis=b"",
+        begun_ms=0,
+        shown=None,
+        code="",
+        reason="",
+        expires_ms=int.from_bytes(said[ID_BYTES:]),
+    )
+
+
+def open_renewal(
     connection: Connection,
     secret: str,
     account: AccountAddress,
-    renews: bool,
     expires_ms: int,
     now_ms: int,
 ) -> None:
-    """See `Proofs.open_sign_in`; those long after their end are forgotten."""
+    """See `Proofs.open_renewal`."""
     schemas.require(connection, SCHEMA)
-    connection.execute(delete(sign_ins).where(sign_ins.c.expires_ms + KEPT_MS <= now_ms))
+    _forget(connection, now_ms)
     connection.execute(
         insert(sign_ins).values(
             id=_hash(connection, b"sign-in", secret),
             account=account,
-            renews=renews,
+            renews=True,
             stage="open",
             expires_ms=expires_ms,
         )
     )
 
 
+def _forget(connection: Connection, now_ms: int) -> None:
+    """Those that are over; of those that came to nothing the secret itself still tells that they are."""
+    connection.execute(_OVER, {"ended_": now_ms - KEPT_MS, "now_": now_ms})
+
+
 def find(connection: Connection, secret: str, now_ms: int, *, lock: bool = False) -> SignIn:
     """See `Proofs.sign_in`."""
     schemas.require(connection, SCHEMA)
     found = select(*_COLUMNS).where(sign_ins.c.id == _hash(connection, b"sign-in", secret))
-    one = _one(connection, found, lock)
+    one = _one(connection, found, lock) or _said(connection, secret)
     if one is None:
         raise Refused(Code.SIGN_IN_UNKNOWN)
     if one.expires_ms <= now_ms and one.stage != "done":
@@ -90,6 +150,18 @@ def _one(connection: Connection, found: Select[Any], lock: bool) -> SignIn | Non
 
 def begin(connection: Connection, secret: str, begun: Begun, now_ms: int) -> None:
     """See `Proofs.begin_sign_in`."""
+    schemas.require(connection, SCHEMA)
+    _forget(connection, now_ms)
+    said = _said(connection, secret)
+    if said is not None:
+        _KEEP.run(
+            connection,
+            id=said.id,
+            account=said.account,
+            renews=False,
+            stage="open",
+            expires_ms=said.expires_ms,
+        )
     one = find(connection, secret, now_ms, lock=True)
     if one.stage not in ("open", "waiting", "failed"):
         raise Refused(Code.SIGN_IN_OVER, one.stage)
@@ -105,7 +177,7 @@ def begin(connection: Connection, secret: str, begun: Begun, now_ms: int) -> Non
             interval_s=begun.interval,
             polled_ms=now_ms,
             hint=begun.hint,
-            call=begun.call,
+            call=begun.genesis,
             # Rising, whatever the clock does: it tells one attempt from the next.
             begun_ms=max(now_ms, one.begun_ms + 1),
             code="",
