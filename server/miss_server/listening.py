@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from random import SystemRandom
 from types import FrameType
 from typing import cast
 
@@ -27,6 +28,10 @@ TCP_USER_TIMEOUT_MS = 20_000
 BACKLOG = 2048
 LOOK_EVERY = 5.0
 """Seconds between looks whether the certificate's files changed."""
+BACK_WITHIN = 1.0, 3.0
+"""Seconds after which those who are told to leave come back, spread over what a restart takes: else all
+would be at the other nodes at once."""
+_CHANCE = SystemRandom()
 STARTUP_FAILURE = 3
 _ELSEWHERE = Both(
     "Choose another --host or --port.", "Choisissez une autre adresse (--host, --port)."
@@ -125,8 +130,7 @@ class Server(uvicorn.Server):
             server.close()
         hub, seconds = self._services.hub, self._services.settings.drain_seconds
         log.info("draining", connections=len(hub))
-        # Clients spread their return over the time that a restart takes (jittered by them).
-        await hub.drain(seconds, retry_after=2.0)
+        await hub.drain(seconds, lambda: _CHANCE.uniform(*BACK_WITHIN))
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ marked or being read for takes nothing that is handed over, so rows go out in po
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
 import structlog
@@ -115,13 +115,17 @@ class Hub:
         for connection in self.connections():
             connection.end(code)
 
-    async def drain(self, seconds: float, retry_after: float) -> None:
-        """Tell every client to come back later, and wait until they are gone."""
+    async def drain(self, seconds: float, retry_after: Callable[[], float]) -> None:
+        """Tell every client to come back later, and wait until they are gone.
+
+        Args:
+            retry_after: draws when one of them is to come back, in seconds.
+        """
         self.draining = True
         leaving = [*self.connections(), *self.strangers]
         for connection in leaving:
             if connection.session.close_code is None:
-                connection.session.bye(Code.BUSY, retry_after)
+                connection.session.bye(Code.BUSY, retry_after())
                 connection.end(CloseCode.DRAINING)
         if leaving:
             waits = [asyncio.create_task(connection.ended.wait()) for connection in leaving]
