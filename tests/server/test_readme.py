@@ -11,11 +11,12 @@ from miss_server.cli.sources import FILE, SECRETS
 from miss_server.config import Settings
 
 ROOT = Path(__file__).parents[2]
-GUIDE = (ROOT / "server" / "README.md").read_text()
+GUIDES = {name: (ROOT / "server" / name).read_text() for name in ("README.md", "POSTGRES.md")}
+GUIDE = "\n".join(GUIDES.values())
 DEPLOYED = [
     path for path in (ROOT / "deploy").rglob("*") if path.is_file() and "secrets/" not in str(path)
 ]
-TEXTS = {"README.md": GUIDE} | {path.name: path.read_text() for path in DEPLOYED}
+TEXTS = GUIDES | {path.name: path.read_text() for path in DEPLOYED}
 OF_THE_PROXY = {"MISS_LISTEN", "MISS_CERTIFICATE", "MISS_NODE_1", "MISS_NODE_2"}
 
 

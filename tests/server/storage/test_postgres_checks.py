@@ -66,8 +66,23 @@ async def test_a_server_that_is_well(facts: Facts) -> None:
         ("standby", {"settings": {"synchronous_standby_names": "b"}}, Verdict.BAD),
         (
             "standby",
-            {"settings": {"synchronous_standby_names": "b"}, "standbys": 1, "following": 1},
+            {
+                "settings": {"synchronous_standby_names": "b"},
+                "standbys": 1,
+                "following": 1,
+                "sees": True,
+            },
             Verdict.OK,
+        ),
+        (
+            "standby",
+            {"settings": {"synchronous_standby_names": "b"}, "standbys": 1, "sees": False},
+            Verdict.WARN,
+        ),
+        (
+            "standby",
+            {"settings": {"synchronous_standby_names": "b"}, "standbys": 1, "sees": True},
+            Verdict.BAD,
         ),
         ("archive", {"settings": {"archive_mode": "off"}}, Verdict.WARN),
         ("archive", {"archive_fails": True}, Verdict.BAD),

@@ -44,6 +44,7 @@ _STATE = (
     " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS clients,"
     " (SELECT count(*) FROM pg_stat_replication) AS standbys,"
     " (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS following,"
+    " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees,"
     " (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
     "  FROM pg_stat_archiver) AS archive_fails"
 )
@@ -62,6 +63,8 @@ class Facts:
     standbys: int
     following: int
     """Standbys that a commit waits for."""
+    sees: bool
+    """Whether our role is shown what standbys do; else `following` is 0."""
     archive_fails: bool
     stored: dict[str, bytes] | None
 
@@ -107,6 +110,7 @@ async def ask(dsn: str, *, now_ms: int) -> Facts:
                 clients=state["clients"],
                 standbys=state["standbys"],
                 following=state["following"],
+                sees=state["sees"],
                 archive_fails=state["archive_fails"],
                 stored=stored,
             )
@@ -238,6 +242,19 @@ def _standbys(facts: Facts) -> Finding:
         f"{facts.standbys} connected, commits wait for {facts.following}",
         f"{facts.standbys} connectés, les commits en attendent {facts.following}",
     )
+    if named and facts.standbys and not facts.sees:
+        return warn(
+            "standby",
+            Both(
+                f"commits wait for {named}, but this role may not see who follows",
+                f"les commits attendent {named}, mais ce rôle ne peut voir qui suit",
+            ),
+            Both(
+                "As PostgreSQL's superuser: GRANT pg_read_all_stats TO the role of MISS_DATABASE.",
+                "En superutilisateur de PostgreSQL : GRANT pg_read_all_stats TO le rôle de"
+                " MISS_DATABASE.",
+            ),
+        )
     if named and not facts.following:
         return bad(
             "standby",

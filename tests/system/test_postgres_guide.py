@@ -1,0 +1,290 @@
+"""`server/POSTGRES.md`, pasted block by block, on real clusters with nodes that serve people."""
+
+import asyncio
+import os
+import re
+import textwrap
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from miss_protocol import frames as f
+from miss_server.findings import Verdict
+from miss_server.storage.postgres.checks import examine
+from tests.support.engines import NOBODY, as_ordinary_user
+from tests.support.postgres import (
+    PASSWORD,
+    PostgresProcess,
+    postgres_folder,
+    postgres_server,
+    programs,
+    running,
+)
+from tests.support.server import DOMAIN, ServerProcess
+from tests.support.wire import Device, enrolled, now_ms
+
+GUIDE = Path(__file__).parents[2] / "server" / "POSTGRES.md"
+NEW_EPOCH = "the database may be an older copy: new epoch"
+
+
+def blocks(heading: str) -> list[str]:
+    """What can be pasted under a heading."""
+    section = GUIDE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    assert section, heading
+    found = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+@dataclass
+class Machine:
+    """A machine with PostgreSQL, as the guide's first block says where its things are."""
+
+    postgres: PostgresProcess
+    backup: Path
+    """A disk that all machines see."""
+
+    @property
+    def _surroundings(self) -> str:
+        passwords = self.postgres.folder / "passwords"
+        passwords.write_text(f"*:*:*:*:{PASSWORD}\n")
+        passwords.chmod(0o600)
+        os.chown(passwords, NOBODY, NOBODY)
+        user = " ".join(as_ordinary_user("KILL"))
+        variables = f"PGHOST={self.postgres.folder} PGUSER=postgres PGPASSFILE={passwords}"
+        return f"""
+            data={self.postgres.data} backup={self.backup} port={self.postgres.port}
+            pg() {{ {user} env PATH={programs()}:$PATH PGPORT=$port {variables} "$@"; }}
+            start() {{ echo '<start>'; read -r _; }}
+            stop() {{ echo '<stop>'; read -r _; }}
+            cd /
+        """
+
+    async def paste(self, block: str, told: str = "", **changed: str) -> str:
+        """Have a block run; returns what it wrote.
+
+        Args:
+            told: what it reads.
+            changed: variables of the block that are others here.
+        """
+        block = block.replace("-o postgres", "-o nobody")
+        for name, value in changed.items():
+            block, count = re.subn(rf"^{name}=.*$", f"{name}={value}", block, flags=re.MULTILINE)
+            assert count <= 1, name
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euo", "pipefail", "-c", self._surroundings + block),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # without a terminal passwords are read from the input
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(told.encode())
+        said = ""
+        async for line in process.stdout:
+            said += line.decode()
+            if line == b"<start>\n":
+                await self.postgres.start()
+            elif line == b"<stop>\n":
+                await self.postgres.stop()
+            else:
+                continue
+            process.stdin.write(b"\n")
+        assert await process.wait() == 0, f"{block}\n{said}"
+        return said
+
+    async def is_one(self) -> None:
+        """Wait until it is a primary."""
+        (last,) = [one for one in blocks("Restore") if "pg_is_in_recovery" in one]
+        _, ask = last.splitlines()
+        while (await self.paste(ask)).strip() != "f":
+            pass
+
+    async def waiting(self) -> int:
+        """How many messages wait in the database."""
+        connection = await self.postgres.connect("miss")
+        try:
+            count: int = await connection.fetchval("SELECT count(*) FROM envelopes")
+        finally:
+            await connection.close()
+        return count
+
+
+DOCKER = """
+docker() {
+    shift
+    case $1 in
+    exec) shift 3; pg "$@" ;;
+    run) while [ "$1" != database ]; do shift; done; shift; pg env PGDATA=$data sh "$@" ;;
+    stop) stop ;;
+    up) start ;;
+    esac
+}
+"""
+"""The engine's command, without containers."""
+
+
+@dataclass
+class Service:
+    """Two nodes, and two people of whom one is away."""
+
+    nodes: list[ServerProcess]
+    gp: Device
+    nurse: Device
+
+    async def writes(self, messages: int) -> None:
+        """Somebody writes to who is not there."""
+        async with self.gp.online() as line:
+            for _ in range(messages):
+                answer = await line.settle(self.gp.send(self.nurse.person))
+                assert isinstance(answer, f.Sent), answer
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            await node.stop()
+
+    async def start(self, dsn: str) -> None:
+        """Both start on this database, and take it for another than before: the first one that starts
+        does, and each that the copy lacks something of."""
+        before = self.epochs()
+        for node in self.nodes:
+            node.dsn = dsn
+            await node.start()
+        assert self.epochs() > before
+
+    def epochs(self) -> int:
+        """How often a node began a new epoch."""
+        return sum(node.log_text().count(NEW_EPOCH) for node in self.nodes)
+
+
+@asynccontextmanager
+async def service(folder: Path, dsn: str) -> AsyncIterator[Service]:
+    """Nodes that run until the block ends."""
+    nodes = [
+        ServerProcess(folder / name, folder / f"{name}.log", dsn=dsn) for name in ("one", "two")
+    ]
+    for node in nodes:
+        await node.start()
+    try:
+        yield Service(nodes, await enrolled(nodes[0]), await enrolled(nodes[1]))
+    finally:
+        for node in nodes:
+            await node.stop()
+
+
+@pytest.fixture
+async def primary() -> AsyncIterator[Machine]:
+    """A machine whose PostgreSQL is new, with the role and the database of the guide."""
+    async with postgres_server() as server:
+        backup = server.folder / "backup"
+        machine = Machine(server, backup)
+        _, database = blocks_of_the_beginning()
+        await machine.paste(database, told=f"{PASSWORD}\n" * 2)
+        yield machine
+
+
+def blocks_of_the_beginning() -> list[str]:
+    """What stands before the first heading."""
+    text = GUIDE.read_text().partition("\n## ")[0]
+    found = re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.mark.timeout(300)
+async def test_backup_a_trial_and_a_restore_that_lacks_nothing(
+    primary: Machine, tmp_path: Path
+) -> None:
+    server, backup = primary.postgres, primary.backup
+    [archive] = blocks("Once: the archive of the log")
+    await primary.paste(archive)
+    async with service(tmp_path, server.dsn("miss")) as people:
+        await people.writes(3)
+        nightly, prune = blocks("Every night: a base backup")
+        await primary.paste(nightly)
+        await people.writes(2)
+        await primary.paste(prune)
+        [trial] = blocks("Every quarter: try it, in another place")
+        said = await primary.paste(trial, **{"try": str(server.folder / "trial")})
+        assert re.search(r"accounts *\n-+\n +2\n", said), said
+        assert not (server.folder / "trial").exists()
+        await people.stop()
+        put_back, last_moments, begin = blocks("Restore")
+        await primary.paste(put_back)
+        await primary.paste(last_moments)
+        await primary.paste(begin)
+        await primary.is_one()
+        await people.start(server.dsn("miss"))
+        assert await primary.waiting() == 5
+        assert list((backup / "wal").iterdir())
+
+
+@pytest.mark.timeout(300)
+async def test_a_base_backup_out_of_the_container_and_back(
+    primary: Machine, tmp_path: Path
+) -> None:
+    server, backup = primary.postgres, primary.backup
+    backup.mkdir()
+    os.chown(backup, NOBODY, NOBODY)
+    nightly, put_back = (
+        DOCKER + block.replace("/mnt/backup", str(backup))
+        for block in blocks("With the containers")
+    )
+    # There the role of the nodes is the one that the image makes.
+    await server.sql("ALTER ROLE miss SUPERUSER")
+    async with service(tmp_path, server.dsn("miss")) as people:
+        await people.writes(3)
+        await primary.paste(nightly)
+        await people.writes(2)
+        await people.stop()
+        [made] = backup.iterdir()
+        await primary.paste(put_back.replace("base-2026-11-27.tar.gz", made.name))
+        await primary.is_one()
+        await people.start(server.dsn("miss"))
+        assert await primary.waiting() == 3
+
+
+@pytest.mark.timeout(300)
+async def test_a_second_room_and_the_failover_to_it(primary: Machine, tmp_path: Path) -> None:
+    ready, fetch, wait_for_it, alone = blocks("A second room: the standby")
+    async with (
+        service(tmp_path, primary.postgres.dsn("miss")) as people,
+        postgres_folder() as other,
+    ):
+        said = await primary.paste(ready, standby="127.0.0.1")
+        [password] = re.findall(r"^[0-9a-f]{48}$", said, re.MULTILINE)
+        async with running(other):
+            standby = Machine(other, primary.backup)
+            here = f"host=$primary port={primary.postgres.port} "
+            fetch = fetch.replace("host=$primary ", here)
+            await standby.paste(fetch, told=f"{password}\n", primary="127.0.0.1")
+            said = await primary.paste(wait_for_it)
+            assert re.search(r"room2 +\| streaming", said), said
+            await doctor_says(Verdict.OK, primary)
+            await people.writes(3)
+            await other.stop()
+            await doctor_says(Verdict.BAD, primary)
+            await primary.paste(alone)
+            await people.writes(1)
+            await other.start()
+            await primary.paste(wait_for_it)
+            await doctor_says(Verdict.OK, primary)
+            await people.writes(1)
+            await primary.postgres.kill()
+            await people.stop()
+            promote = blocks("Failover")[0]
+            await standby.paste(promote)
+            await standby.is_one()
+            await people.start(other.dsn("miss"))
+            assert await standby.waiting() == 5
+
+
+async def doctor_says(verdict: Verdict, machine: Machine) -> None:
+    """Wait until it says so of the standby, to the nodes' own role."""
+    dsn, said = machine.postgres.dsn("miss"), None
+    async with asyncio.timeout(60):
+        while said is not verdict:
+            found = await examine(dsn, domain=DOMAIN, connections=8, now_ms=now_ms())
+            [said] = [finding.verdict for finding in found if finding.subject == "standby"]
