@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, insert, update
 
 from miss_protocol.directory import Entry
 from miss_server.storage.directory import ImportedFile, name_key, sort_key
-from miss_server.storage.directory_tables import entries, sources, state
+from miss_server.storage.directory_tables import entries, persons, sources, state
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.sql import settings
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, generation
@@ -31,7 +31,7 @@ async def put_in_force(
 
     def work(connection: Connection) -> None:
         now = generation(connection) + 1
-        slot = entries[now % 2]
+        slot, placed = entries[now % 2], persons[now % 2]
         connection.execute(delete(slot))
         rows = [
             {
@@ -45,6 +45,13 @@ async def put_in_force(
         ]
         if rows:
             connection.execute(insert(slot), rows)
+        if connection.dialect.name == "sqlite":  # elsewhere it is a view
+            connection.execute(delete(placed))
+            if rows:
+                connection.execute(
+                    insert(placed),
+                    [{name: row[name] for name in ("person", "id", "digest")} for row in rows],
+                )
         connection.execute(update(state).values(generation=now))
         connection.execute(delete(sources))
         connection.execute(

@@ -252,7 +252,7 @@ def import_command(
                     progress=lambda text, share: shown(share, text),
                 )
 
-        report = _over(chosen, work, dry_run=dry_run, now_ms=now_ms)
+        report = _over(chosen, work, dry_run=dry_run, now_ms=now_ms, apart=processes > 0)
     except ImportRefused as error:
         warn(*listed([error.faults]))
         fail(f"{error.code}: {error.reason} {_NOT_IMPORTED}", hint=error.advice)
@@ -335,10 +335,15 @@ class _NoDirectory:
 
 
 def _over(
-    chosen: Settings, work: Callable[[DirectoryFilling], Report], *, dry_run: bool, now_ms: int
+    chosen: Settings,
+    work: Callable[[DirectoryFilling], Report],
+    *,
+    dry_run: bool,
+    now_ms: int,
+    apart: bool,
 ) -> Report:
     if not isinstance(chosen.database, Dsn):
-        with _target(chosen, dry_run=dry_run, now_ms=now_ms) as target:
+        with _target(chosen, dry_run=dry_run, now_ms=now_ms, apart=apart) as target:
             return work(target)
 
     async def over_postgres(options: Options) -> Report:
@@ -349,14 +354,16 @@ def _over(
 
 
 @contextmanager
-def _target(chosen: Settings, *, dry_run: bool, now_ms: int) -> Iterator[DirectoryFilling]:
+def _target(
+    chosen: Settings, *, dry_run: bool, now_ms: int, apart: bool
+) -> Iterator[DirectoryFilling]:
     if dry_run and not chosen.file.exists():
         yield _NoDirectory()
         return
     prepare(chosen.file, domain=chosen.domain, now_ms=now_ms)
     engine = open_engine(chosen.file)
     try:
-        with filling(engine, chosen.file) as target:
+        with filling(engine, chosen.file, apart=apart) as target:
             yield target
     finally:
         engine.dispose()

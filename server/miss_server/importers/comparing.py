@@ -13,8 +13,8 @@ from typing import NamedTuple
 from miss_server.importers.merging import Conflict, conflict, merge
 from miss_server.importers.reports import CONFLICTS_MAX, Report
 from miss_server.importers.staging import Group, Staging
-from miss_server.importers.working import Crew, Worker
 from miss_server.storage.directory import Record
+from miss_server.working import Crew, Worker
 
 BATCH = 400
 """Entries that a process merges at once."""

@@ -11,9 +11,9 @@ from miss_server.importers.recognising import readers
 from miss_server.importers.reports import Progress
 from miss_server.importers.settling import Settling
 from miss_server.importers.staging import Staging
-from miss_server.importers.working import Crew, Worker
 from miss_server.storage.geography import Geography
 from miss_server.words import tr
+from miss_server.working import Crew, Worker
 
 BATCH = 2_000
 

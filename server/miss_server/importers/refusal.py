@@ -1,9 +1,10 @@
 """Why an import does not take place, for the operator who started it."""
 
 from miss_server.importers.faults import Faults
+from miss_server.working import Told
 
 
-class ImportRefused(Exception):
+class ImportRefused(Told):
     """A file that is not imported; the directory in force stays.
 
     Args:

@@ -11,7 +11,7 @@ The words by which entries are found are each engine's own: `sqlite/directory_fi
 `postgres/directory_filling.py`.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, MetaData, String, Table
 
 from miss_server.storage.schema import metadata
 
@@ -75,4 +75,23 @@ def _slot(number: int) -> Table:
 
 
 entries = (_slot(0), _slot(1))
+
+_persons_metadata = MetaData()
+
+
+def _persons(number: int) -> Table:
+    return Table(
+        f"directory_persons_{number}",
+        _persons_metadata,
+        Column("person", String, primary_key=True),
+        Column("id", Integer, nullable=False),
+        Column("digest", LargeBinary(16), nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+persons = (_persons(0), _persons(1))
+"""Which number the entry of an identifier has: every search by identifier asks these. SQLite has tables, which
+an import writes in the order of identifiers; PostgreSQL has views of the entries, whose own index is built
+at once."""
 tables = (state, sources, communes, *entries)

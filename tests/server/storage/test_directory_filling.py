@@ -1,5 +1,6 @@
 """What an import into SQLite does not do to others: hold the lock for long, fill the disk."""
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,11 @@ from sqlalchemy import Connection
 
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
-from miss_server.storage.sqlite.directory_filling import WORDS_TABLES, filling
+from miss_server.storage.sqlite.directory_filling import (
+    WORDS_TABLES,
+    create_directory,
+    filling,
+)
 from miss_server.storage.sqlite.engine import writing
 from tests.support import register
 from tests.support.devices import NOW
@@ -145,3 +150,103 @@ def test_an_import_that_died_while_it_emptied_is_followed_by_one_that_begins_ane
                     for table in ("directory_entries", "directory_words")
                 ]
                 assert counts == [400, 400]
+
+
+def test_a_process_builds_the_same_index(tmp_path: Path) -> None:
+    file = register.write(
+        tmp_path / "f.txt", *(activity(n, name=f"NOM{n % 700}") for n in range(6000))
+    )
+    names = ("entries", "persons", "vocabulary", "words")
+    tables = [f"{name}_1" for name in names] + [f"words_1_{part}" for part in ("data", "idx")]
+    held = []
+    for apart in (False, True):
+        shelf = SqliteShelf(tmp_path / f"{apart}.sqlite")
+        with filling(shelf.engine, shelf.path, pause=lambda _: None, apart=apart) as target:
+            run_import(readers(file), target, now_ms=NOW)
+        with shelf.engine.connect() as connection:
+            check(connection, 1)
+            held.append(
+                [
+                    connection.exec_driver_sql(f"SELECT * FROM directory_{table}").all()  # noqa: S608
+                    for table in tables
+                ]
+            )
+        shelf.close()
+    assert [len(rows) > 0 for rows in held[0]] == [True] * len(tables)
+    assert held[0] == held[1]
+
+
+def test_identifiers_are_placed_whatever_changes(shelf: SqliteShelf, tmp_path: Path) -> None:
+    people = [activity(n, name=f"NOM{n % 300}") for n in range(600)]
+    for turn in range(6):
+        people[turn] = activity(turn, name=f"AUTRE{turn}")  # another place in the order
+        people[100 + turn] = activity(100 + turn, given=f"Prénom{turn}", name="NOM100")
+        del people[-1]
+        file = register.write(tmp_path / "f.txt", *people)
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW)
+        with shelf.engine.connect() as connection:
+            for slot in (0, 1) if turn else (1,):
+                placed, there = (
+                    connection.exec_driver_sql(
+                        f"SELECT person, id, digest FROM directory_{name}_{slot} ORDER BY person"  # noqa: S608
+                    ).all()
+                    for name in ("persons", "entries")
+                )
+                assert placed == there
+                assert len(there) > 590
+
+
+def test_what_a_version_before_kept_in_an_index_is_placed(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(300)))
+    with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+        run_import(readers(file), target, now_ms=NOW)
+    with shelf.engine.connect() as connection:
+        with writing(connection):
+            for slot in (0, 1):
+                connection.exec_driver_sql(f"DROP TABLE directory_persons_{slot}")
+        with writing(connection):
+            create_directory(connection)
+            create_directory(connection)
+        count = "SELECT count(*) FROM directory_persons_1 p JOIN directory_entries_1 e"
+        joined = connection.exec_driver_sql(
+            f"{count} ON (e.person, e.id, e.digest) = (p.person, p.id, p.digest)"
+        )
+        assert joined.scalar_one() == 300
+
+
+def test_what_a_dead_import_left_in_the_folder_is_taken_away(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    left = tmp_path / "miss.sqlite.import-abc"
+    left.write_bytes(b"half an index")
+    others = [tmp_path / name for name in ("miss.sqlite.import", "other.sqlite.import-abc")]
+    for other in others:
+        other.touch()
+    with filling(shelf.engine, shelf.path):
+        assert not left.exists()
+    assert all(other.exists() for other in others)
+
+
+def test_a_building_process_that_is_killed_ends_the_import(
+    shelf: SqliteShelf, tmp_path: Path
+) -> None:
+    file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(300)))
+
+    def kill(_: float) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with (
+        pytest.raises(ChildProcessError, match="memory"),
+        filling(shelf.engine, shelf.path, pause=kill, apart=True) as target,
+    ):
+        run_import(readers(file), target, now_ms=NOW)
+    assert not list(tmp_path.glob("*.import-*"))
+    for _ in range(2):
+        with filling(shelf.engine, shelf.path, pause=lambda _: None, apart=True) as target:
+            run_import(readers(file), target, now_ms=NOW)
+    found = shelf.read(lambda on: shelf.directory.search(on, "nom42", now_ms=NOW))
+    assert [entry.name for entry in found.entries] == ["NOM42"]

@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
-from miss_server.storage.directory_tables import state, tables
+from miss_server.storage.directory_tables import entries, persons, state, tables
 from miss_server.storage.postgres.bulk import Bulk, vector
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
@@ -80,6 +80,13 @@ def create_directory(connection: Connection) -> None:
     """
     metadata.create_all(connection, tables=tables)
     _words_metadata.create_all(connection)
+    for slot, placed in zip(entries, persons, strict=True):
+        there = connection.execute(select(func.to_regclass(placed.name))).scalar_one()
+        if there is None:
+            columns = ", ".join(placed.c.keys())
+            connection.execute(
+                text(f"CREATE VIEW {placed.name} AS SELECT {columns} FROM {slot.name}")  # noqa: S608  # our own names
+            )
     connection.execute(
         insert_unless(state)
         .values(id=1, generation=0)

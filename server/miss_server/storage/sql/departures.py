@@ -13,7 +13,7 @@ from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
 from miss_server.storage.directory import LOCAL, ImportedFile
-from miss_server.storage.directory_tables import entries
+from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import attestations as attesting
@@ -35,17 +35,18 @@ _GONE = tuple(
     select(accounts.c.address, accounts.c.person)
     .outerjoin(slot, slot.c.person == accounts.c.person)
     .where(accounts.c.person.is_not(None), accounts.c.genesis.is_not(None), slot.c.person.is_(None))
-    for slot in entries
+    for slot in persons
 )
 _LOCAL = tuple(
     select(accounts.c.address, accounts.c.person, slot.c.entry)
-    .join(slot, slot.c.person == accounts.c.person)
+    .join(placed, placed.c.person == accounts.c.person)
+    .join(slot, slot.c.id == placed.c.id)
     .where(accounts.c.genesis.is_not(None), accounts.c.person.like("local.%"))
-    for slot in entries
+    for slot, placed in zip(entries, persons, strict=True)
 )
 _IN_FORCE = tuple(
     select(slot.c.person).where(slot.c.person.in_(bindparam("persons", expanding=True)))
-    for slot in entries
+    for slot in persons
 )
 _ATTESTED = select(attestations.c.person, HOLDS).outerjoin(
     accounts, accounts.c.address == attestations.c.attester

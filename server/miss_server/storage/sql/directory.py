@@ -14,7 +14,7 @@ from miss_protocol.errors import Code, Malformed, Refused
 from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.directory import ImportedFile, oldest
-from miss_server.storage.directory_tables import entries, sources, state
+from miss_server.storage.directory_tables import persons, sources, state
 from miss_server.storage.geography import Geography
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import nearby, settings, vocabulary
@@ -26,7 +26,7 @@ from miss_server.storage.sql.seekers import Seeker, seeker
 from miss_server.storage.sql.shown import Shown
 from miss_server.storage.sql.words import Words
 
-_PLACE = tuple(select(slot.c.id).where(slot.c.person == bindparam("person_")) for slot in entries)
+_PLACE = tuple(select(slot.c.id).where(slot.c.person == bindparam("person_")) for slot in persons)
 _OWNERS = select(accounts.c.address, accounts.c.person).where(
     accounts.c.person.is_not(None),
     accounts.c.address.in_(bindparam("addresses", expanding=True)),

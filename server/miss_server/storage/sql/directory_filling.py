@@ -26,7 +26,7 @@ from sqlalchemy import (
 from miss_protocol.directory import Entry
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sort_key
-from miss_server.storage.directory_tables import entries, sources, state
+from miss_server.storage.directory_tables import entries, persons, sources, state
 from miss_server.storage.geography import Commune
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import audit, geography, settings, vocabulary
@@ -81,6 +81,11 @@ class SqlFilling(ABC):
     @abstractmethod
     def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         """Write new entries, in the caller's transaction; numbers go up."""
+
+    def drop_entries(self, slot: int, ids: Sequence[int]) -> None:
+        """Take entries out, in the caller's transaction."""
+        table = entries[slot]
+        self.connection.execute(delete(table).where(table.c.id.in_(ids)))
 
     @abstractmethod
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
@@ -137,10 +142,10 @@ class SqlFilling(ABC):
         if self._anew:
             self.clear()
             self._anew = False
-        table = entries[self.slot]
+        table, placed = entries[self.slot], persons[self.slot]
         some = iter(gone)
-        while persons := list(islice(some, self.size())):
-            self._take_out(self._rows(table.c.person.in_(persons)))
+        while those := list(islice(some, self.size())):
+            self._take_out(self._rows(placed.c.person.in_(those)))
         there = self.read(
             lambda on: on.execute(select(func.count()).select_from(table)).scalar_one()
         )
@@ -253,10 +258,10 @@ class SqlFilling(ABC):
     def _renewed(self, records: Iterator[Record]) -> Iterator[Record]:
         """Put records of known identifiers in the place that they have; yields those that need a new
         one, in order."""
-        table = entries[self.slot]
+        placed = persons[self.slot]
         while batch := list(islice(records, self.size())):
-            persons = [record.person for record in batch]
-            old = {row.person: row for row in self._rows(table.c.person.in_(persons))}
+            those = [record.person for record in batch]
+            old = {row.person: row for row in self._rows(placed.c.person.in_(those))}
             kept, moved, new = [], [], []
             for record in batch:
                 row = old.get(record.person)
@@ -307,15 +312,15 @@ class SqlFilling(ABC):
 
     def _drop(self, ids: Sequence[int]) -> None:
         self.drop_words(self.slot, sorted(ids))
-        table = entries[self.slot]
-        self.connection.execute(delete(table).where(table.c.id.in_(ids)))
+        self.drop_entries(self.slot, ids)
 
     # --- Reading ----------------------------------------------------------------------------------
 
     def _rows(self, where: Any) -> list[Any]:
-        table = entries[self.slot]
+        table, placed = entries[self.slot], persons[self.slot]
         statement = (
             select(table.c.id, table.c.person, table.c.name_key, table.c.entry)
+            .join(placed, (placed.c.id == table.c.id) & (placed.c.person == table.c.person))
             .where(where)
             .order_by(table.c.id)
         )
@@ -323,7 +328,7 @@ class SqlFilling(ABC):
         return rows
 
     def _digests(self, slot: int) -> Iterator[tuple[str, bytes]]:
-        table = entries[slot]
+        table = persons[slot]
         return self._paged(
             select(table.c.person, table.c.digest)
             .where(table.c.person > bindparam("last"))

@@ -11,7 +11,7 @@ from miss_protocol.ids import AccountAddress, DeviceId
 from miss_protocol.organisations import PersonState
 from miss_server.storage.audit import Action, Deed, administrator
 from miss_server.storage.directory import LOCAL
-from miss_server.storage.directory_tables import entries
+from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
 from miss_server.storage.schema import accounts, devices
@@ -47,12 +47,13 @@ _NOTED = (
     .limit(bindparam("most"))
 )
 _LISTED = tuple(
-    select(slot.c.person, slot.c.entry)
-    .join(accounts, accounts.c.person == slot.c.person)
-    .where(slot.c.person > bindparam("after"), slot.c.person.like(f"{LOCAL}%"))
-    .order_by(slot.c.person)
+    select(placed.c.person, slot.c.entry)
+    .join(accounts, accounts.c.person == placed.c.person)
+    .join(slot, slot.c.id == placed.c.id)
+    .where(placed.c.person > bindparam("after"), placed.c.person.like(f"{LOCAL}%"))
+    .order_by(placed.c.person)
     .limit(AT_ONCE)
-    for slot in entries
+    for slot, placed in zip(entries, persons, strict=True)
 )
 _ROWS = select(
     organisation_people.c.person, organisation_people.c.ended_ms, organisation_people.c.genesis
@@ -65,10 +66,10 @@ _UNVOUCHED = select(organisation_people.c.organisation, organisation_people.c.pe
     organisation_people.c.ended_ms.is_not(None),
 )
 _PARTS = tuple(
-    select(slot.c.person, slot.c.entry).where(
-        slot.c.person.in_(bindparam("people", expanding=True))
-    )
-    for slot in entries
+    select(placed.c.person, slot.c.entry)
+    .join(slot, slot.c.id == placed.c.id)
+    .where(placed.c.person.in_(bindparam("people", expanding=True)))
+    for slot, placed in zip(entries, persons, strict=True)
 )
 _ACCOUNTS = select(accounts.c.person, accounts.c.address, accounts.c.genesis.is_not(None)).where(
     accounts.c.person.in_(bindparam("people", expanding=True))

@@ -5,14 +5,17 @@ from sqlalchemy import Connection, bindparam, select
 
 from miss_protocol.directory import Entry
 from miss_server.storage.directory import LOCAL
-from miss_server.storage.directory_tables import entries
+from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.sql.directory import generation
 
 NATIONAL = ("0", "8")
 """How the identifier of a person with a national number begins (spec 05 §1.1)."""
 
 _ENTRY = tuple(
-    select(slot.c.entry).where(slot.c.person == bindparam("person_")) for slot in entries
+    select(slot.c.entry)
+    .join(placed, placed.c.id == slot.c.id)
+    .where(placed.c.person == bindparam("person_"))
+    for slot, placed in zip(entries, persons, strict=True)
 )
 
 _read_entry = msgspec.json.Decoder(Entry)

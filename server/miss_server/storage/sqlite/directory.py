@@ -48,11 +48,12 @@ _HOLDERS_OF_FEW = _RANKED_HOLDERS % (
 )
 _HOLDERS_OF_MANY = _RANKED_HOLDERS % (
     "accounts a CROSS JOIN devices d ON d.account = a.address"
-    f" CROSS JOIN directory_entries_SLOT e ON e.person = a.person WHERE +e.id IN {_HITS}"
+    " CROSS JOIN directory_persons_SLOT p ON p.person = a.person"
+    f" CROSS JOIN directory_entries_SLOT e ON e.id = p.id WHERE +p.id IN {_HITS}"
 )
 _DISTINGUISHED = f"""
-    SELECT e.id FROM relations k CROSS JOIN accounts a ON a.address = k.peer
-        CROSS JOIN directory_entries_SLOT e ON e.person = a.person
+    SELECT p.id FROM relations k CROSS JOIN accounts a ON a.address = k.peer
+        CROSS JOIN directory_persons_SLOT p ON p.person = a.person
     WHERE k.owner = :seeker AND (k.first_ms IS NOT NULL OR k.accepted_ms IS NOT NULL)
     UNION
     SELECT e.id FROM directory_entries_SLOT e CROSS JOIN accounts a ON a.person = e.person

@@ -7,10 +7,13 @@ become two tokens, i.e. a phrase.
 """
 
 import fcntl
+import glob
+import os
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
@@ -20,7 +23,9 @@ from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import vocabulary
 from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
-from miss_server.storage.sqlite.directory_scratch import SCHEMA, scratch
+from miss_server.storage.sqlite import directory_persons
+from miss_server.storage.sqlite.directory_building import HEARD, PERSONS, Plan, Row, build
+from miss_server.storage.sqlite.directory_scratch import scratch
 from miss_server.storage.sqlite.engine import reading, writing
 
 SLICE_TARGET_S = 0.002
@@ -30,7 +35,10 @@ merges inside one, which takes 20 ms: the whole stays under the 50 ms that a sen
 SLICE_START = 100
 SLICE_MAX = 5_000
 BUILT_TOGETHER = 5_000
-"""Entries of one transaction that nobody waits for."""
+"""Entries of one transaction that nobody waits for, and of what goes to another process at once."""
+BUILT_IN = ".import-"
+"""In the name of a file in which an index is built, in the database's folder: there must be room for what is
+copied anyway."""
 CHECKPOINT_EVERY = 16
 """Slices between two checkpoints: the log beside the database stays small."""
 
@@ -66,20 +74,26 @@ def create_directory(connection: Connection) -> None:
     metadata.create_all(connection, tables=tables)
     for statement in WORDS_TABLES:
         connection.exec_driver_sql(statement)
+    directory_persons.create(connection)
     connection.exec_driver_sql("INSERT OR IGNORE INTO directory_state VALUES (1, 0)")
 
 
-def in_slot(statement: str, slot: int, schema: str = "main") -> str:
-    """Write a slot's number into a statement's table names, and which database's they are. Nothing of a
-    user's goes in here."""
-    return statement.replace("_SLOT", f"_{slot}").replace("HERE.", f"{schema}.")
+def in_slot(statement: str, slot: int) -> str:
+    """Write a slot's number into a statement's table names. Nothing of a user's goes in here."""
+    return statement.replace("_SLOT", f"_{slot}")
 
 
 @contextmanager
 def filling(
-    engine: Engine, database: Path, *, pause: Callable[[float], None] = time.sleep
+    engine: Engine,
+    database: Path,
+    *,
+    pause: Callable[[float], None] = time.sleep,
+    apart: bool = False,
 ) -> "Iterator[SqliteDirectoryFilling]":
     """Open the one import of a database; the lock ends with the process that holds it.
+
+    `apart`: an index is built in a process of its own.
 
     The lock's file stays, empty: were it deleted, a process that had opened it just before would
     hold a lock on a file without a name, while the next one locks a new file beside it.
@@ -92,6 +106,8 @@ def filling(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise DirectoryBusy from None
+        for left in database.parent.glob(f"{glob.escape(database.name)}{BUILT_IN}*"):
+            left.unlink()  # an import died
         with engine.connect() as connection:
             with writing(connection):
                 create_directory(connection)
@@ -102,7 +118,7 @@ def filling(
             # (and feared) as time for which the server's writer is kept waiting.
             connection.exec_driver_sql("PRAGMA wal_autocheckpoint = 0")
             try:
-                yield SqliteDirectoryFilling(connection, database, pause)
+                yield SqliteDirectoryFilling(connection, database, pause, apart=apart)
             finally:
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -114,10 +130,16 @@ class SqliteDirectoryFilling(SqlFilling):
     """
 
     def __init__(
-        self, connection: Connection, database: Path, pause: Callable[[float], None]
+        self,
+        connection: Connection,
+        database: Path,
+        pause: Callable[[float], None],
+        *,
+        apart: bool = False,
     ) -> None:
         super().__init__(connection)
         self._database = database
+        self._apart = apart
         self.slices: list[float] = []
         self._pause = pause
         self._size = SLICE_START
@@ -134,23 +156,24 @@ class SqliteDirectoryFilling(SqlFilling):
 
     def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
-        self._put_entries("main", slot, rows)
+        self._put_entries(slot, rows)
+        directory_persons.put(self.connection, slot, rows)
 
-    def _put_entries(self, schema: str, slot: int, rows: Sequence[Numbered]) -> None:
+    def _put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         self.connection.exec_driver_sql(
-            in_slot("INSERT INTO HERE.directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot, schema),
+            in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot),
             [(number, r.person, r.name_key, r.digest, r.entry) for number, r in rows],
         )
 
+    def drop_entries(self, slot: int, ids: Sequence[int]) -> None:
+        """See `SqlFilling`."""
+        directory_persons.drop(self.connection, slot, ids)
+        super().drop_entries(slot, ids)
+
     def put_words(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
-        self._put_words("main", slot, rows)
-
-    def _put_words(self, schema: str, slot: int, rows: Sequence[Numbered]) -> None:
         self.connection.exec_driver_sql(
-            in_slot(
-                "INSERT INTO HERE.directory_words_SLOT (rowid, words) VALUES (?, ?)", slot, schema
-            ),
+            in_slot("INSERT INTO directory_words_SLOT (rowid, words) VALUES (?, ?)", slot),
             [(number, record.words) for number, record in rows],
         )
 
@@ -159,26 +182,42 @@ class SqliteDirectoryFilling(SqlFilling):
         # What was taken out entry by entry left its traces in the index.
         self.clear()
         slot = self.slot
-        names = {"entries": f"directory_entries_{slot}", "words": f"directory_words_{slot}"}
-        made_by = WORDS_TABLES[slot].replace("IF NOT EXISTS ", "")
-        learnt: set[str] = set()
-        with scratch(self.connection, self._database, **names, indexed=made_by) as built:
-            while batch := list(islice(numbered, BUILT_TOGETHER)):
-                with built.building():
-                    self._put_entries(SCHEMA, slot, batch)
-                    self._put_words(SCHEMA, slot, batch)
-                for _, record in batch:
-                    learnt.update(record.words.split())
-            built.finish()
-            built.copy(self.slice, self.size)
+        words = f"directory_words_{slot}"
+        made_by = WORDS_TABLES[slot].replace("words, detail", "words, content='', detail")
+        handle, name = tempfile.mkstemp(
+            prefix=f"{self._database.name}{BUILT_IN}", dir=self._database.parent
+        )
+        os.close(handle)
+        file = Path(name)
+        try:
+            # What is aside is built while this writes what needs no order but that of numbers.
+            build(Plan(file, words, made_by), self._written(numbered), apart=self._apart)
+            with scratch(self.connection, file, self.slice, self.size) as built:
+                built.copy_index(words)
+                built.copy(PERSONS, f"directory_persons_{slot}", key="person")
+                if self.learns:
+                    built.copy(HEARD, f"directory_vocabulary_{slot}", key="word")
+        finally:
+            file.unlink(missing_ok=True)
         if self.learns:
-            self._learn_all(learnt)
-
-    def _learn_all(self, words: Iterable[str]) -> None:
-        known = chain(vocabulary.rows(words), [vocabulary.WHOLE])
-        while some := list(islice(known, self.size())):
             with self.slice():
-                vocabulary.learn(self.connection, self.slot, some)
+                vocabulary.learn(self.connection, slot, [vocabulary.WHOLE])
+
+    def _written(self, numbered: Iterator[Numbered]) -> Iterator[list[Row]]:
+        """Batches for what is built; each one's entries and texts are in the database when the next is asked
+        for."""
+        while batch := list(islice(numbered, BUILT_TOGETHER)):
+            yield [(number, r.words, r.person, r.digest) for number, r in batch]
+            rest = iter(batch)
+            while some := list(islice(rest, self.size())):
+                with self.slice():
+                    self._put_entries(self.slot, some)
+                    self.connection.exec_driver_sql(
+                        in_slot(
+                            "INSERT INTO directory_words_SLOT_content VALUES (?, ?)", self.slot
+                        ),
+                        [(number, record.words) for number, record in some],
+                    )
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""
@@ -206,7 +245,7 @@ class SqliteDirectoryFilling(SqlFilling):
         # The full-text index's own tables are emptied piece by piece first: `delete-all` alone would
         # hold the lock for as long as it takes to free hundreds of megabytes.
         slot = self.slot
-        statements = [_EMPTY_ENTRIES, _EMPTY_WORDS]
+        statements = [_EMPTY_ENTRIES, directory_persons.EMPTY, _EMPTY_WORDS]
         if not self._forgets_words():
             statements.append(_EMPTY_TEXTS)
         if self.learns:
@@ -225,6 +264,9 @@ class SqliteDirectoryFilling(SqlFilling):
         with self.slice():
             self.connection.exec_driver_sql(in_slot("DROP TABLE directory_words_SLOT", slot))
             self.connection.exec_driver_sql(WORDS_TABLES[slot])
+            self.connection.exec_driver_sql(in_slot("DROP TABLE directory_entries_SLOT", slot))
+            for statement in directory_persons.ENTRIES:
+                self.connection.exec_driver_sql(in_slot(statement, slot))
 
     def _forgets_words(self) -> bool:
         """Whether the slot's index is of a version that kept no texts, so that none can be taken out."""

@@ -28,7 +28,8 @@ _REACH = (
 )
 _ENTRIES = (
     "SELECT a.address, e.entry, ENDED FROM wanted CROSS JOIN accounts a ON a.address = key"
-    " JOIN directory_entries_{slot} e ON e.person = a.person"
+    " JOIN directory_persons_{slot} p ON p.person = a.person"
+    " JOIN directory_entries_{slot} e ON e.id = p.id"
 ).replace("ENDED", ended_by("group_concat"))
 _KEEP = (
     "INSERT INTO relations (owner, peer, first_ms, unanswered, accepted_ms, declined_ms,"

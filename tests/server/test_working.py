@@ -9,8 +9,8 @@ import pytest
 from miss_server.importers.importing import run_import
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
-from miss_server.importers.working import Crew, Worker
 from miss_server.storage.directory import Record
+from miss_server.working import Crew, Worker
 from tests.server.importers.test_importing import NOW, Kept
 from tests.support import register, sources
 from tests.support.register import activity, rpps

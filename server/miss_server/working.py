@@ -1,20 +1,26 @@
 """Processes of an import: what only computes can be done on another core.
 
 They are begun anew (no copy of this one, which has connections and locks open), know nothing but what they
-are sent, and end as soon as this one does: their pipe is closed then.
+are sent, and end as soon as this one does: their pipe is closed then. They get what the machine has left:
+a server beside them is not to feel them, and none of them holds a lock that it could wait for.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
-from miss_server.importers.refusal import ImportRefused
 from miss_server.words import tr
 
 _processes = get_context("spawn")
+
+
+class Told(Exception):
+    """An error that a process tells the one that began it, where it is raised."""
 
 
 class Worker:
@@ -42,11 +48,18 @@ class Worker:
 def _begin(pipe: "Connection[Any, Any]", serve: Callable[[Worker], None]) -> None:
     # Ctrl-C reaches every process of a terminal; the one that has the locks tidies up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _give_way()
     worker = Worker(pipe)
     try:
         serve(worker)
-    except (ImportRefused, OSError) as error:
+    except (Told, OSError) as error:
         worker.send(error)
+
+
+def _give_way() -> None:
+    # Niceness is not enough: whoever wakes up still waits for the end of a nice one's turn.
+    with suppress(AttributeError, OSError):  # another system than Linux, or one that forbids it
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class Crew:
@@ -90,7 +103,7 @@ class Crew:
         other more than a pipe holds would wait for ever.
 
         Raises:
-            ImportRefused, OSError: as a process did; `ChildProcessError` if one is gone.
+            Told, OSError: as a process did; `ChildProcessError` if one is gone.
         """
         idle = list(self._pipes)
         busy: list[Connection[Any, Any]] = []
