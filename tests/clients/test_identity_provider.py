@@ -21,9 +21,12 @@ from miss_protocol.errors import Code
 from miss_protocol.identity import proof
 from miss_protocol.sign_in import SignInBegun, SignInStatus
 from tests.clients.conftest import QUICK, World, until
+from tests.support import register
 from tests.support.lying_proxy import Lie, lying_about_rosters
 from tests.support.provider import CLIENT_ID, ProviderProcess, claims_of, running_provider
-from tests.support.server import DOMAIN, ServerProcess
+from tests.support.register import activity
+from tests.support.server import DOMAIN, ServerProcess, miss_server
+from tests.support.sources import finess
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -55,7 +58,13 @@ class Signing(World):
 
     async def sign_in(self, role: str, url: str = "", **how: Any) -> Client:
         """Enrol a person of the directory by the provider."""
-        await self.provider.control(person=claims_of(self.person(role)))
+        return await self.sign_in_as(self.person(role), role, url, **how)
+
+    async def sign_in_as(
+        self, subject: str, role: str = "somebody", url: str = "", **how: Any
+    ) -> Client:
+        """The same by what the provider calls them."""
+        await self.provider.control(person=claims_of(subject))
         client = await new_device.enrol_by_provider(
             url or self.server.url,
             self.store(f"{role}-{len(self.clients)}"),
@@ -131,6 +140,32 @@ async def test_who_signed_in_is_vouched_for_to_contacts_by_the_provider(signing:
     async with gp, nurse:
         id = await gp.send([nurse.account], "Bonjour")
         assert (await gp.wait_for_state(id, "delivered")).state == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"),
+    [
+        ("", "ANS20231122132732"),  # as the provider's sandbox numbers its people
+        ("8", "ANS20231122132732"),
+        ("3", f"3{finess(1)}/S-12"),  # numbered by an establishment
+        ("5", "512345678901234/0001"),
+    ],
+)
+async def test_who_has_no_number_of_a_register_is_found_by_the_providers(
+    signing: Signing, kind: str, subject: str
+) -> None:
+    number = subject.removeprefix(kind)
+    people = activity(1, type=kind, number=number), activity(2, number=signing.person("gp")[1:])
+    file = register.write(signing.folder / "people.txt", *people)
+    words = ("directory", "import", str(file), "--test-identifiers", "--max-gone", "100")
+    miss_server(*words, "--domain", DOMAIN, database=signing.server.database)
+    newcomer, gp = await signing.sign_in_as(subject), await signing.watcher()
+    assert await seen(gp, newcomer) == "provider"
+    contact = gp.contact(newcomer.account)
+    assert contact is not None
+    assert contact.person == kind + number
+    shown = await gp.person(contact.person)
+    assert (shown.name, shown.account) == ("NOM1", newcomer.account)
 
 
 async def test_the_finding_outlives_the_providers_keys_and_its_absence(signing: Signing) -> None:

@@ -94,6 +94,8 @@ async def test_who_is_back_before_the_end_stays(store: Store) -> None:
         (DR, [source("RPPS", date_ms=NOW - STALE_AFTER_MS - 1)]),
         (DR, [source("RPPS", since_ms=NOW - STALE_AFTER_MS - 1)]),
         ("bal.0123456789abcdef", [source("RPPS")]),
+        ("1599900018/S-12", [source("RPPS"), source("FINESS")]),
+        ("3599900018/S-12", [source("RPPS", since_ms=NOW - STALE_AFTER_MS - 1), source("MSSANTE")]),
         ("local.others.7", [source("members", date_ms=NOW - 400 * DAY_MS)]),
     ],
 )

@@ -27,6 +27,8 @@ TOKEN_MAX = 16 * 1024
 TEXT_MAX = 200
 """Characters of a name or a level that are taken over from a token."""
 
+_WITHIN = re.compile(r"[13456][0-9][0-9AB][0-9]{7,12}/[0-9A-Za-z-]{1,32}")
+"""Of somebody whom a structure numbers (spec 05 §1.1)."""
 _TEST_ID = re.compile(r"[A-Za-z0-9]{1,40}")
 
 
@@ -147,10 +149,14 @@ def national_ids(claims: Mapping[str, object]) -> tuple[str, ...]:
     subject = claims.get("SubjectNameID")
     if isinstance(subject, str):
         person = _national(subject, "RPPS") or _national(subject, "ADELI")
+        if person is None and _WITHIN.fullmatch(subject):
+            person = subject
         if person is None and _TEST_ID.fullmatch(subject):
             person = f"8{subject}"  # of a provider's sandbox: no directory of real people has it
         if person is not None:
             found[person] = None
+        if person is not None and subject[0].isalpha():
+            found[subject] = None  # as a directory of its people writes it that names no type
     others = claims.get("otherIds")
     for one in others if isinstance(others, list) else ():
         value = one.get("identifiant") if isinstance(one, dict) else None

@@ -31,6 +31,9 @@ _REASONS = {
     "an RPPS identifier has eleven digits": "un identifiant RPPS a onze chiffres",
     "an ADELI identifier has nine digits": "un identifiant ADELI a neuf chiffres",
     "the check digit of the RPPS identifier is wrong": "la clé de l'identifiant RPPS est fausse",
+    "not a structure's number, a slash and a number within it": (
+        "ni un numéro de structure, une barre et un numéro interne"
+    ),
     "a FINESS number has nine characters": "un numéro FINESS a neuf caractères",
     "the check digit of the FINESS number is wrong": "la clé du numéro FINESS est fausse",
     "the national identifier is not the type digit and the identifier": (

@@ -67,7 +67,7 @@ def routes() -> list[BaseRoute]:
         Route("/v1/prekeys/claim", prekeys.claim, methods=["POST"]),
         Route("/v1/directory", directory.search),
         Route("/v1/directory/sources", directory.sources),
-        Route("/v1/directory/{person}", directory.entry),
+        Route("/v1/directory/{person:path}", directory.entry),
         Route("/v1/invitations", invitations.invite, methods=["POST"]),
         Route("/v1/invitations", invitations.made, methods=["GET"]),
         Route("/v1/wishes", invitations.wish, methods=["POST"]),

@@ -1,6 +1,6 @@
 """Reads lines whose columns are separated by bars, as the national directory's extractions write them.
 
-UTF-8, a header line, no quoting; a line may end with one more separator, as its header does then.
+UTF-8, a header line, no quoting; a line may end with one more separator, and must if its header does.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ class BarReader(Reader):
             raise not_separated()
         columns = header.split(BAR)
         found = places(columns, self.NEEDED, self.OPTIONAL)
-        self.width = len(columns)
+        self.width, self._ended = len(columns), not columns[-1]
         self.found = found
         # One more column than there is: the empty one that is added to every line.
         self._pick = itemgetter(*(found.get(field, self.width) for field in FIELDS))
@@ -39,6 +39,8 @@ class BarReader(Reader):
     def row(self, text: str, number: int) -> tuple[str, str] | None:
         """See `Reader`."""
         columns = text.split(BAR)
+        if len(columns) == self.width + 1 and not columns[-1] and not self._ended:
+            columns.pop()
         if len(columns) != self.width:
             if len(columns) > self.width:
                 raise Unusable("too many columns")

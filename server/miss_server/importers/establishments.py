@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from miss_server.importers.archives import stamped
 from miss_server.importers.columns import Names, places
-from miss_server.importers.identifiers import finess_fault, storable
+from miss_server.importers.identifiers import finess_fault, is_plain
 from miss_server.importers.lines import FIELDS, ORGANISATION, SEPARATOR, Line
 from miss_server.importers.projections import LAMBERT_93, projection
 from miss_server.importers.readers import Reader, Unusable
@@ -100,7 +100,7 @@ class EstablishmentReader(Reader):
             return self._placed(columns, number)
         columns.append("")
         finess, insee, east, north, *fields = self._pick(columns)
-        if not storable(finess):
+        if not is_plain(finess):
             raise Unusable("a FINESS number has nine characters")
         wrong = finess_fault(finess)
         if wrong is not None:

@@ -1,8 +1,8 @@
 """Identifiers of entries: of professionals, of organisations, of services and local entries.
 
-Sources: `Type d'identifiant PP` of the register's open files (0 ADELI, 8 RPPS); Struct_IdNat of the
-national interoperability framework (1 FINESS, 2 SIREN, 3 SIRET, 4 RPPS practice). RPPS and FINESS numbers
-end with a Luhn key (ISO/IEC 7812-1, annex B).
+Sources: `Type d'identifiant PP` of the register's open files (0 ADELI, 8 RPPS) and PSIdNat, of which the other
+types name a person within a structure; Struct_IdNat of the national interoperability framework (1 FINESS,
+2 SIREN, 3 SIRET, 4 RPPS practice). RPPS and FINESS numbers end with a Luhn key (ISO/IEC 7812-1, annex B).
 """
 
 import re
@@ -15,7 +15,17 @@ _RPPS = re.compile(r"[0-9]{11}")
 _ADELI = re.compile(r"[0-9][0-9AB][0-9]{7}")
 _FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
 _TEST = re.compile(r"[0-9A-Za-z]{1,32}")
-
+WITHIN = "/"
+"""Between a structure's number and what it calls one of its people."""
+_OWN = re.compile(r"[0-9A-Za-z-]{1,32}")
+_SIREN, _SIRET, _PRACTICE = (
+    re.compile(r"[0-9]{9}"),
+    re.compile(r"[0-9]{14}"),
+    re.compile(r"[0-9]{14}"),
+)
+_OF_ESTABLISHMENT = "3"
+_STRUCTURES = {"1": _ADELI, "3": _FINESS, "4": _SIREN, "5": _SIRET, "6": _PRACTICE}
+"""PSIdNat's types of people within structures, and the forms of those structures' numbers."""
 
 _DOUBLED = str.maketrans("0123456789", "0246813579")
 """Each digit doubled, the two digits of a result above nine added."""
@@ -46,12 +56,27 @@ def fault(type_digit: str, number: str, national: str) -> str | None:
         return None if passes_luhn(number) else "the check digit of the RPPS identifier is wrong"
     if type_digit == ADELI:
         return None if _ADELI.fullmatch(number) else "an ADELI identifier has nine digits"
+    if WITHIN in number and type_digit in _STRUCTURES:
+        return _fault_within(type_digit, number)
     return "unknown type of identifier"
 
 
+def _fault_within(type_digit: str, number: str) -> str | None:
+    structure, _, own = number.partition(WITHIN)
+    if not _STRUCTURES[type_digit].fullmatch(structure) or not _OWN.fullmatch(own):
+        return "not a structure's number, a slash and a number within it"
+    return finess_fault(structure) if type_digit == _OF_ESTABLISHMENT else None
+
+
 def storable(national: str) -> bool:
-    """Whether a faulty identifier can still be kept when test identifiers are allowed."""
-    return _TEST.fullmatch(national) is not None
+    """Whether a faulty identifier of a person can still be kept when test identifiers are allowed."""
+    structure, within, own = national.partition(WITHIN)
+    return is_plain(structure) and (not within or _OWN.fullmatch(own) is not None)
+
+
+def is_plain(number: str) -> bool:
+    """Whether a number is one of letters and digits, and not too long."""
+    return _TEST.fullmatch(number) is not None
 
 
 def finess_fault(number: str) -> str | None:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import ClassVar
 
 from miss_server.importers.bars import BarReader
-from miss_server.importers.identifiers import fault, finess_fault, service_key, storable
+from miss_server.importers.identifiers import fault, finess_fault, is_plain, service_key, storable
 from miss_server.importers.lines import FIELDS, ORGANISATION, Line
 from miss_server.importers.readers import Unusable
 
@@ -34,9 +34,10 @@ _OF_A_PERSON = "PER"
 _KINDS = {_OF_A_PERSON, "ORG", "APP", "CAB"}
 _STRUCTURES = {
     "finess": "1", "1": "1", "siren": "2", "2": "2", "siret": "3", "3": "3",
-    "rpps rang": "4", "rpps": "4", "4": "4", "adeli": "0", "0": "0",
+    "rpps rang": "4", "rpps": "4", "4": "4", "adeli": "cab.", "0": "cab.",
 }  # fmt: skip
-"""The digit before a structure's number (Struct_IdNat) by what the file may call its type."""
+"""What stands before a structure's number (the digit of Struct_IdNat) by what the file may call its type. A
+practice's ADELI number may be that of who practises there, who is somebody else than the practice."""
 _FINESS = "1"
 
 
@@ -125,7 +126,7 @@ class MailboxReader(BarReader):
             return ""
         called = columns[self.found["structure_type"]].casefold().replace("-", " ")
         digit = _STRUCTURES.get(called)
-        if digit is None or not storable(named):
+        if digit is None or not is_plain(named):
             raise Unusable("unknown identifier of a structure")
         if digit == _FINESS:
             named = named[1:] if len(named) == 10 and named.startswith(_FINESS) else named

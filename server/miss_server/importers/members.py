@@ -11,6 +11,7 @@ from miss_server.importers.columns import column_key, places
 from miss_server.importers.identifiers import (
     fault,
     finess_fault,
+    is_plain,
     local_key,
     service_key,
     storable,
@@ -125,7 +126,7 @@ class MemberReader(Reader):
                 else fault(national[:1], national[1:], national)
             )
             if wrong is not None:
-                if not storable(national):
+                if not (is_plain if organisation else storable)(national):
                     raise Unusable(wrong)
                 self.warn(number, wrong)
             return f"1{national}" if organisation else national

@@ -6,7 +6,7 @@ from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.faults import LISTED_MAX
 from miss_server.importers.readers import LINE_MAX, Reader
 from miss_server.importers.refusal import ImportRefused
-from tests.support import register
+from tests.support import register, sources
 from tests.support.register import STAMPED, STAMPED_DATE, activity, row
 
 HEADER = "|".join(COLUMNS_56) + "|\n"
@@ -73,6 +73,37 @@ def test_lines_that_cannot_be_used_are_left_out_with_number_and_reason(tmp_path:
         (7, "the check digit of the RPPS identifier is wrong"),
     ]
     assert file.lines == 7
+
+
+@pytest.mark.parametrize("header_ends", [False, True])
+def test_lines_may_end_with_a_separator_that_their_header_has_not(
+    tmp_path: Path, header_ends: bool
+) -> None:
+    lines = [row(activity(1)), row(activity(2))[:-1], row(activity(3)) + "|"]
+    header = HEADER if header_ends else HEADER.replace("|\n", "\n")
+    file = read(tmp_path / "f.txt", header + "\n".join([*lines, row(activity(4))]) + "\n")
+    kept = ["NOM1", "NOM4"] if header_ends else ["NOM1", "NOM2", "NOM4"]
+    assert [line.name for line in register.lines(file)] == kept
+    assert reasons(file)[-1] == (4, "too many columns")
+    assert file.rejected.count == (2 if header_ends else 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("1", "590012345/12"),
+        ("3", sources.finess(1) + "/S-12"),
+        ("4", "123456789/12"),
+        ("5", "12345678901234/12"),
+        ("6", "99000000001001/12"),
+    ],
+)
+def test_people_whom_a_structure_numbers_are_kept(tmp_path: Path, kind: str, number: str) -> None:
+    file = register.reader(
+        register.write(tmp_path / "f.txt", activity(1, type=kind, number=number), activity(2))
+    )
+    assert [line.key for line in register.lines(file)] == [kind + number, "8" + register.rpps(2)]
+    assert (file.rejected.count, file.warnings.count) == (0, 0)
 
 
 def test_latin_1_lines_are_left_out(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import pytest
 
 from miss_server.importers.identifiers import fault, luhn_key, passes_luhn, storable
 from tests.support.register import rpps
+from tests.support.sources import finess
 
 
 def test_the_key_is_that_of_the_published_example() -> None:
@@ -31,6 +32,19 @@ def test_one_changed_digit_fails(serial: int) -> None:
         ("0", "12345678", None, "nine digits"),
         ("5", "12345678901234", None, "unknown type"),
         ("", "", "", "unknown type"),
+        ("1", "590012345/12", None, None),
+        ("3", finess(1) + "/S-12", None, None),
+        ("3", "2A0000018/0001", None, None),
+        ("4", "123456789/12", None, None),
+        ("5", "12345678901234/12", None, None),
+        ("6", "99000000001001/12", None, None),
+        ("3", "599900019/12", None, "check digit of the FINESS"),
+        ("3", "599900018/", None, "a number within it"),
+        ("3", "599900018/1/2", None, "a number within it"),
+        ("3", "599900018/\u00e9", None, "a number within it"),
+        ("5", "599900018/12", None, "a number within it"),
+        ("2", "123456789/12", None, "unknown type"),
+        ("8", rpps(1) + "/12", None, "eleven digits"),
     ],
 )
 def test_a_fault_is_named(kind: str, number: str, national: str | None, wrong: str | None) -> None:
@@ -40,7 +54,17 @@ def test_a_fault_is_named(kind: str, number: str, national: str | None, wrong: s
 
 @pytest.mark.parametrize(
     ("national", "kept"),
-    [("ANS20231122132732", True), ("8123", True), ("", False), ("8 1", False), ("8" * 33, False)],
+    [
+        ("ANS20231122132732", True),
+        ("8123", True),
+        ("", False),
+        ("8 1", False),
+        ("8" * 33, False),
+        ("3599900019/12", True),
+        ("3599900019/", False),
+        ("3/1/2", False),
+        ("/1", False),
+    ],
 )
 def test_test_identifiers_are_letters_and_digits(national: str, kept: bool) -> None:
     assert storable(national) is kept

@@ -96,3 +96,55 @@ def test_lines_that_cannot_be_used_say_why(tmp_path: Path) -> None:
 def test_what_is_no_address_is_left_out(tmp_path: Path, address: str) -> None:
     reader, lines = read(tmp_path, mailbox("ORG", address, organisation="CH"))
     assert (lines, reader.rejected.reasons) == ([], {"no mailbox address": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "key"),
+    [
+        ("FINESS", finess(1), "1" + finess(1)),
+        ("1", "1" + finess(1), "1" + finess(1)),
+        ("SIREN", "123 456 789", "2123456789"),
+        ("2", "123456789", "2123456789"),
+        ("Siret", "12345678901234", "312345678901234"),
+        ("RPPS-rang", "99000000001001", "499000000001001"),
+        ("RPPS rang", "99000000001001", "499000000001001"),
+        ("4", "99000000001001", "499000000001001"),
+        ("ADELI", "590012345", "cab.590012345"),
+        ("0", "590012345", "cab.590012345"),
+    ],
+)
+def test_a_structure_is_known_by_any_of_its_numbers(
+    tmp_path: Path, kind: str, number: str, key: str
+) -> None:
+    named = {"structure": number, "structure_type": kind, "organisation": "CABINET FICTIF"}
+    reader, [practice, service, person] = read(
+        tmp_path,
+        mailbox("CAB", "cabinet@x.mssante.fr", **named),
+        mailbox("ORG", "secretariat@x.mssante.fr", service="SECRETARIAT", **named),
+        mailbox("PER", "aide@x.mssante.fr", name="AIDE", **named),
+    )
+    assert (reader.rejected.count, reader.warnings.count) == (0, 0)
+    assert (practice.key, practice.kind, practice.name) == (key, "o", "CABINET FICTIF")
+    assert (service.key, service.parent) == (f"{key}.secretariat", key)
+    assert (person.kind, person.parent) == ("", key)
+
+
+def test_a_structure_within_a_number_is_none(tmp_path: Path) -> None:
+    line = mailbox("CAB", "a@b.fr", structure="123/4", structure_type="SIREN", organisation="X")
+    reader, lines = read(tmp_path, line, test_identifiers=True)
+    assert (lines, reader.rejected.reasons) == ([], {"unknown identifier of a structure": 1})
+
+
+def test_people_whom_a_structure_numbers_are_kept(tmp_path: Path) -> None:
+    within = f"3{finess(1)}/S-12"
+    wrong = f"3{finess(1)[:-1]}{(int(finess(1)[-1]) + 1) % 10}/S-12"
+    lines = [
+        mailbox("PER", f"{n}@b.fr", national=national, name="AIDE", structure=finess(1))
+        for n, national in enumerate((within, wrong))
+    ]
+    reader, [person] = read(tmp_path, *lines)
+    assert (person.key, person.kind) == (within, "")
+    assert reader.rejected.reasons == {"the check digit of the FINESS number is wrong": 1}
+    reader, found = read(tmp_path, *lines, test_identifiers=True)
+    assert [line.key for line in found] == [within, wrong]
+    assert reader.warnings.count == 1

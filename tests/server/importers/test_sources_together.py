@@ -7,8 +7,16 @@ import msgspec
 import pytest
 
 from miss_protocol.directory import Entry
+from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.importing import Report
-from miss_server.importers.nomenclatures import PROFESSIONS, edition, editions, label, labels
+from miss_server.importers.nomenclatures import (
+    PROFESSIONS,
+    SPECIALITIES,
+    edition,
+    editions,
+    label,
+    labels,
+)
 from miss_server.importers.refusal import ImportRefused
 from tests.server.importers.test_importing import Kept, load
 from tests.support import register, sources
@@ -72,6 +80,76 @@ def test_sources_are_merged_by_identifier(tmp_path: Path, kept: Kept) -> None:
     service = entry(kept, f"{CH}.cardiologie")
     assert (service.name, service.part_of) == ("Cardiologie", CH)
     assert service.mailboxes == ("cardio@ch.mssante.fr",)
+
+
+def test_one_address_may_be_of_several_entries_and_is_once_in_each(
+    tmp_path: Path, kept: Kept
+) -> None:
+    shared = "accueil@fictif.mssante.fr"
+    report = everything(
+        tmp_path,
+        kept,
+        mailbox("PER", shared, national=GP, name="NOM1"),
+        mailbox("PER", shared.upper(), national=GP, name="NOM1", structure=finess(1)),
+        mailbox("ORG", shared, structure=finess(1), organisation="CH ECLUSE"),
+        mailbox("ORG", shared, structure=finess(1), organisation="CH ECLUSE"),
+        mailbox("ORG", shared, organisation="CPTS FICTIVE"),
+        mailbox("ORG", shared, organisation="CPTS FICTIVE"),
+    )
+    assert (report.people, report.organisations, report.conflict_count) == (2, 3, 0)
+    assert not any(one.count for one in (*report.rejected, *report.warnings))
+    assert entry(kept, GP).mailboxes == ("camille@fictif.mssante.fr", shared)
+    assert entry(kept, CH).mailboxes == ("contact@ch.mssante.fr", shared)
+    [own] = [key for key in kept.in_force if key.startswith("bal.")]
+    assert (entry(kept, own).name, entry(kept, own).mailboxes) == ("CPTS FICTIVE", (shared,))
+
+
+def test_a_practice_is_not_who_has_its_number(tmp_path: Path, kept: Kept) -> None:
+    number = "590012345"
+    load(
+        kept,
+        register.write(tmp_path / STAMPED, activity(1), activity(2, type="0", number=number)),
+        sources.write_mailboxes(
+            tmp_path / sources.MAILBOX_STAMPED,
+            mailbox(
+                "CAB", "c@x.fr", structure=number, structure_type="ADELI", organisation="CABINET"
+            ),
+        ),
+    )
+    person, practice = entry(kept, "0" + number), entry(kept, "cab." + number)
+    assert (person.kind, person.mailboxes, person.other_names) == ("person", (), ())
+    assert (practice.kind, practice.name) == ("organisation", "CABINET")
+
+
+@pytest.mark.parametrize("columns", [COLUMNS_52, COLUMNS_56], ids=["52", "56"])
+def test_specialities_come_from_a_file_of_their_own_where_the_activities_have_none(
+    tmp_path: Path, kept: Kept, columns: list[str]
+) -> None:
+    narrow = [column for column in columns if "savoir-faire" not in column]
+    assert len(narrow) == len(columns) - 4
+    values = activity(1) | {"Libellé civilité d'exercice": "Docteur"}
+    people = tmp_path / STAMPED
+    lines = ["|".join(narrow) + "|", *(register.row(one, narrow) for one in (values, activity(2)))]
+    people.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    report = load(kept, people)
+    assert report.without_specialities == [STAMPED]
+    assert entry(kept, GP).specialities == ()
+    skills = sources.write_skills(
+        tmp_path / STAMPED.replace("Personne_activite", "SavoirFaire"),
+        (1, "SM04", "Cardiologie"),
+        (1, "SM04", "Cardiologie"),
+        (1, "SM54", "Médecine générale"),
+        (3, "SM04", "Cardiologie"),
+    )
+    report = load(kept, people, skills)
+    assert (report.without_specialities, report.people, report.nameless) == ([], 2, 1)
+    one, other = entry(kept, GP), entry(kept, "8" + rpps(2))
+    assert one.speciality_codes == ("SM04", "SM54")
+    assert one.specialities[0] == label(SPECIALITIES, "SM04", "")
+    assert other.specialities == ()
+    assert "cardiologue" in kept.in_force[GP].words.split()
+    again = load(kept, people, skills)
+    assert (again.changed, again.unchanged) == (0, 2)
 
 
 def test_one_number_under_two_names_is_reported_and_both_find(tmp_path: Path, kept: Kept) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, select, up
 
 from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, DeviceId
-from miss_server.importers.identifiers import slug
+from miss_server.importers.identifiers import WITHIN, slug
 from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
@@ -26,8 +26,9 @@ SINCE = 2
 AT_ONCE = 200
 """Accounts of one transaction: a few milliseconds, so that sends are not held up."""
 
-_NATIONAL = {"0": "RPPS", "8": "RPPS", "1": "FINESS", "bal": "MSSANTE"}
-"""By which source an identifier comes and goes (spec 05 §1.1)."""
+_NATIONAL = {"0": ("RPPS",), "8": ("RPPS",), "1": ("FINESS",), "bal": ("MSSANTE",)}
+_WITHIN = ("RPPS", "MSSANTE")
+"""By which sources an identifier comes and goes (spec 05 §1.1); one within a structure by whichever has it."""
 
 _Pair = tuple[AccountAddress, Cause]
 
@@ -259,8 +260,9 @@ class _Sources:
         kind, _, rest = person.partition(".")
         if kind == "local":
             return rest.partition(".")[0] in self._local
-        source = _NATIONAL.get("bal" if kind == "bal" else person[:1])
-        return source is None or (source in self._names and source not in self._old)
+        national = _NATIONAL.get("bal" if kind == "bal" else person[:1], ())
+        sources = _WITHIN if WITHIN in person else national
+        return all(source in self._names and source not in self._old for source in sources)
 
 
 def _record(
