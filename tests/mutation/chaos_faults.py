@@ -38,8 +38,11 @@ TROUBLED = (PlayedFault(nobody_looks_for_what_no_ring_told, "all rings dropped",
 """Each with its killer in `tests.chaos.catalogue.FAULTS`, and words of what that says."""
 
 TROUBLED_ROOT = (
+    # What a node called committed is missing behind its next connection, and it notices that itself.
     PlayedFault(
-        commits_without_an_answer_called_done, "PostgreSQL's disk full, that of its log", ""
+        commits_without_an_answer_called_done,
+        "PostgreSQL's disk full, that of its log",
+        "the server was taken for an older copy",
     ),
 )
 """The same for `ROOT_FAULTS`."""

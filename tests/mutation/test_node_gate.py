@@ -83,3 +83,9 @@ def test_no_two_faults_have_one_name() -> None:
     some = (FAULTS, PLAYED, ALL, TROUBLED, TROUBLED_ROOT)
     names = [fault.name for faults in some for fault in faults]
     assert len(set(names)) == len(names)
+
+
+def test_each_says_what_it_must_be_found_by() -> None:
+    """Else any run that went wrong would count as one that found it."""
+    some = (PLAYED, ALL, TROUBLED, TROUBLED_ROOT)
+    assert [fault.name for faults in some for fault in faults if not fault.saying] == []
