@@ -13,9 +13,10 @@ from tests.support.devices import NOW, Person, address
 from tests.support.in_force import Store, put_in_force, source
 
 AIDE, SECOND = "local.members.7", "local.members.8"
-FILES = [source("RPPS"), source("members")]
+MAILBOX = "bal.0123456789abcdef"
+FILES = [source("RPPS"), source("MSSANTE"), source("members")]
 HOME = Entry("local.members.ho", "organisation", "EHPAD FICTIF")
-PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), HOME]
+PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), entry(MAILBOX), HOME]
 
 
 async def attest(store: Store, by: Person, person: str = AIDE, most: int = 20) -> None:
@@ -74,22 +75,57 @@ async def test_the_number_is_limited_also_for_calls_at_once(store: Store) -> Non
     await attest(store, doctor, given[0].person, most=3)
 
 
-async def test_access_ends_with_the_last_attestation(store: Store) -> None:
-    doctor, second, aide = [await enrolled(store, one) for one in (DR, OTHER, AIDE)]
+@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+async def test_access_ends_with_the_last_attestation(store: Store, person: str) -> None:
+    doctor, second, aide = [await enrolled(store, one) for one in (DR, OTHER, person)]
     await put_in_force(store, PEOPLE, FILES)
-    assert (await sweep(store, NOW)).begun == ()  # the list itself vouches until somebody else did
-    await attest(store, doctor)
-    await attest(store, second)
-    await store.withdraw_attestation(doctor.account, AIDE, now_ms=NOW)
+    await attest(store, doctor, person)
+    await attest(store, second, person)
+    await store.withdraw_attestation(doctor.account, person, now_ms=NOW)
     assert (await sweep(store, NOW)).begun == ()
-    await store.withdraw_attestation(second.account, AIDE, now_ms=NOW)
+    await store.withdraw_attestation(second.account, person, now_ms=NOW)
     assert (await sweep(store, NOW)).begun == (aide.account,)
     [told] = await store.departures(aide.account)
     assert told.cause is Cause.UNATTESTED
+    late = NOW + GRACE
+    await put_in_force(store, PEOPLE, [source(file.name, date_ms=late) for file in FILES])
     assert (await sweep(store, NOW + GRACE)).suspended == (aide.account,)
-    await attest(store, second)
+    await attest(store, second, person)
     assert (await sweep(store, NOW + GRACE)).cancelled == (aide.account,)
     assert not await suspended(store, aide.account)
+
+
+@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+async def test_who_was_never_vouched_for_is_told_so_until_somebody_does(
+    store: Store, person: str
+) -> None:
+    """That a list or a mailbox names somebody is nobody's word for them."""
+    doctor, aide = await enrolled(store, DR), await enrolled(store, person)
+    await put_in_force(store, PEOPLE, FILES)
+    assert (await sweep(store, NOW)).begun == (aide.account,)
+    [told] = await store.departures(aide.account)
+    assert (told.cause, told.due_ms) == (Cause.UNATTESTED, NOW + GRACE)
+    await attest(store, doctor, person)
+    assert (await sweep(store, NOW)).cancelled == (aide.account,)
+
+
+@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+async def test_who_lacks_somebody_who_vouches(store: Store, person: str) -> None:
+    doctor = await enrolled(store, DR)
+    everybody = [DR, person, HOME.person, "local.members.99"]
+    assert await store.lacking(everybody) == set()  # nobody is in the directory yet
+    await put_in_force(store, PEOPLE, FILES)
+    assert await store.lacking([]) == set()
+    assert await store.lacking(everybody) == {person}
+    await attest(store, doctor, person)
+    assert await store.lacking(everybody) == set()
+    await store.withdraw_attestation(doctor.account, person, now_ms=NOW)
+    assert await store.lacking(everybody) == {person}
+    employed = [entry(person, part_of=HOME.person), HOME]
+    await put_in_force(store, employed, FILES)
+    assert await store.lacking(everybody) == set()
+    await put_in_force(store, employed[:1], FILES)  # the home has closed
+    assert await store.lacking(everybody) == {person}
 
 
 async def test_an_attester_who_leaves_takes_the_attestation_along(store: Store) -> None:

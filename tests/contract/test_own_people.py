@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from miss_protocol import frames as f
 from miss_protocol.errors import Code
 from miss_protocol.ids import DeviceId
@@ -21,6 +23,7 @@ from tests.support.organisations import (
     ELSEWHERE,
     FILES,
     HOME,
+    MAILBOXED,
     NURSE,
     OTHER_HOME,
     PEOPLE,
@@ -143,12 +146,15 @@ async def test_nobody_vouches_for_who_has_a_number(store: Store) -> None:
     assert await refusal(attest(store, doctor, NURSE)) is Code.NOT_FOUND
 
 
-async def test_an_end_stops_access_at_once_and_vouching_again_gives_it_back(store: Store) -> None:
+@pytest.mark.parametrize("whom", [AIDE, MAILBOXED])
+async def test_an_end_stops_access_at_once_and_vouching_again_gives_it_back(
+    store: Store, whom: str
+) -> None:
     doctor = await chief(store)
-    aide = await enrolled(store, AIDE)
+    aide = await enrolled(store, whom)
     device = phone(store, aide)  # type: ignore[arg-type]  # it is both interfaces
     start = await device.connect()
-    ended = await end(store, doctor, AIDE)
+    ended = await end(store, doctor, whom)
     [(one, generation)] = ended.sessions
     assert one == device.id
     assert generation > start.generation  # a session on any node ends by that
@@ -156,24 +162,24 @@ async def test_an_end_stops_access_at_once_and_vouching_again_gives_it_back(stor
     assert "attest" in await store.why_suspended(aide.account)
     [left] = await store.departures(aide.account)
     assert (left.cause, left.due_ms, left.suspended_ms) == (Cause.UNATTESTED, NOW, NOW)
-    assert await store.unvouched([AIDE, SECRETARY]) == {(HOME, AIDE)}
-    assert await end(store, doctor, AIDE) == Ended()
+    assert await store.unvouched([whom, SECRETARY]) == {(HOME, whom)}
+    assert await end(store, doctor, whom) == Ended()
     assert (await sweep(store, NOW)).cancelled == ()  # the operator's list does not bring it back
     assert await suspended(store, aide.account)
-    await attest(store, doctor, AIDE)
+    await attest(store, doctor, whom)
     assert not await suspended(store, aide.account)
     assert await store.departures() == []
-    assert await store.unvouched([AIDE]) == set()
+    assert await store.unvouched([whom]) == set()
     assert (await sweep(store, NOW)).begun == ()
     by = administrator(doctor.account)
-    assert await actions(store, AIDE) == [(by, "attestation_ended"), (by, "attestation_made")]
+    assert await actions(store, whom) == [(by, "attestation_ended"), (by, "attestation_made")]
     assert (await actions(store, aide.account))[1:] == [
         ("server", "departure_begun"),
         ("server", "account_suspended"),
         ("server", "departure_ended"),
         ("server", "account_reinstated"),
     ]
-    last = (await store.audit_entries(subject=AIDE))[-1]
+    last = (await store.audit_entries(subject=whom))[-1]
     assert json.loads(last.detail) == {"organisation": HOME}
 
 

@@ -58,7 +58,15 @@ async def test_an_aide_is_vouched_for_shown_so_and_told_when_that_ends(tmp_path:
         done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *store], input="y\n")
         return done.exit_code, done.output
 
-    doctor, aide = await enrol(DOCTOR), await enrol(AIDE)
+    doctor = await enrol(DOCTOR)
+    no = miss_server(
+        *("enrol-code", AIDE, PLACED, "--domain", DOMAIN), database=server.database, check=False
+    )
+    assert (no.returncode, no.stdout.count("code ")) == (1, 1)  # the other's home vouches
+    assert f"nobody vouches for them: {AIDE}" in no.stderr
+    assert "miss attest" in no.stderr
+    await own_account.attest(doctor.calls, AIDE)
+    aide = await enrol(AIDE)
     try:
         with pytest.raises(RefusedByServer) as refused:
             await own_account.attest(aide.calls, PLACED)

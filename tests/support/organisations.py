@@ -13,10 +13,11 @@ from tests.support.in_force import Store, put_in_force, source
 
 HOME, OTHER_HOME = "1590000014", "1620000010"
 WARD = f"{HOME}.cardiologie"
+MAILBOXED = "bal.0123456789abcdef"
 AIDE, SECRETARY, ELSEWHERE = "local.members.7", "local.members.8", "local.members.9"
 DOCTOR, NURSE, STRANGER = "810000000017", "810000000025", "810000000033"
 CLAIRE = operator("claire")
-FILES = [source("RPPS"), source("FINESS"), source("members")]
+FILES = [source("RPPS"), source("FINESS"), source("MSSANTE"), source("members")]
 TTL_MS = limits.ENROLMENT_CODE_TTL * 1000
 
 
@@ -38,12 +39,13 @@ PEOPLE = (
     organisation(WARD, part_of=HOME),
     person(AIDE, part_of=HOME),
     person(SECRETARY, part_of=HOME),
+    person(MAILBOXED, part_of=HOME),
     person(ELSEWHERE, part_of=OTHER_HOME),
     person(DOCTOR, at=HOME),
     person(NURSE, part_of=HOME),
     person(STRANGER, at=OTHER_HOME),
 )
-"""At home an aide, a secretary, a doctor by the register and a nurse by the operator's list."""
+"""At home an aide, a secretary, somebody known by a mailbox only, a doctor by the register and a nurse by the operator's list."""
 
 
 async def open_house(store: Store) -> None:

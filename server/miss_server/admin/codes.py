@@ -8,6 +8,7 @@ from miss_protocol import limits
 from miss_protocol.ids import AccountAddress, new_address
 from miss_server.relay.clock import Clock
 from miss_server.storage.accounts import Accounts, CodeOrder
+from miss_server.storage.attestations import Attestations
 from miss_server.storage.audit import SERVER
 from miss_server.storage.code_letters import code_of, shown_code
 from miss_server.storage.directory import DirectoryReader, name_of
@@ -15,6 +16,10 @@ from miss_server.storage.directory import DirectoryReader, name_of
 
 class UnknownPerson(LookupError):
     """Nobody of that identifier is in the directory."""
+
+
+class UnvouchedPerson(LookupError):
+    """They have no national number, and neither an organisation nor a practitioner vouches for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +35,12 @@ class IssuedCode:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What would be made for a list of people; nothing is made yet."""
+    """What would be made for a list of people; nothing is made yet. `unvouched` have no national number, and
+    nobody who vouches for them (rule F2)."""
 
     codes: Sequence[CodeOrder]
     unknown: Sequence[str]
+    unvouched: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ def new_code() -> str:
 async def issue_code(
     accounts: Accounts,
     directory: DirectoryReader,
+    attestations: Attestations,
     person: str,
     *,
     domain: str,
@@ -60,12 +68,17 @@ async def issue_code(
 ) -> IssuedCode:
     """Open the person's account if there is none and make a code for it.
 
-    An earlier code that was not used ends. `actor` stands in the audit log. Raises `UnknownPerson`.
+    An earlier code that was not used ends. `actor` stands in the audit log.
+
+    Raises:
+        UnknownPerson, UnvouchedPerson: there is none to make.
     """
     now_ms = clock.now_ms()
     entry = await directory.entry(person, now_ms=now_ms)
     if entry is None:
         raise UnknownPerson(person)
+    if await attestations.lacking([person]):
+        raise UnvouchedPerson(person)
     name = name_of(entry)
     address = await accounts.create(
         person, name, new_address(secrets.token_bytes(16), domain), now_ms=now_ms
@@ -77,21 +90,30 @@ async def issue_code(
 
 
 async def order_codes(
-    directory: DirectoryReader, people: Sequence[str], *, domain: str, clock: Clock
+    directory: DirectoryReader,
+    attestations: Attestations,
+    people: Sequence[str],
+    *,
+    domain: str,
+    clock: Clock,
 ) -> Orders:
     """Look everybody up and think out codes; `issue_codes` keeps them."""
     now_ms = clock.now_ms()
     expires = now_ms + limits.ENROLMENT_CODE_TTL * 1000
     codes: list[CodeOrder] = []
     unknown: list[str] = []
+    lacking = await attestations.lacking(people)
     for person in dict.fromkeys(people):
         entry = await directory.entry(person, now_ms=now_ms)
         if entry is None:
             unknown.append(person)
             continue
+        if person in lacking:
+            continue
         address = new_address(secrets.token_bytes(16), domain)
         codes.append(CodeOrder(person, name_of(entry), address, new_code(), expires))
-    return Orders(codes, unknown)
+    unvouched = [person for person in dict.fromkeys(people) if person in lacking]
+    return Orders(codes, unknown, unvouched)
 
 
 async def issue_codes(

@@ -121,8 +121,10 @@ def create(
 
         async def work(store: Store) -> tuple[Orders, Issued | None]:
             clock = SystemClock()
-            orders = await order_codes(store, list(people.lines), domain=chosen.domain, clock=clock)
-            wrong = bool(orders.unknown or people.faults)
+            orders = await order_codes(
+                store, store, list(people.lines), domain=chosen.domain, clock=clock
+            )
+            wrong = bool(orders.unknown or orders.unvouched or people.faults)
             if (wrong and not skip_wrong) or not orders.codes:
                 return orders, None
             return orders, await issue_codes(
@@ -220,6 +222,16 @@ def _report(people: PeopleList, orders: Orders) -> None:
             tr(f"{one} is not in the directory", f"{one} n'est pas dans l'annuaire"),
         )
         for one in orders.unknown
+    ]
+    wrong += [
+        (
+            people.lines[one],
+            tr(
+                f"{one} has no national number, and nobody vouches for them",
+                f"{one} n'a pas de numéro national, et personne ne l'atteste",
+            ),
+        )
+        for one in orders.unvouched
     ]
     _lines(sorted(wrong))
     _lines(

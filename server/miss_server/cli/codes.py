@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from miss_server.admin.codes import IssuedCode, UnknownPerson, issue_code
+from miss_server.admin.codes import IssuedCode, UnknownPerson, UnvouchedPerson, issue_code
 from miss_server.cli.common import (
     DatabaseOption,
     DomainOption,
@@ -49,6 +49,7 @@ def enrol_code(
     chosen = settings(database=database, domain=domain)
 
     unknown: list[str] = []
+    unvouched: list[str] = []
 
     async def work(store: Store) -> list[IssuedCode]:
         clock, issued = SystemClock(), []
@@ -56,11 +57,19 @@ def enrol_code(
             try:
                 issued.append(
                     await issue_code(
-                        store, store, one, domain=chosen.domain, clock=clock, actor=operating_user()
+                        store,
+                        store,
+                        store,
+                        one,
+                        domain=chosen.domain,
+                        clock=clock,
+                        actor=operating_user(),
                     )
                 )
             except UnknownPerson:
                 unknown.append(one)
+            except UnvouchedPerson:
+                unvouched.append(one)
         return issued
 
     for one in with_store(chosen, work):
@@ -75,6 +84,21 @@ def enrol_code(
                     f"{one.name} ({one.person})  code {one.code}  jusqu'au {until}",
                 )
             )
+    if unvouched:
+        names = ", ".join(unvouched)
+        told = tr(
+            f"without a national number, and nobody vouches for them: {names}",
+            f"sans numéro national, et personne ne les atteste : {names}",
+        )
+        hint = tr(
+            "Name their organisation in the list that you import (server/DIRECTORY.md), or have a "
+            "practitioner attest them: miss attest",
+            "Indiquez leur rattachement dans la liste importée (server/DIRECTORY.md), ou faites-les "
+            "attester par un praticien : miss attest",
+        )
+        if not unknown:
+            fail(told, hint=hint)
+        typer.echo(f"{told}\n{hint}", err=True)
     if unknown:
         # Last, so that the codes that were made, and ended earlier ones, are told all the same.
         names = ", ".join(unknown)

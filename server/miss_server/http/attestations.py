@@ -13,7 +13,7 @@ from miss_server.http.bodies import parse, reply
 from miss_server.http.services import Services, services
 from miss_server.http.signatures import Caller, signed
 from miss_server.observe import short
-from miss_server.storage.directory import name_of
+from miss_server.storage.directory import is_unnumbered, name_of
 
 log = structlog.get_logger()
 
@@ -61,7 +61,7 @@ async def _given(it: Services, caller: Caller) -> Response:
 
 async def with_attesters(it: Services, entry: Entry) -> Entry:
     """An entry with all who vouch for somebody without a national number: the organisation, then people."""
-    if not _may_need_one(entry):
+    if not is_unnumbered(entry):
         return entry
     (entry,) = await _told_apart(it, [entry])
     names = []
@@ -75,7 +75,7 @@ async def with_attesters(it: Services, entry: Entry) -> Entry:
 
 async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Results of a search with the people who vouch for them; `part_of` names the organisation."""
-    wanted = [entry.person for entry in entries if _may_need_one(entry)]
+    wanted = [entry.person for entry in entries if is_unnumbered(entry)]
     if not wanted:
         return tuple(entries)
     entries = await _told_apart(it, entries)
@@ -91,7 +91,7 @@ async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[
 
 async def _told_apart(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ...]:
     """Entries without the organisation of those for whom it vouches no more, whatever a list says."""
-    wanted = [entry.person for entry in entries if _may_need_one(entry) and entry.part_of]
+    wanted = [entry.person for entry in entries if is_unnumbered(entry) and entry.part_of]
     if not wanted:
         return tuple(entries)
     ended = await it.organisations.unvouched(wanted)
@@ -99,7 +99,3 @@ async def _told_apart(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ..
         replace(entry, part_of="") if (entry.part_of, entry.person) in ended else entry
         for entry in entries
     )
-
-
-def _may_need_one(entry: Entry) -> bool:
-    return entry.kind == "person" and entry.person.startswith("local.")

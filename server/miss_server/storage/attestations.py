@@ -47,6 +47,11 @@ class Attestations(Protocol):
         """Those that an account gave, the latest first."""
         ...
 
+    async def lacking(self, people: Sequence[str]) -> set[str]:
+        """Those of these people of the directory for whom somebody has to vouch, and nobody does: without a
+        national number, an organisation or an attestation that holds."""
+        ...
+
     async def attestations_of(self, people: Sequence[str]) -> list[Attestation]:
         """Those for these people, the earliest first."""
         ...

@@ -89,8 +89,9 @@ def name_key(name: str) -> str:
     return " ".join(normalise(name))
 
 
-LOCAL = "local."
-"""How the identifier of an entry of an operator's own list begins: a person's without a national number."""
+UNNUMBERED = ("bal.", "local.")
+"""How the identifiers begin of who has no national number: known by a secure mailbox only, or by an operator's
+own list (spec 05 §1.1). Organisations have such ones, too."""
 
 MARK = "¤"
 """Begins the words of `Record.words` that are not a text's: no letter or digit, so nobody's query has
@@ -101,6 +102,11 @@ ORGANISATION_MARK = MARK + "o"
 def name_of(entry: Entry) -> str:
     """How an entry is called on screens and letters, in one line."""
     return " ".join(part for part in (entry.title, entry.given, entry.name) if part)
+
+
+def is_unnumbered(entry: Entry) -> bool:
+    """Whether it is a person without a national number, for whom somebody has to vouch (rule F2)."""
+    return entry.kind == "person" and entry.person.startswith(UNNUMBERED)
 
 
 def profession_mark(code: str) -> str:

@@ -175,3 +175,25 @@ def test_a_public_address_is_checked(tmp_path: Path) -> None:
     done = run_command("miss_server", "config", "check", settings=settings)
     assert done.returncode == 2
     assert "public_url" in done.stderr
+
+
+def test_whom_nobody_vouches_for_gets_no_code_within_a_list_either(tmp_path: Path) -> None:
+    database = tmp_path / "miss.sqlite"
+    members, people = tmp_path / "members.csv", tmp_path / "people.csv"
+    members.write_text(
+        "Identifiant local;Nom;Nature;Rattachement\n"
+        "S-12;Quesnimont;;\n"
+        "S-13;Vandrelle;;local.members.ho-1\n"
+        "HO-1;EHPAD du Beffroi;organisation;\n"
+    )
+    miss_server("directory", "import", str(members), "--domain", DOMAIN, database=database)
+    people.write_text("person\nlocal.members.s-12\nlocal.members.s-13\n")
+    done = create(database, people, check=False)
+    assert done.returncode == 1
+    assert "line 2: local.members.s-12 has no national number, and nobody vouches" in done.stderr
+    assert count_accounts(database) == 0
+    done = create(database, people, "--skip-wrong")
+    assert [line.split(";")[0] for line in done.stdout.splitlines()] == [
+        "person",
+        "local.members.s-13",
+    ]

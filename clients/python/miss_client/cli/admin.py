@@ -7,6 +7,7 @@ import typer
 
 from miss_client import organisations
 from miss_client.cli.common import (
+    UNNUMBERED,
     StoreOption,
     ask_dates,
     clean,
@@ -325,7 +326,7 @@ def _no_role() -> str:
 async def _one(client: Client, who: str) -> tuple[str, str]:
     """The one person that words name, or an identifier, and how to show them."""
     await ask_dates(client)
-    if who.startswith("local.") or (len(who) >= 9 and who.isalnum() and who[:1] in "08"):
+    if who.startswith(UNNUMBERED) or (len(who) >= 9 and who.isalnum() and who[:1] in "08"):
         return who, clean(who)
     page = await client.search(who)
     found = [entry for entry in page.entries if entry.kind == "person"]

@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from miss_client import own_account
-from miss_client.cli.common import StoreOption, ask_dates, clean, described, out, stop, with_client
+from miss_client.cli.common import (
+    UNNUMBERED,
+    StoreOption,
+    ask_dates,
+    clean,
+    described,
+    out,
+    stop,
+    with_client,
+)
 from miss_client.client import Client
 from miss_client.words import tr
 from miss_protocol.account import Attestations
@@ -75,10 +84,10 @@ def attestations(
 
 async def _one(client: Client, who: str) -> tuple[str, str]:
     """The one person without a national number that words name, and how to show them."""
-    if who.startswith("local."):
+    if who.startswith(UNNUMBERED):
         return who, clean(who)
     page = await client.search(who)
-    found = [e for e in page.entries if e.kind == "person" and e.person.startswith("local.")]
+    found = [e for e in page.entries if e.kind == "person" and e.person.startswith(UNNUMBERED)]
     if len(found) == 1 and page.next is None:
         return found[0].person, described(found[0])
     for entry in found:

@@ -180,6 +180,10 @@ def indented(text: str) -> str:
     return text.replace("\n", "\n    | ")
 
 
+UNNUMBERED = ("bal.", "local.")
+"""How the identifiers begin of who has no national number (spec 05 §1.1)."""
+
+
 def described(entry: Entry) -> str:
     """A directory entry in one line."""
     name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)

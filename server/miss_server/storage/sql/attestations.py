@@ -10,6 +10,7 @@ from miss_protocol.ids import AccountAddress
 from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.attestations import Attestation
 from miss_server.storage.audit import Action, Deed, account
+from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import audit, locks, people, schemas
 
@@ -75,7 +76,7 @@ def attest(
     if people.entry(connection, own) is None:
         raise Refused(Code.NOT_ALLOWED, "who attests is in the directory")
     entry = people.entry(connection, person)
-    if entry is None or not people.is_unnumbered(entry):
+    if entry is None or not is_unnumbered(entry):
         raise Refused(Code.NOT_FOUND, "nobody who could be attested")
     known = connection.execute(_ROW, {"attester_": attester, "person_": person}).one_or_none()
     if known is not None and known.withdrawn_ms is None:

@@ -9,16 +9,15 @@ from sqlalchemy import Connection, Select, bindparam, delete, insert, select, up
 from miss_protocol.directory import Entry
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.importers.identifiers import WITHIN, slug
-from miss_server.storage.account_tables import attestations, departures
+from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
-from miss_server.storage.directory import LOCAL, ImportedFile
+from miss_server.storage.directory import ImportedFile, is_unnumbered
 from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import attestations as attesting
-from miss_server.storage.sql import audit, locks, people, schemas, standing
-from miss_server.storage.sql.attestations import HOLDS
+from miss_server.storage.sql import audit, locks, people, schemas, standing, vouching
 from miss_server.storage.sql.directory import files, generation
 
 SINCE = 2
@@ -38,19 +37,12 @@ _GONE = tuple(
     .where(accounts.c.person.is_not(None), accounts.c.genesis.is_not(None), slot.c.person.is_(None))
     for slot in persons
 )
-_LOCAL = tuple(
-    select(accounts.c.address, accounts.c.person, slot.c.entry)
+_UNNUMBERED = tuple(
+    select(accounts.c.address, slot.c.entry)
     .join(placed, placed.c.person == accounts.c.person)
     .join(slot, slot.c.id == placed.c.id)
-    .where(accounts.c.genesis.is_not(None), accounts.c.person.like("local.%"))
+    .where(accounts.c.genesis.is_not(None), people.unnumbered(accounts.c.person))
     for slot, placed in zip(entries, persons, strict=True)
-)
-_IN_FORCE = tuple(
-    select(slot.c.person).where(slot.c.person.in_(bindparam("persons", expanding=True)))
-    for slot in persons
-)
-_ATTESTED = select(attestations.c.person, HOLDS).outerjoin(
-    accounts, accounts.c.address == attestations.c.attester
 )
 _NOTED = select(
     departures.c.account,
@@ -77,10 +69,6 @@ _ROW = select(departures.c.suspended_ms, departures.c.due_ms).where(
     departures.c.account == bindparam("account_"), departures.c.cause == bindparam("cause_")
 )
 _SUSPENDED = select(accounts.c.suspended).where(accounts.c.address == bindparam("account_"))
-_ENDED = select(organisation_people.c.organisation, organisation_people.c.person).where(
-    organisation_people.c.ended_ms.is_not(None),
-    organisation_people.c.person.like(f"{LOCAL}%"),
-)
 _ENDED_OF = (
     select(organisation_people.c.organisation, organisation_people.c.person)
     .join(accounts, accounts.c.person == organisation_people.c.person)
@@ -219,31 +207,13 @@ def listing(connection: Connection, account: AccountAddress | None) -> list[Depa
 
 
 def _lost(connection: Connection, slot: int) -> Iterable[tuple[AccountAddress, str]]:
-    """Accounts of people without a national number for whom nothing vouches any more.
-
-    What vouches is the organisation that their entry is part of, unless its administrators ended that,
-    or an attestation. Who never had either is vouched for by the list that names them.
-    """
-    attested: dict[str, bool] = {}
-    for person, holds in connection.execute(_ATTESTED):
-        attested[person] = attested.get(person, False) or bool(holds)
+    """Accounts of people without a national number for whom nothing vouches (any more)."""
     listed = [
-        (AccountAddress(address), person, _read_entry.decode(entry).part_of)
-        for address, person, entry in connection.execute(_LOCAL[slot])
+        (AccountAddress(address), _read_entry.decode(entry))
+        for address, entry in connection.execute(_UNNUMBERED[slot])
     ]
-    wanted = sorted({part_of for _, _, part_of in listed if part_of})
-    there: set[str] = set()
-    for at in range(0, len(wanted), AT_ONCE):
-        values = {"persons": wanted[at : at + AT_ONCE]}
-        there.update(connection.execute(_IN_FORCE[slot], values).scalars())
-    ended = {(of, person) for of, person in connection.execute(_ENDED)}
-    for address, person, part_of in listed:
-        if part_of in there and (part_of, person) not in ended:
-            continue
-        if attested.get(person, False):
-            continue
-        if part_of or person in attested:
-            yield address, person
+    lost = vouching.unvouched(connection, [one for _, one in listed if is_unnumbered(one)])
+    return [(address, one.person) for address, one in listed if one.person in lost]
 
 
 class _Sources:

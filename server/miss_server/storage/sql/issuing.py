@@ -10,7 +10,7 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.audit import administrator
 from miss_server.storage.code_letters import code_of
-from miss_server.storage.directory import name_of
+from miss_server.storage.directory import is_unnumbered, name_of
 from miss_server.storage.organisation_tables import issued_codes
 from miss_server.storage.organisations import CodeMade, CodeRequest
 from miss_server.storage.schema import accounts, enrolment_codes
@@ -20,7 +20,6 @@ from miss_server.storage.sql import (
     issued,
     locks,
     own_people,
-    people,
     schemas,
     settings,
 )
@@ -62,7 +61,7 @@ def issue(
     if connection.execute(_GENESIS, {"account_": account}).scalar_one() is not None:
         raise Refused(Code.ALREADY_ENROLLED)
     expires = now_ms + ttl_ms
-    if people.is_unnumbered(entry):
+    if is_unnumbered(entry):
         own_people.vouch(connection, by, organisation, wanted.person, account, now_ms)
     else:
         own_people.begin(connection, organisation, wanted.person, now_ms)

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from miss_protocol.directory import Entry
-from miss_server.storage.directory import LOCAL
+from miss_server.storage.directory import UNNUMBERED
 from miss_server.storage.settlement.meeting import Reach, Traits
 from miss_server.storage.sql import schemas
 
@@ -33,13 +33,14 @@ _BETWEEN = "\x1f"
 
 def ended_by(joined: str) -> str:
     """The column of organisations that vouch no more for the person of the account `a`, separated: of a
-    person without a national number, who is theirs by the operator's list alone.
+    person without a national number, who is theirs by the directory alone.
 
     `joined` is the engine's function that puts texts together.
     """
+    unnumbered = " OR ".join(f"o.person LIKE '{beginning}%'" for beginning in UNNUMBERED)
     return (
         f"(SELECT {joined}(o.organisation, '{_BETWEEN}') FROM organisation_people o"  # noqa: S608  # our own
-        f" WHERE o.person = a.person AND o.person LIKE '{LOCAL}%' AND o.ended_ms IS NOT NULL)"
+        f" WHERE o.person = a.person AND ({unnumbered}) AND o.ended_ms IS NOT NULL)"
     )
 
 

@@ -10,7 +10,7 @@ from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_protocol.organisations import PersonState
 from miss_server.storage.audit import Action, Deed, administrator
-from miss_server.storage.directory import LOCAL
+from miss_server.storage.directory import UNNUMBERED, is_unnumbered
 from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
@@ -31,7 +31,7 @@ from miss_server.storage.sql import (
 from miss_server.storage.sql.directory import generation
 
 AT_ONCE = 500
-"""Entries of the operator's lists that one statement reads."""
+"""Entries of people without a national number that one statement reads."""
 
 _ROW = select(organisation_people.c.ended_ms).where(
     organisation_people.c.organisation == bindparam("organisation_"),
@@ -50,7 +50,7 @@ _LISTED = tuple(
     select(placed.c.person, slot.c.entry)
     .join(accounts, accounts.c.person == placed.c.person)
     .join(slot, slot.c.id == placed.c.id)
-    .where(placed.c.person > bindparam("after"), placed.c.person.like(f"{LOCAL}%"))
+    .where(placed.c.person > bindparam("after"), people.unnumbered(placed.c.person))
     .order_by(placed.c.person)
     .limit(AT_ONCE)
     for slot, placed in zip(entries, persons, strict=True)
@@ -125,7 +125,7 @@ def page(
     for person in found:
         ended, genesis = rows.get(person, (None, None))
         account, enrolled = known.get(person, (None, False))
-        unnumbered = person.startswith(LOCAL)
+        unnumbered = person.startswith(UNNUMBERED)
         expires = waiting.get(person)
         state: PersonState = "uninvited" if expires is None else "invited"
         if ended is not None or (unnumbered and parts.get(person) != organisation):
@@ -140,7 +140,7 @@ def page(
 
 
 def _listed(connection: Connection, slot: int, organisation: str, after: str) -> Iterator[str]:
-    """People with an account who belong to it by the operator's list."""
+    """People with an account without a national number who belong to it by the directory."""
     while rows := connection.execute(_LISTED[slot], {"after": after}).all():
         for person, encoded in rows:
             if _read_belongs.decode(encoded).part_of == organisation:
@@ -172,7 +172,7 @@ def own(connection: Connection, by: AccountAddress, organisation: str, person: s
     administrators.require(connection, by, organisation)
     found = people.entry(connection, person)
     if found is not None and (
-        (people.is_unnumbered(found) and found.part_of == organisation)
+        (is_unnumbered(found) and found.part_of == organisation)
         or people.works_at(found, organisation)
     ):
         return found
@@ -185,7 +185,7 @@ def attest(
     """Vouch for somebody without a national number."""
     administrators.lock(connection, organisation)
     found = own(connection, by, organisation, person)
-    if not people.is_unnumbered(found):
+    if not is_unnumbered(found):
         raise Refused(Code.NOT_FOUND, "who has a national number needs nobody who vouches")
     account = _lock_account(connection, person)
     administrators.require_no_other(connection, organisation, account)
@@ -279,7 +279,7 @@ def end_devices(
     found = own(connection, by, organisation, person)
     account = _lock_account(connection, person)
     row = connection.execute(_ROW, {"organisation_": organisation, "person_": person}).one_or_none()
-    if account is None or not people.is_unnumbered(found):
+    if account is None or not is_unnumbered(found):
         raise Refused(Code.NOT_ALLOWED, "no account for which it vouches")
     if (row is not None and row.ended_ms is not None) or attestations.holds(connection, person):
         raise Refused(Code.NOT_ALLOWED, "it vouches no more, or somebody else does as well")
@@ -307,7 +307,7 @@ def _mine(connection: Connection, by: AccountAddress, organisation: str, person:
     """
     administrators.require(connection, by, organisation)
     found = people.entry(connection, person)
-    if found is not None and people.is_unnumbered(found) and found.part_of == organisation:
+    if found is not None and is_unnumbered(found) and found.part_of == organisation:
         return True
     values = {"organisation_": organisation, "person_": person}
     if connection.execute(_ROW, values).one_or_none() is None:

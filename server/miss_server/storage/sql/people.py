@@ -1,10 +1,10 @@
 """What the directory in force says of people and organisations, for those who act about them."""
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from miss_protocol.directory import Entry
-from miss_server.storage.directory import LOCAL
+from miss_server.storage.directory import UNNUMBERED
 from miss_server.storage.directory_tables import entries, persons
 from miss_server.storage.sql.directory import generation
 
@@ -34,9 +34,9 @@ def organisation(connection: Connection, identifier: str) -> Entry | None:
     return found if found is not None and found.kind == "organisation" else None
 
 
-def is_unnumbered(found: Entry) -> bool:
-    """Whether it is a person of an operator's list: without a national number, and to be vouched for."""
-    return found.kind == "person" and found.person.startswith(LOCAL)
+def unnumbered(column: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether an identifier is of somebody without a national number; an organisation's may be, too."""
+    return or_(*(column.like(f"{beginning}%") for beginning in UNNUMBERED))
 
 
 def works_at(found: Entry, organisation: str) -> bool:

@@ -12,7 +12,7 @@ from miss_server.storage.attestations import Attestation
 from miss_server.storage.audit import SERVER
 from miss_server.storage.departures import Departure, Found, Swept
 from miss_server.storage.recoveries import Recovered, Recovery
-from miss_server.storage.sql import attestations, departures, recoveries
+from miss_server.storage.sql import attestations, departures, recoveries, vouching
 
 T = TypeVar("T")
 
@@ -67,6 +67,9 @@ class TenureCalls(ABC):
 
     async def attestations_by(self, attester: AccountAddress) -> list[Attestation]:
         return await self.read_with(lambda connection: attestations.given_by(connection, attester))
+
+    async def lacking(self, people: Sequence[str]) -> set[str]:
+        return await self.read_with(lambda connection: vouching.lacking(connection, people))
 
     async def attestations_of(self, people: Sequence[str]) -> list[Attestation]:
         return await self.read_with(lambda connection: attestations.of_people(connection, people))
