@@ -1,5 +1,6 @@
 """From the first schema on: every database reaches the tables of today, whole or not at all."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -24,7 +25,7 @@ from tests.server.storage.later_schema import later_steps
 from tests.support.databases import url
 from tests.support.devices import DOMAIN, NOW
 from tests.support.mailing import pair
-from tests.support.postgres import PostgresProcess
+from tests.support.postgres import PASSWORD, PostgresProcess
 from tests.support.server import miss_server
 
 T = TypeVar("T")
@@ -257,6 +258,39 @@ def test_the_commands_say_what_there_is_to_do(tmp_path: Path) -> None:
     assert "Nothing to do" in said("db", "upgrade")
     path.write_text("not a database, and longer than a header of SQLite would be: " * 4)
     assert "not a database" in said("db", "check", status=1)
+
+
+async def test_the_commands_say_it_of_postgresql_too(postgres: PostgresProcess) -> None:
+    async def said(name: str, *words: str, status: int = 0) -> str:
+        place: Any = postgres.dsn(name)
+        done = await asyncio.to_thread(
+            miss_server, *words, "--domain", DOMAIN, database=place, check=False
+        )
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    name = await postgres.new_database()
+    assert "is empty" in await said(name, "db", "check")
+    assert "Nothing to do" in await said(name, "db", "upgrade")  # the first start makes them
+    name = await first_database(postgres)
+    assert "`miss-server db upgrade`" in await said(name, "db", "check", status=3)
+    assert f"{SCHEMA_VERSION - 1} steps taken." in await said(name, "db", "upgrade")
+    assert f"Schema {SCHEMA_VERSION}: it is this version's." in await said(name, "db", "check")
+    assert "Nothing to do" in await said(name, "db", "upgrade")
+    engine = create_async_engine(url(postgres, name))
+    assert await in_database(engine, differences) == []
+    later = str(SCHEMA_VERSION + 1).encode()
+    await in_database(engine, lambda connection: settings.put(connection, "schema", later))
+    await engine.dispose()
+    for word in ("check", "upgrade"):
+        assert "newer version" in await said(name, "db", word, status=1)
+    name = await postgres.new_database()
+    await postgres.sql("CREATE TABLE theirs (a int)", database=name)
+    for word in ("check", "upgrade"):
+        assert "another program" in await said(name, "db", word, status=1)
+        assert "PostgreSQL" in await said("nowhere", "db", word, status=1)
 
 
 def test_another_programs_tables_are_left_alone(tmp_path: Path) -> None:
