@@ -98,6 +98,36 @@ def generate_command(
             help=tr("begin with a byte order mark", "commencer par une marque d'ordre (BOM)"),
         ),
     ] = False,
+    split_skills: Annotated[
+        bool,
+        typer.Option(
+            "--split-skills",
+            help=tr(
+                "specialities in a file of their own (into a folder)",
+                "les spécialités dans un fichier à part (dans un dossier)",
+            ),
+        ),
+    ] = False,
+    own_list: Annotated[
+        bool,
+        typer.Option(
+            "--own-list",
+            help=tr(
+                "a list of people without a national number, too (into a folder)",
+                "aussi une liste de personnes sans numéro national (dans un dossier)",
+            ),
+        ),
+    ] = False,
+    zipped: Annotated[
+        bool,
+        typer.Option(
+            "--zip",
+            help=tr(
+                "zip archives, as they are published (into a folder)",
+                "des archives zip, telles qu'elles sont publiées (dans un dossier)",
+            ),
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option("--force", help=tr("overwrite the file", "remplacer le fichier")),
@@ -107,8 +137,12 @@ def generate_command(
     if columns not in (52, 56):
         raise typer.BadParameter(tr("56 or 52", "56 ou 52"), param_hint="--columns")
     if output.is_dir():
-        _generate_all(output, people, seed)
+        _generate_all(output, people, seed, split_skills, own_list, zipped)
         return
+    if split_skills or own_list or zipped:
+        raise typer.BadParameter(
+            tr("give a folder that exists", "donnez un dossier qui existe"), param_hint="OUTPUT"
+        )
     if output.exists() and not force:
         fail(
             tr(f"{output} already exists.", f"{output} existe déjà."),
@@ -129,13 +163,23 @@ def generate_command(
     )
 
 
-def _generate_all(folder: Path, people: int, seed: int) -> None:
+def _generate_all(
+    folder: Path, people: int, seed: int, split_skills: bool, own_list: bool, zipped: bool
+) -> None:
     now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
     try:
-        written = generate_all(folder, people=people, seed=seed, stamp=f"{now:%Y%m%d%H%M}")
+        written = generate_all(
+            folder,
+            people=people,
+            seed=seed,
+            stamp=f"{now:%Y%m%d%H%M}",
+            split_skills=split_skills,
+            own_list=own_list,
+            zipped=zipped,
+        )
     except OSError as error:
         _fail_os(folder, error)
-    files = " ".join(str(path) for path in written[:4])
+    files = " ".join(map(str, written.files))
     typer.echo(
         tr(
             f"{written.lines} fictive lines. Next:\n  miss-server directory import {files}",

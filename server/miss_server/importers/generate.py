@@ -6,10 +6,13 @@ RPPS numbers. Numbers start with 99 (RPPS) and 00 (ADELI), which the register do
 """
 
 import random
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
 from miss_server.importers.bars import BAR
@@ -50,6 +53,7 @@ from miss_server.importers.fictive_professions import (
     Profession,
     Speciality,
 )
+from miss_server.importers.fictive_staff import MEMBER_COLUMNS, Employer, Employers, members
 from miss_server.importers.identifiers import ADELI, RPPS, luhn_key
 from miss_server.importers.mailboxes import MAILBOX_COLUMNS
 
@@ -107,7 +111,8 @@ def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bo
     count = 0
     with part.open("w", encoding="utf-8", newline="\n") as file:
         file.write((BOM if bom else "") + BAR.join(header) + BAR + "\n")
-        for _, line in _lines(max(people, len(DEMO_PEOPLE)), seed):
+        people = max(people, len(DEMO_PEOPLE))
+        for _, line in _lines(people, seed, Employers(_sites(people), seed)):
             file.write(BAR.join(line[: len(header)]) + BAR + "\n")
             count += 1
     part.replace(output)
@@ -115,71 +120,153 @@ def generate(output: Path, *, people: int, seed: int, columns: int = 56, bom: bo
 
 
 class Written(NamedTuple):
-    """Files of one edition, and their lines without headers."""
+    """Files of one edition, and their lines without headers. In archives skills are with the activities."""
 
     activities: Path
     mailboxes: Path
     establishments: Path
     communes: Path
     lines: int
+    skills: Path | None = None
+    members: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All of them, as they are imported together."""
+        found = (*self[:4], self.skills, self.members)
+        return [path for path in found if isinstance(path, Path)]
 
 
-def generate_all(folder: Path, *, people: int, seed: int, stamp: str) -> Written:
+def generate_all(
+    folder: Path,
+    *,
+    people: int,
+    seed: int,
+    stamp: str,
+    split_skills: bool = False,
+    own_list: bool = False,
+    zipped: bool = False,
+) -> Written:
     """Write the activities, the secure mailboxes, the establishments and the communes of one day into a
     folder.
 
-    `stamp` is the time in their names, `YYYYMMDDhhmm`. About a third of the people and a twelfth as many
-    organisations and services have a mailbox; a few mailboxes bear another name than the register's.
+    About a third of the people and a twelfth as many organisations and services have a mailbox; a few
+    mailboxes bear another name than the register's. Most who are employed work in one of the establishments.
+
+    Args:
+        stamp: the time in their names, `YYYYMMDDhhmm`.
+        split_skills: the variant of the activities without skills, and the file of these.
+        own_list: a list of an association's own, of people without a national number.
+        zipped: activities (with skills) and mailboxes in archives, as they are published.
     """
     people = max(people, len(DEMO_PEOPLE))
-    sites = max(1, round(people * SITES_SHARE))
+    sites = _sites(people)
+    register = folder / f"PS_LibreAcces_Personne_activite_{stamp}.txt"
     written = Written(
-        folder / f"PS_LibreAcces_Personne_activite_{stamp}.txt",
+        register,
         folder / f"Extraction_Correspondance_MSSante_{stamp}.txt",
         folder / f"etalab_finess_{stamp[:8]}.csv",
         folder / f"communes_{stamp[:8]}.csv",
         0,
+        folder / f"PS_LibreAcces_SavoirFaire_{stamp}.txt" if split_skills else None,
+        folder / f"membres_{stamp[:8]}.csv" if own_list else None,
     )
-    parts = [path.with_name(path.name + ".part") for path in written[:4]]
-    lines = 0
-    with (
-        parts[0].open("w", encoding="utf-8", newline="\n") as activities,
-        parts[1].open("w", encoding="utf-8", newline="\n") as mailboxes,
-        parts[2].open("w", encoding="latin-1", newline="\n") as establishments,
-        parts[3].open("w", encoding="utf-8", newline="\n") as communes,
-    ):
-        activities.write(BAR.join(COLUMNS_56) + BAR + "\n")
-        mailboxes.write(BAR.join(MAILBOX_COLUMNS) + "\n")
+    with ExitStack() as stack:
+
+        def begun(path: Path, encoding: str = "utf-8") -> TextIO:
+            return stack.enter_context(_part(path).open("w", encoding=encoding, newline="\n"))
+
+        activities, mailboxes = _Bars(begun(register)), _Bars(begun(written.mailboxes), end="")
+        skills = _Bars(begun(written.skills)) if written.skills else None
+        activities.write(_NARROW(COLUMNS_56) if skills else COLUMNS_56)
+        mailboxes.write(MAILBOX_COLUMNS)
+        if skills:
+            skills.write(SKILL_COLUMNS)
         letters = Letters(seed, sites)
         before = None
-        for person, line in _lines(people, seed):
-            activities.write(BAR.join(line) + BAR + "\n")
-            lines += 1
+        for person, line in _lines(people, seed, Employers(sites, seed)):
+            activities.write(_NARROW(line) if skills else line)
             if person is not before:
                 before = person
+                if skills and person.speciality:
+                    skills.write(_SKILL(line))
                 for mailbox in letters.of_person(person.national, line):
-                    mailboxes.write(BAR.join(mailbox) + "\n")
-                    lines += 1
-        lines += write_communes(communes)
-        establishments.write(SEMICOLON.join(ESTABLISHMENT_COLUMNS) + "\n")
+                    mailboxes.write(mailbox)
+        count = write_communes(begun(written.communes))
+        establishments = _Bars(begun(written.establishments, "latin-1"), SEMICOLON, end="")
+        establishments.write(ESTABLISHMENT_COLUMNS)
         for number in range(sites):
             site = fictive_site(number, seed)
-            establishments.write(SEMICOLON.join(establishment_line(site)) + "\n")
-            lines += 1
+            establishments.write(establishment_line(site))
             for mailbox in letters.of_site(site):
-                mailboxes.write(BAR.join(mailbox) + "\n")
-                lines += 1
-    for part, path in zip(parts, written[:4], strict=True):
-        part.replace(path)
-    return written._replace(lines=lines)
+                mailboxes.write(mailbox)
+        texts = [activities, mailboxes, establishments, *([skills] if skills else [])]
+        if written.members:
+            texts.append(_Bars(begun(written.members), SEMICOLON, end=""))
+            texts[-1].write(MEMBER_COLUMNS)
+            for line in members(people, sites, seed):
+                texts[-1].write(line)
+    for path in written.files:
+        _part(path).replace(path)
+    written = written._replace(lines=count + sum(text.lines for text in texts))
+    return _zipped(written, stamp) if zipped else written
 
 
-def _lines(people: int, seed: int) -> Iterator[tuple[Person, list[str]]]:
+SKILL_COLUMNS = (
+    "Type d'identifiant PP", "Identifiant PP", "Identification nationale PP", "Nom d'exercice",
+    "Prénom d'exercice", "Code profession", "Libellé profession", "Code catégorie professionnelle",
+    "Libellé catégorie professionnelle", "Code type savoir-faire", "Libellé type savoir-faire",
+    "Code savoir-faire", "Libellé savoir-faire",
+)  # fmt: skip
+"""The columns of the file of skills."""
+_SKILL = itemgetter(*map(COLUMNS_56.index, SKILL_COLUMNS))
+_NARROW = itemgetter(*(n for n, name in enumerate(COLUMNS_56) if "savoir-faire" not in name))
+
+
+class _Bars:
+    """A text of separated columns that counts its lines behind the header."""
+
+    def __init__(self, file: TextIO, separator: str = BAR, end: str = BAR) -> None:
+        self._file, self._separator, self._end = file, separator, end + "\n"
+        self.lines = -1
+
+    def write(self, columns: Iterable[str]) -> None:
+        self._file.write(self._separator.join(columns) + self._end)
+        self.lines += 1
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _zipped(written: Written, stamp: str) -> Written:
+    """The same with the two archives instead of what goes into them."""
+    mailboxes = written.mailboxes.with_suffix(".zip")
+    register = written.activities.with_name(f"PS_LibreAcces_{stamp}.zip")
+    _pack(mailboxes, written.mailboxes)
+    _pack(register, written.activities, *([written.skills] if written.skills else []))
+    return written._replace(activities=register, mailboxes=mailboxes, skills=None)
+
+
+def _pack(path: Path, *texts: Path) -> None:
+    with zipfile.ZipFile(_part(path), "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for text in texts:
+            archive.write(text, text.name)
+    _part(path).replace(path)
+    for text in texts:
+        text.unlink()
+
+
+def _sites(people: int) -> int:
+    return max(1, round(people * SITES_SHARE))
+
+
+def _lines(people: int, seed: int, employers: Employers) -> Iterator[tuple[Person, list[str]]]:
     dice = random.Random(seed)  # noqa: S311 - reproducible fiction, nothing secret
     for person in DEMO_PEOPLE.values():
-        yield person, _line(person, dice, written=0)
+        yield person, _line(person, dice, 0, employers)
         if person.speciality:
-            yield person, _line(person, dice, written=1)
+            yield person, _line(person, dice, 1, employers)
     names = family_names()
     # A few names are common, most are rare, as in life.
     weights = [1 / (rank + 10) for rank in range(len(names))]
@@ -188,7 +275,7 @@ def _lines(people: int, seed: int) -> Iterator[tuple[Person, list[str]]]:
     for serial in range(len(DEMO_PEOPLE) + 1, people + 1):
         person = _person(serial, names, cumulative, dice)
         for written in range(dice.choices((1, 2, 3, 5), (68, 22, 8, 2))[0]):
-            yield person, _line(person, dice, written)
+            yield person, _line(person, dice, written, employers)
 
 
 def _person(serial: int, names: list[str], cumulative: list[float], dice: random.Random) -> Person:
@@ -219,7 +306,7 @@ def _person(serial: int, names: list[str], cumulative: list[float], dice: random
     )
 
 
-def _line(person: Person, dice: random.Random, written: int) -> list[str]:
+def _line(person: Person, dice: random.Random, written: int, employers: Employers) -> list[str]:
     """One activity. `written` counts a person's lines: later ones are spelt as clerks please."""
     title = person.profession in (DOCTOR, PHARMACIST) or person.profession.code == "40"
     name, given = person.name.upper(), person.given
@@ -261,6 +348,8 @@ def _line(person: Person, dice: random.Random, written: int) -> list[str]:
         if written and dice.random() < 0.3:
             town = dice.choice([one for one in TOWNS if one.department == town.department])
         values |= _practice(person, town, dice)
+        if values["Numéro FINESS site"]:
+            values |= _employed(employers.one(town, dice))
         if kind < 0.12:
             values |= _cedex(town)
     return [values.get(column, "") for column in COLUMNS_56]
@@ -301,6 +390,12 @@ def _practice(person: Person, town: Town, dice: random.Random) -> dict[str, str]
         "Code genre d'activité": "GENR01",
         "Libellé genre d'activité": "Activité standard de soin ou de pharmacien",
     }
+
+
+def _employed(employer: Employer | None) -> dict[str, str]:
+    if employer is None:
+        return {}
+    return {"Numéro FINESS site": employer.finess, "Raison sociale site": employer.name}
 
 
 def _cedex(town: Town) -> dict[str, str]:

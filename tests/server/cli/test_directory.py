@@ -93,6 +93,19 @@ def test_a_whole_edition_is_generated_imported_and_reported(database: Path) -> N
     assert "3000 people, 0 organisations" in said
 
 
+def test_variants_of_an_edition_are_generated_and_imported(database: Path) -> None:
+    options = ("--split-skills", "--own-list", "--zip")
+    assert "folder" in run("generate", "f.txt", *options, code=2)
+    Path("edition").mkdir()
+    said = run("generate", "edition", "--people", 300, "--seed", 3, *options)
+    files = re.findall(r"edition/\S+", said)
+    assert [Path(file).suffix for file in files].count(".zip") == 2
+    said = run("import", *files, "--database", database)
+    assert "303 people" in said
+    assert "no column of specialities" not in said
+    assert "Source: membres" in said
+
+
 def test_older_and_standing_files_are_told(database: Path) -> None:
     register.write(Path("PS_20260105.txt"), activity(1))
     run("import", "PS_20260105.txt", "--database", database)

@@ -1,11 +1,15 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from miss_protocol.directory import Entry
 from miss_server.importers.fictive_names import plain
 from miss_server.importers.generate import DEMO_PEOPLE, generate, generate_all
+from miss_server.importers.importing import Report
 from miss_server.importers.lines import Line
+from tests.server.importers.test_importing import Kept, load
 from tests.support import register
 
 PEOPLE = 2000
@@ -121,10 +125,10 @@ def test_a_whole_edition_is_of_one_nation(tmp_path: Path) -> None:
     texts = [register.reader(path) for path in written[:3]]
     read = [register.lines(text) for text in texts]
     communes = register.reader(written.communes)
-    known = len(list(communes.rows()))
+    settled = len(list(communes.rows()))
     assert [text.source for text in (*texts, communes)] == ["RPPS", "MSSANTE", "FINESS", "COMMUNES"]
     assert [text.rejected.count for text in (*texts, communes)] == [0, 0, 0, 0]
-    assert sum(len(lines) for lines in read) + known == written.lines
+    assert sum(len(lines) for lines in read) + settled == written.lines
     activities, mailboxes, establishments = read
     people = {line.key for line in activities}
     sites = {line.key for line in establishments}
@@ -136,6 +140,55 @@ def test_a_whole_edition_is_of_one_nation(tmp_path: Path) -> None:
     assert any(line.parent for line in organisations)
     names = {line.key: plain(line.name).upper() for line in reversed(activities)}
     assert any(line.name != names[line.key] for line in persons), "somebody has another name"
+    employed = [line.finess for line in activities if line.finess]
+    known = sum(f"1{number}" in sites for number in employed)
+    assert 0.7 < known / len(employed) < 0.95, "an older file lacks some"
+    towns = {line.key: (line.postcode, line.name) for line in establishments}
+    assert all(
+        towns[f"1{line.finess}"] == (line.postcode, line.organisation)
+        for line in activities
+        if f"1{line.finess}" in towns
+    )
     again = generate_all(tmp_path / ".." / tmp_path.name, people=3000, seed=3, stamp="202601050631")
     assert again.mailboxes.read_bytes() == written.mailboxes.read_bytes()
     assert len(list(tmp_path.glob("*.part"))) == 0
+
+
+def imported(files: list[Path]) -> tuple[Kept, Report]:
+    kept = Kept()
+    return kept, load(kept, *files)
+
+
+@pytest.mark.parametrize("zipped", [False, True], ids=["texts", "archives"])
+def test_the_variants_make_the_same_directory(tmp_path: Path, zipped: bool) -> None:
+    usual, variant = tmp_path / "usual", tmp_path / "variant"
+    usual.mkdir()
+    variant.mkdir()
+    stamp = "202601050630"
+    written = generate_all(usual, people=1500, seed=3, stamp=stamp)
+    split = generate_all(
+        variant, people=1500, seed=3, stamp=stamp, split_skills=True, own_list=True, zipped=zipped
+    )
+    assert [path.suffix for path in split.files].count(".zip") == (2 if zipped else 0)
+    assert sorted(variant.iterdir()) == sorted(split.files)
+    before, _ = imported(written.files)
+    after, report = imported(split.files)
+    assert (report.without_specialities, report.nameless) == ([], 0)
+    assert sum(one.count for one in report.rejected) == 0
+    assert report.lines == split.lines > written.lines
+    skilled = 0
+    for person, record in before.in_force.items():
+        one, other = (
+            msgspec.json.decode(it.entry, type=Entry) for it in (record, after.in_force[person])
+        )
+        assert set(one.speciality_codes) == set(other.speciality_codes)
+        skilled += bool(other.speciality_codes)
+    assert skilled > 100
+    own = [
+        msgspec.json.decode(after.in_force[key].entry, type=Entry)
+        for key in after.in_force.keys() - before.in_force.keys()
+    ]
+    people = [one for one in own if one.kind == "person"]
+    assert len(people) == 15
+    assert all(one.part_of in after.in_force for one in people)
+    assert [one.kind for one in own].count("organisation") == 1
