@@ -143,7 +143,7 @@ def begin(connection: Connection, enrolment: Enrolment, delay_ms: int, now_ms: i
         return _repeated(connection, proof, enrolment)
     if expires <= now_ms:
         raise Refused(Code.CODE_EXPIRED)
-    begun = begin_proven(connection, address, proof, enrolment, delay_ms, now_ms)
+    begun = _begin_proven(connection, address, proof, enrolment, delay_ms, now_ms)
     connection.execute(
         update(recovery_codes).where(recovery_codes.c.code_hash == proof).values(used_ms=now_ms)
     )
@@ -153,7 +153,7 @@ def begin(connection: Connection, enrolment: Enrolment, delay_ms: int, now_ms: i
     return begun
 
 
-def begin_proven(
+def _begin_proven(
     connection: Connection,
     address: AccountAddress,
     proof: bytes,
@@ -161,8 +161,8 @@ def begin_proven(
     delay_ms: int,
     now_ms: int,
 ) -> Recovery:
-    """Let a genesis wait whose holder has proven to be the account's person, by a code or by an
-    identity provider; the account is locked. `proof` is kept with it."""
+    """Let a genesis wait whose holder has proven by a code to be the account's person; the account is
+    locked. `proof`, the code's hash, is kept with it."""
     standing = connection.execute(_STANDING, {"account_": address}).one()
     if standing.suspended:
         raise Refused(Code.SUSPENDED)
