@@ -36,8 +36,8 @@ SEARCHES_AT_ONCE, AT_ONCE_SECONDS = 20, 10
 """Of one device within so many seconds: the letters of a name as they are typed. A minute's share taken in one
 second would keep the processor from everybody's messages."""
 SEARCHES_PER_DAY = 2_000
-"""Of one account, whichever its devices: a secretary's busiest day, and a thousandth of what copying a
-directory needs."""
+"""Of one account, whichever its devices: a secretary's busiest day. Whoever copies a nation by full pages needs
+weeks of such days."""
 REPORT_TRIES_PER_HOUR = 60
 """Of one account, refused ones included: three times what a day allows, and few signatures to check."""
 LOGINS_PER_MINUTE = 240
