@@ -10,7 +10,9 @@ from typing import Final
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyz"
 
 SHORTEST: Final = 4
-"""Letters of the shortest word that is repaired: everything is near a shorter one."""
+"""Letters of the shortest word that is repaired whatever it is: everything is near a shorter one."""
+SHORTEST_BROKEN: Final = 3
+"""The same of a word that begins no other one; two letters begin too much to be what it means."""
 LONGEST: Final = 24
 """Letters of the longest one: its edits are looked up one by one."""
 LONG: Final = 8
@@ -36,6 +38,7 @@ _SOUNDS: Final = (
     (re.compile("gu(?=[ei])"), "g"),
     (re.compile("qu?|ck?"), "k"),
     (re.compile("w"), "v"),
+    (re.compile("(?<=..)x$"), ""),
     (re.compile("x"), "ks"),
     (re.compile("h"), ""),
     (re.compile("m(?=[bp])"), "n"),
@@ -46,8 +49,14 @@ _SOUNDS: Final = (
 
 
 def repairable(word: str) -> bool:
-    """Whether a word may be taken for a misspelt one: of letters only, neither short nor endless."""
-    return SHORTEST <= len(word) <= LONGEST and word.isalpha()
+    """Whether a word may be taken for a misspelt one if it begins none: of letters only, neither short nor
+    endless."""
+    return SHORTEST_BROKEN <= len(word) <= LONGEST and word.isalpha()
+
+
+def is_short(word: str) -> bool:
+    """Whether a word has so few letters that it is repaired only if it begins none, or left out."""
+    return len(word) < SHORTEST and word.isalpha()
 
 
 def sound(word: str) -> str:

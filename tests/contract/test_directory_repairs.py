@@ -39,6 +39,9 @@ MARTIN = activity(
         ("martn filipe turcoing", "martin philippe tourcoing"),
         ("59200 martn", "59200 martin"),
         ("vn martin", "martin"),
+        ("martin phi tourcoing", ""),  # three letters that begin a word
+        ("martin phl tourcoing", "martin phi tourcoing"),
+        ("martin xqz tourcoing", "martin tourcoing"),  # three that mean nothing
     ],
 )
 def test_a_misspelt_query_finds_whom_it_means(bench: Bench, query: str, understood: str) -> None:
@@ -68,6 +71,25 @@ def test_what_is_like_nothing_finds_nobody(bench: Bench, query: str) -> None:
     bench.load(CARDIOLOGIST, NURSE, MARTIN)
     page = bench.page(query)
     assert (page.entries, page.repaired, page.next) == ((), (), None)
+
+
+def test_three_letters_that_begin_nothing_lack_one(bench: Bench) -> None:
+    bench.load(NURSE, activity(7, name="D'HAËNE", city="Saint-Martin"))
+    for query in ("dhaene saint omr", "omr saint dhaene", "dhaene saint omr infirmier"):
+        page = bench.page(query)
+        assert [entry.places[0].city for entry in page.entries] == ["Saint-Omer"]
+        assert "omer" in page.repaired
+    assert bench.page("omr").entries == ()  # by itself it could be anything
+
+
+def test_at_last_short_words_are_left_out_as_long_as_two_remain(bench: Bench) -> None:
+    bench.load(NURSE, MARTIN, activity(7, name="ABEL", city="Lille"))
+    for query in ("martn ab tourcoing", "martin abe tourcoing"):
+        page = bench.page(query)
+        assert [entry.name for entry in page.entries] == ["MARTIN"]
+        assert page.repaired == ("martin", "tourcoing")
+    for query in ("ab martn", "abe turcoing"):
+        assert bench.page(query).entries == ()
 
 
 def test_those_spelt_so_come_before_those_spelt_nearly_so(bench: Bench) -> None:

@@ -96,7 +96,14 @@ def test_what_is_heard_alike_costs_least_and_a_wrong_beginning_more() -> None:
 
 @pytest.mark.parametrize(
     ("word", "whether"),
-    [("mart", True), ("mar", False), ("59200", False), ("a" * 25, False), ("mart1n", False)],
+    [
+        ("mart", True),
+        ("mar", True),
+        ("ma", False),
+        ("59200", False),
+        ("a" * 25, False),
+        ("mart1n", False),
+    ],
 )
 def test_only_words_of_letters_are_repaired(word: str, whether: bool) -> None:
     assert repairable(word) is whether

@@ -304,7 +304,8 @@ EMPLOYED = Entry(
 """Somebody who works at an establishment, and elsewhere."""
 SOUNDS = (
     "philippe", "filip", "thibault", "lefaivre", "dupond", "quesnimont", "cecile", "yvain", "moreaux",
-    "campagne", "schmitt", "xavier", "gerard", "wagner", "baroeul", "haye", "es",
+    "campagne", "schmitt", "xavier", "gerard", "wagner", "baroeul", "haye", "es", "bordox",
+    "aix",
 )  # fmt: skip
 REPAIRS = (
     ("martn", "martin"), ("nartin", "martin"), ("durant", "durand"), ("mratin", "martin"),

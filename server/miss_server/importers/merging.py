@@ -32,7 +32,7 @@ from miss_server.storage.directory import (
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
 MAILBOXES_MAX = 10
-EDITION = blake2b(f"4 {edition()}".encode(), digest_size=16).digest()
+EDITION = blake2b(f"5 {edition()}".encode(), digest_size=16).digest()
 """Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
 made anew."""
 

@@ -1,11 +1,12 @@
 """What is found when the words as typed find too little: by words that exist and are spelt nearly so.
 
 First, words with which nothing in the vocabulary begins are taken for misspelt, the others as they are; if
-that finds nobody, every word may be. Which entries come first, their cost says (`miss_protocol.spelling`), so
+that finds nobody, the short ones of them are left out, then every word may be misspelt, and at last all
+short ones are left out. Which entries come first, their cost says (`miss_protocol.spelling`), so
 that the answer is the same on every engine. Spec: 05-directory §3.4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -24,6 +25,8 @@ KEPT_MAX = 100
 """Entries that a repaired search shows at most."""
 MEANINGS_MAX = 48
 """What one word is tried for, the cheapest first."""
+LEFT = 2
+"""Long words, of which so many must be left to find by when the short ones are left out."""
 BEGINNING_ONLY = 2
 """More for a word that only begins like the repaired one."""
 WITHOUT_ACCOUNT = HOLDER_RANKS // 2
@@ -60,17 +63,28 @@ def repaired(
 ) -> list[Repaired]:
     """Entries by repaired words, the nearest first; none of `without`."""
     told = _looked_up(connection, slot, asked.words)
-    if not any(word.meanings or not word.known for word in told):
-        return []
-    attempts = [told]
-    if not all(word.known for word in told):
-        broken = [_Word(w.typed, {} if w.known else w.meanings, w.known) for w in told]
-        attempts.insert(0, broken)
-    for attempt in attempts:
+    for attempt in _attempts(told):
         found = _find(words, connection, slot, asked, attempt, without)
         if found:
             return found
     return []
+
+
+def _attempts(told: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
+    """What the words may mean, the likeliest first."""
+    # A few letters that begin nothing are a slip in a particle or a title: "vn den", "md".
+    long = [word for word in told if not spelling.is_short(word.typed)]
+    fitting = [word for word in told if word.known or not spelling.is_short(word.typed)]
+    if not all(word.known for word in told):
+        broken = [_Word(w.typed, {} if w.known else w.meanings, w.known) for w in told]
+        meant = [w for w in broken if w.known or w.meanings or not spelling.is_short(w.typed)]
+        if long and len(meant) > len(fitting):
+            yield meant
+        yield [w for w in broken if w.known or not spelling.is_short(w.typed)]
+    if any(word.meanings or not word.known for word in told):
+        yield fitting
+    if LEFT <= len(long) < len(fitting):
+        yield long
 
 
 def _find(
@@ -81,8 +95,6 @@ def _find(
     told: Sequence[_Word],
     without: set[int],
 ) -> list[Repaired]:
-    # A few letters that begin nothing are a slip in a particle or a title: "vn den", "md".
-    told = [word for word in told if word.known or word.meanings or not _is_short(word.typed)]
     if not told or any(not word.known and not word.meanings for word in told):
         return []  # nobody bears it, whatever the others mean
     meant = asked.meaning(
@@ -124,15 +136,19 @@ def _cheapest(word: _Word, entry: Sequence[str]) -> tuple[int, str]:
 
 def _looked_up(connection: Connection, slot: int, words: Sequence[str]) -> list[_Word]:
     """What words may mean."""
-    edits = {word: set(spelling.edits(word)) for word in words if spelling.repairable(word)}
+    edits = {
+        word: {text for text in spelling.edits(word) if len(text) >= spelling.SHORTEST_BROKEN}
+        for word in words
+        if spelling.repairable(word)
+    }
     begun = vocabulary.beginnings(connection, slot, {*words}.union(*edits.values()))
     heard = vocabulary.sounding_like(connection, slot, edits)
     return [
         _meaning(
             connection, slot, word, begun & edits[word], heard.get(word, ()), known=word in begun
         )
-        if word in edits
-        else _Word(word, {}, word in begun or not _is_short(word))
+        if word in edits and not (spelling.is_short(word) and word in begun)
+        else _Word(word, {}, word in begun or not spelling.is_short(word))
         for word in words
     ]
 
@@ -156,7 +172,3 @@ def _meaning(
             costs.setdefault(other, spelling.repair_cost(word, other, 2))
     cheapest = sorted(costs.items(), key=lambda pair: (pair[1], pair[0]))[:MEANINGS_MAX]
     return _Word(word, dict(cheapest), known)
-
-
-def _is_short(word: str) -> bool:
-    return len(word) < spelling.SHORTEST and word.isalpha()
