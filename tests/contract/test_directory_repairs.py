@@ -77,7 +77,7 @@ def test_three_letters_that_begin_nothing_lack_one(bench: Bench) -> None:
     bench.load(NURSE, activity(7, name="D'HAËNE", city="Saint-Martin"))
     for query in ("dhaene saint omr", "omr saint dhaene", "dhaene saint omr infirmier"):
         page = bench.page(query)
-        assert [entry.places[0].city for entry in page.entries] == ["Saint-Omer"]
+        assert page.entries[0].places[0].city == "Saint-Omer"  # then omnipraticiens of Saint-Martin
         assert "omer" in page.repaired
     assert bench.page("omr").entries == ()  # by itself it could be anything
 
