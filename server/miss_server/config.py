@@ -5,7 +5,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from miss_protocol import limits
@@ -16,6 +23,7 @@ from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
 from miss_server.node import NAME as NODE_NAME
 
+Role = Annotated[str, StringConstraints(pattern=r"^([0-9A-Z]{1,8}|administrator)$")]
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -159,6 +167,11 @@ class Settings(BaseSettings):
     )
     new_recipients_per_day: int = Field(
         limits.NEW_RECIPIENTS_PER_DAY, ge=0, description="the same within a day"
+    )
+    new_recipients_by_role: dict[Role, tuple[NonNegativeInt, NonNegativeInt]] = Field(
+        {},
+        description="higher ones, hour and day, by profession (TRE_G15) or for an organisation's"
+        ' administrators: {"86": [40, 120], "administrator": [60, 300]}',
     )
     report_days: float = Field(
         90.0, ge=0, le=3650, description="days for which a report is kept once it is closed"

@@ -83,7 +83,10 @@ def serving(settings: Settings, *, now_ms: int) -> Iterator[Opened]:
 def first_contacts(settings: Settings) -> FirstContacts:
     """What the operator allows people who have not met."""
     return FirstContacts(
-        settings.first_messages, settings.new_recipients_per_hour, settings.new_recipients_per_day
+        settings.first_messages,
+        settings.new_recipients_per_hour,
+        settings.new_recipients_per_day,
+        dict(settings.new_recipients_by_role),
     )
 
 

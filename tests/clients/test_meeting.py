@@ -1,6 +1,7 @@
 """People who have not met: real clients and the `miss` commands, against a server with its limits."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from miss_protocol.errors import Code
 from miss_protocol.ids import MessageId
 from miss_protocol.meeting import ReachRules
 from tests.clients.conftest import World, until
+from tests.support.server import DOMAIN, ServerProcess, run_command
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -115,3 +117,35 @@ async def test_the_commands(strangers: World, monkeypatch: pytest.MonkeyPatch) -
     assert "May write first: contacts and those listed" in said
     assert "Establishments: 1590000001" in said
     assert "Find you: nobody (red list)" in await miss(cardiologist, "reach", "--red-list")
+
+
+async def test_a_role_that_needs_more_has_a_higher_budget(directory: Path, tmp_path: Path) -> None:
+    database = tmp_path / "miss.sqlite"
+    database.write_bytes(directory.read_bytes())
+    settings = {
+        "MISS_NEW_RECIPIENTS_PER_HOUR": "1",
+        "MISS_NEW_RECIPIENTS_BY_ROLE": '{"21": [2, 9], "administrator": [9, 9]}',
+    }
+    server = ServerProcess(
+        database, tmp_path / "server.log", domain=DOMAIN, budgets=True, settings=settings
+    )
+    await server.start()
+    world = World(server, tmp_path)
+    try:
+        pharmacist = await world.enrol("pharmacist")
+        others = [await world.enrol(role) for role in ("gp", "nurse")]
+        async with pharmacist, others[0], others[1]:
+            for other in others:
+                await ends(pharmacist, other, "Bonjour", "delivered")
+        words = ("accounts", "budget", pharmacist.account, "--domain", DOMAIN)
+        told = await asyncio.to_thread(
+            run_command,
+            "miss_server",
+            *words,
+            settings=settings | {"MISS_DATABASE": str(database)},
+        )
+        assert "1 new people an hour" in told.stdout
+        assert "more by MISS_NEW_RECIPIENTS_BY_ROLE" in told.stdout
+    finally:
+        await world.close()
+        await server.kill()

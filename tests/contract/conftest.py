@@ -26,7 +26,7 @@ async def store(
     """An empty, open store."""
     opened: SqliteStore | PostgresStore
     # What other modules prove is not about people who have not met.
-    first = FirstContacts() if request.module.__name__.endswith("test_meeting") else LIFTED
+    first: FirstContacts = getattr(request.module, "FIRST_CONTACTS", LIFTED)
     async with AsyncExitStack() as stack:
         if request.param == "sqlite":
             path = tmp_path / "miss.sqlite"

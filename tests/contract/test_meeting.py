@@ -14,12 +14,14 @@ from miss_server.storage.meeting import Relation
 from miss_server.storage.messages import Settled
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
+from miss_server.storage.settlement.meeting import FirstContacts
 from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.in_force import put_in_force
 from tests.support.mailing import Phone, enrol, pair, phone, revoke
 from tests.support.meeting import MeetingStore
 
 HOUR = 3600 * 1000
+FIRST_CONTACTS = FirstContacts()
 
 
 async def people(store: MeetingStore, count: int) -> list[Phone]:

@@ -151,6 +151,10 @@ def budget(
         fail(tr(code.text("en"), code.text("fr")))
     per_hour, per_day = own or everybody
     whose = tr("its own", "propre") if own else tr("everybody's", "générale")
+    if chosen.new_recipients_by_role and not own:
+        whose += tr(
+            "; more by MISS_NEW_RECIPIENTS_BY_ROLE", " ; plus selon MISS_NEW_RECIPIENTS_BY_ROLE"
+        )
     typer.echo(
         tr(
             f"{per_hour} new people an hour, {per_day} a day ({whose}).",

@@ -61,6 +61,9 @@ _ENTRIES = (
     "SELECT a.address, e.entry, ENDED FROM accounts a JOIN directory_entries_{slot} e"
     " ON e.person = a.person WHERE a.address = ANY($1::text[])"
 ).replace("ENDED", ended_by("string_agg"))
+_ADMINISTRATORS = (
+    "SELECT account FROM administrators WHERE account = ANY($1::text[]) AND removed_ms IS NULL"
+)
 KEEP = (
     "INSERT INTO relations AS r (owner, peer, first_ms, unanswered, accepted_ms, declined_ms,"
     " blocked_ms) SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[],"
@@ -106,7 +109,7 @@ async def load_writers(db: Connection, meeting: Meeting, now_ms: int) -> None:
     owners, peers = zip(*meeting.again, strict=True)
     reach = [reach_of(*row) for row in await _some(db, _REACH, meeting.strangers)]
     traits = []
-    if any(rule.reached_by == "listed" for _, rule in reach):
+    if meeting.by_role or any(rule.reached_by == "listed" for _, rule in reach):
         entries = _ENTRIES.format(slot=int(await db.fetchval(_SLOT)))
         found = await db.fetch(entries, meeting.writers)
         traits = [(account, traits_of(entry, ended)) for account, entry, ended in found]
@@ -116,6 +119,9 @@ async def load_writers(db: Connection, meeting: Meeting, now_ms: int) -> None:
         await db.fetch(_SPENT, meeting.writers, now_ms - DAY_MS),  # type: ignore[arg-type]
         reach,
         traits,
+        [row["account"] for row in await db.fetch(_ADMINISTRATORS, meeting.writers)]
+        if meeting.by_role
+        else (),
     )
 
 

@@ -25,11 +25,23 @@ Row = tuple[str, str, int | None, int, int | None, int | None, int | None]
 
 class FirstContacts(msgspec.Struct, frozen=True):
     """What an operator sets for everybody: messages before an answer, and how many new people an
-    account may write to in an hour and in a day."""
+    account may write to in an hour and in a day; and `by_role`, for whom it may be more: by the code of a
+    profession, or `ADMINISTRATOR`."""
 
     messages: int = limits.FIRST_MESSAGES
     per_hour: int = limits.NEW_RECIPIENTS_PER_HOUR
     per_day: int = limits.NEW_RECIPIENTS_PER_DAY
+    by_role: dict[str, tuple[int, int]] = {}
+
+    def of(self, roles: Iterable[str]) -> tuple[int, int]:
+        """The budget of who has these roles: the highest of theirs and everybody's."""
+        theirs = [self.by_role[role] for role in roles if role in self.by_role]
+        hours, days = zip((self.per_hour, self.per_day), *theirs, strict=True)
+        return max(hours), max(days)
+
+
+ADMINISTRATOR = "administrator"
+"""The role of who acts for an organisation (spec 11 §6)."""
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -84,6 +96,10 @@ class Meeting:
         self._spent: dict[str, list[int]] = {}
         self._reach: dict[str, Reach] = {}
         self._traits: dict[str, Traits] = {}
+        self._administrators: frozenset[str] = frozenset()
+        self.by_role = bool(allowed.by_role)
+        """Whether budgets depend on what the writers are: their traits are asked for, and which of them act for
+        an organisation."""
         self.pairs: list[Pair] = []
         """Each sender with each account that it writes to."""
         self.writers: list[str] = []
@@ -138,6 +154,7 @@ class Meeting:
         spent: Iterable[tuple[str, int]],
         reach: Iterable[tuple[str, Reach]],
         traits: Iterable[tuple[str, Traits]],
+        administrators: Iterable[str] = (),
     ) -> None:
         """Take what was read after the `writers` were locked.
 
@@ -148,7 +165,8 @@ class Meeting:
             spent: (account, first_ms) of the writers' first contacts of the last day that the peer
                 has not answered.
             reach: the rules of `strangers` that have some.
-            traits: the writers', if a rule asks for them.
+            traits: the writers', if a rule asks for them, or `by_role`.
+            administrators: those of the writers who are, if `by_role`.
         """
         for pair in self.again:
             self._relations.pop(pair, None)
@@ -165,6 +183,7 @@ class Meeting:
             times.sort()
         self._reach = dict(reach)
         self._traits = dict(traits)
+        self._administrators = frozenset(administrators)
 
     def _take(self, rows: Iterable[Row]) -> None:
         for owner, peer, first, unanswered, accepted, declined, blocked in rows:
@@ -237,8 +256,7 @@ class Meeting:
         )
 
     def _check_budget(self, own: str, new: list[str], now_ms: int) -> None:
-        allowed = self._allowed
-        per_hour, per_day = self._budgets.get(own, (allowed.per_hour, allowed.per_day))
+        per_hour, per_day = self._budgets.get(own) or self._allowed.of(self._roles(own))
         if len(new) > min(per_hour, per_day):
             raise Refusal(Code.TOO_MANY_RECIPIENTS, new)
         times = self._spent.get(own, [])
@@ -250,6 +268,10 @@ class Meeting:
                 wait = max(wait, recent[over - 1] + period - now_ms)
         if wait:
             raise Refusal(Code.BUDGET_SPENT, new, min(wait / 1000, limits.RETRY_AFTER_MAX))
+
+    def _roles(self, own: str) -> frozenset[str]:
+        professions = self._traits.get(own, Traits()).professions
+        return professions | {ADMINISTRATOR} if own in self._administrators else professions
 
     def note(self, own: str, passage: Passage, kind: f.Kind, now_ms: int) -> None:
         """Take down a send that was accepted: it may answer, and it may be a first contact."""

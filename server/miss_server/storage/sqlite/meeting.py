@@ -31,6 +31,9 @@ _ENTRIES = (
     " JOIN directory_persons_{slot} p ON p.person = a.person"
     " JOIN directory_entries_{slot} e ON e.id = p.id"
 ).replace("ENDED", ended_by("group_concat"))
+_ADMINISTRATORS = (
+    "SELECT account FROM wanted CROSS JOIN administrators ON account = key AND removed_ms IS NULL"
+)
 _KEEP = (
     "INSERT INTO relations (owner, peer, first_ms, unanswered, accepted_ms, declined_ms,"
     " blocked_ms) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (owner, peer) DO UPDATE SET"
@@ -54,7 +57,7 @@ def load(db: sqlite3.Connection, meeting: Meeting, kept: Kept, now_ms: int) -> N
     # Nobody else writes now, so what was read is still true.
     reach = [reach_of(*row) for row in select_many(db, _REACH, meeting.strangers)]
     traits = []
-    if any(rule.reached_by == "listed" for _, rule in reach):
+    if meeting.by_role or any(rule.reached_by == "listed" for _, rule in reach):
         slot = (db.execute("SELECT max(generation) FROM directory_state").fetchone()[0] or 0) % 2
         found = select_many(db, _ENTRIES.format(slot=slot), meeting.writers)
         traits = [(account, traits_of(entry, ended)) for account, entry, ended in found]
@@ -68,6 +71,9 @@ def load(db: sqlite3.Connection, meeting: Meeting, kept: Kept, now_ms: int) -> N
         ],
         reach,
         traits,
+        [account for (account,) in select_many(db, _ADMINISTRATORS, meeting.writers)]
+        if meeting.by_role
+        else (),
     )
 
 
