@@ -66,8 +66,11 @@ class Odd:
         self.sign = "right"
         """`right`, `none`, `hs256`, `other_key`, `unknown_kid`, `garbage`, `missing`."""
         self.delay = 0.0
+        """Seconds before an answer of those in `slow`."""
+        self.slow: list[str] = ["token", "ciba"]
+        """Of which the next three are said: of `discovery`, `certs`, `token`, `ciba`, `userinfo`."""
         self.down: list[str] = []
-        """Which of `discovery`, `certs`, `token`, `ciba` answer 503."""
+        """Which of them answer 503."""
         self.oversized = False
         self.not_json = False
         self.refuse = ""
@@ -282,7 +285,7 @@ class Provider:
         async def answered(request: Request) -> Response:
             if name in self.odd.down:
                 return Response("down for repairs", 503)
-            if name in ("token", "ciba"):
+            if name in self.odd.slow:
                 await asyncio.sleep(self.odd.delay)
                 if self.odd.oversized:
                     return Response(b"{" + b" " * 2_000_000 + b"}", media_type="application/json")
@@ -314,7 +317,7 @@ class ProviderProcess:
         assert self.url.startswith("http://")
 
     async def stop(self) -> None:
-        """End it."""
+        """End it, whoever waits for an answer of it."""
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGKILL)

@@ -171,7 +171,8 @@ async def callback(request: Request) -> Response:
         log.info("sign-in refused", why=_plain(asked.get("error", "")))
         return await _failed(request, it, one, Refused(Code.SIGN_IN_REFUSED))
     try:
-        granted = await provider.exchange(code, verifier=one.verifier)
+        async with it.throttle.exchanging(peer_address(request)):
+            granted = await provider.exchange(code, verifier=one.verifier)
         shown = await _shown(it, provider, one, granted)
     except (Refused, Unproven) as fault:
         return await _failed(request, it, one, fault)

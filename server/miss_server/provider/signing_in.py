@@ -4,6 +4,7 @@ The provider's documents are fetched when they are first needed and kept; its ke
 when a token names one that is not known.
 """
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -58,6 +59,7 @@ class Provider:
         self._endpoints: Endpoints | None = None
         self._keys: Keys | None = None
         self._since = 0.0
+        self._finding: asyncio.Task[None] | None = None
         self.date = ""
         """The `Date` of the last discovery document, by the provider's clock."""
 
@@ -68,15 +70,29 @@ class Provider:
 
     async def close(self) -> None:
         """Close the connections."""
+        if self._finding is not None:
+            self._finding.cancel()
         await self._asking.close()
 
     async def endpoints(self) -> Endpoints:
         """The provider's places, from its discovery document."""
-        if self._endpoints is None or time.monotonic() - self._since > KEPT_SECONDS:
-            answer = await self._asking.get(self.settings.discovery)
-            self._endpoints = self._read(answer.document)
-            self.date, self._since = answer.date, time.monotonic()
+        while self._endpoints is None or time.monotonic() - self._since > KEPT_SECONDS:
+            # One question for all who wait: strangers must not have the provider asked once for each.
+            if self._finding is None:
+                self._finding = asyncio.create_task(self._find())
+                self._finding.add_done_callback(self._found)
+            await asyncio.shield(self._finding)
         return self._endpoints
+
+    async def _find(self) -> None:
+        answer = await self._asking.get(self.settings.discovery)
+        self._endpoints = self._read(answer.document)
+        self.date, self._since = answer.date, time.monotonic()
+
+    def _found(self, finding: asyncio.Task[None]) -> None:
+        self._finding = None
+        if not finding.cancelled():
+            finding.exception()  # told by whoever waited
 
     def _read(self, document: dict[str, Any]) -> Endpoints:
         if document.get("issuer") != self.settings.issuer:

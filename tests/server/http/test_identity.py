@@ -333,6 +333,48 @@ async def test_a_provider_that_is_away_is_told_before_anybody_is_sent_there(
     assert await fresh.stop() == 0
 
 
+ODD = [{"delay": 3600.0}, {"oversized": True}, {"not_json": True}]
+"""A provider that answers in an hour, by two million characters, or in another language."""
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_a_discovery_document_that_does_not_come_keeps_nobody_waiting(
+    place: Place, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    people = people_directory(tmp_path)
+    fresh = ServerProcess(
+        tmp_path / "miss.sqlite", tmp_path / "log", DOMAIN, settings=place.provider.settings()
+    )
+    await fresh.start()
+    here = Place(fresh, place.provider)
+    opened = await post(here, PATH, {}, sign_in.SignInOpened)
+    person = Person(parse_address(opened.account))
+    app = App(here, opened, person, await enrol_body(fresh, person, ""))
+    await place.provider.control(slow=["discovery"], **odd)
+    answers = await asyncio.gather(*(app.asked_to_begin() for _ in range(8)))
+    assert {code_of(answer) for answer in answers} == {"provider_unreachable"}
+    assert (await app.status()).stage == "open"
+    await place.provider.control(reset=True, person=claims_of(people[0]))
+    await app.again()
+    await app.signed_in(code_on(await app.browse()))
+    assert await fresh.stop() == 0
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+async def test_keys_that_do_not_come_keep_no_browser_waiting(
+    place: Place, odd: dict[str, Any]
+) -> None:
+    await place.provider.control(person=claims_of(place.newcomer()))
+    app = await App.begin(place)
+    await place.provider.control(rotate=True, slow=["certs"], **odd)
+    assert "[provider_unreachable]" in (await app.browse()).text
+    told = await app.status()
+    assert (told.stage, told.code) == ("failed", "provider_unreachable")
+    await place.provider.control(slow=[])
+    await app.again()
+    await app.signed_in(code_on(await app.browse()))
+
+
 async def test_without_a_provider_there_are_no_sign_ins(standing: ServerProcess) -> None:
     for path in (PATH, f"{PATH}/begin", f"{PATH}/status"):
         answer = await open_call(standing, "POST", path, {"sign_in": "x", "method": "code"})

@@ -98,6 +98,19 @@ async def test_another_person_than_was_asked_is_refused(place: Place) -> None:
     assert (await until_over(app)).code == "another_person"
 
 
+async def test_a_question_that_the_provider_does_not_take_keeps_no_app_waiting(
+    place: Place,
+) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who))
+    app = await App.begin(place)
+    await place.provider.control(slow=["ciba"], delay=3600.0)
+    assert code_of(await app.asked_to_begin("ciba", who)) == "provider_unreachable"
+    await place.provider.control(reset=True, person=claims_of(who))
+    await app.again("ciba", who)
+    assert (await until_over(app)).stage == "confirmed"
+
+
 async def test_nobody_is_rung_at_will(place: Place) -> None:
     who = place.newcomer()
     await place.provider.control(person=claims_of(who), ciba="authorization_pending")

@@ -82,3 +82,20 @@ async def test_a_userinfo_with_another_signature(place: Place, sign: str, reason
     await place.provider.control(person=claims_of(place.people[0]), **odd)
     app = await App.begin(place)
     assert f"[identity_unproven: {reason}]" in (await app.browse()).text
+
+
+@pytest.mark.parametrize(
+    "odd", [{"delay": 3600.0}, {"oversized": True}, {"not_json": True}], ids=str
+)
+async def test_a_userinfo_that_does_not_come_keeps_no_browser_waiting(
+    place: Place, odd: dict[str, Any]
+) -> None:
+    who = place.newcomer()
+    await place.provider.control(person=claims_of(who), userinfo="signed", slow=["userinfo"], **odd)
+    app = await App.begin(place)
+    assert "[provider_unreachable]" in (await app.browse()).text
+    told = await app.status()
+    assert (told.stage, told.code) == ("failed", "provider_unreachable")
+    await place.provider.control(slow=[])
+    await app.again()
+    assert (await app.signed_in(code_on(await app.browse()))).person == who
