@@ -33,13 +33,14 @@ class DoorbellState:
     """How the doorbell does, for `health` and metrics.
 
     `kind` is what it rings by; `since_ms` when it came up or went down; `why` says for people what
-    is wrong, without secrets. The counts are since the start: rings are devices, not messages.
+    is wrong, without secrets; `slow` that rings get through, but late. The counts are since the start: rings are devices, not messages.
     """
 
     kind: str
     up: bool
     since_ms: int
     why: str = ""
+    slow: bool = False
     rung: int = 0
     """Devices announced to other nodes."""
     heard: int = 0

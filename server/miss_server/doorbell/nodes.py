@@ -16,11 +16,12 @@ import structlog
 
 from miss_protocol.ids import DeviceId
 from miss_server.doorbell import words
+from miss_server.doorbell.echoes import Echoes
 from miss_server.doorbell.interface import DoorbellError, DoorbellState, Listener, News
 from miss_server.doorbell.line import Line, LineDown, LineRefused
 
 BEAT_EVERY = 1.0
-"""Seconds without a word after which an empty one is said, to hear it."""
+"""Seconds between looks whether a word was said lately; else an empty one is, to hear it."""
 SILENCE_MAX = 3.0
 """Seconds in which our own words must come back: below the sweep, which is what a dead line costs."""
 OPEN_MAX = 3.0
@@ -55,6 +56,7 @@ class NodeDoorbell:
         self._said = 0.0
         self._echo = 0.0
         """When we last heard ourselves, by the event loop's clock."""
+        self._echoes = Echoes()
         self._rung = self._heard = self._dropped = self._reconnects = 0
         self._strange = False
         self._running: asyncio.Task[None] | None = None
@@ -65,6 +67,7 @@ class NodeDoorbell:
     def state(self) -> DoorbellState:
         return replace(
             self._state,
+            slow=self._state.up and self._echoes.slow,
             rung=self._rung,
             heard=self._heard,
             dropped=self._dropped,
@@ -183,6 +186,7 @@ class NodeDoorbell:
     async def _serve(self) -> None:
         """Until the line fails; never returns."""
         self._echo = asyncio.get_running_loop().time()
+        self._echoes = Echoes()
         self._ready.set()
         doing = [
             asyncio.create_task(work) for work in (self._saying(), self._hearing(), self._beating())
@@ -209,6 +213,7 @@ class NodeDoorbell:
     async def _say(self, news: News) -> None:
         self._number += 1
         self._said = asyncio.get_running_loop().time()
+        self._echoes.said(self._number, self._said)
         for payload in words.encode(
             self._speaker, self._number, news, payload_max=self._line.payload_max
         ):
@@ -225,6 +230,7 @@ class NodeDoorbell:
                     log.warning("something strange was said to the nodes", by=self._line.kind)
             elif word.speaker == self._speaker:
                 self._echo = loop.time()
+                self._echoes.heard(word.number, self._echo)
                 if not self._state.up:
                     self._rise()
             else:
@@ -239,7 +245,9 @@ class NodeDoorbell:
             await asyncio.sleep(BEAT_EVERY)
             if loop.time() - self._echo > SILENCE_MAX:
                 raise LineDown("what this node says does not come back")
-            if loop.time() - self._said >= BEAT_EVERY:
+            # Half of it: a word of the former beat is never counted as this one's, so that a line which
+            # takes almost as long as it may is not taken for a dead one.
+            if loop.time() - self._said >= BEAT_EVERY / 2:
                 self._ready.set()
 
 

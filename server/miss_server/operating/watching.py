@@ -131,7 +131,20 @@ class DoorbellWatch:
 
     async def condition(self) -> Condition:
         """See `Watched`."""
-        if self._doorbell.state().up:
+        state = self._doorbell.state()
+        if state.up and state.slow:
+            return Condition(
+                State.DEGRADED,
+                Both(
+                    "Other nodes are reached late: messages between them take over half a second more."
+                    " Nothing is lost. Look at the load of Redis or PostgreSQL, and at the network"
+                    " to it; see miss-server doctor.",
+                    "Les autres nœuds sont joints tard : entre eux, les messages prennent plus d'une"
+                    " demi-seconde de plus. Rien n'est perdu. Voyez la charge de Redis ou de"
+                    " PostgreSQL et le réseau jusqu'à lui ; voir miss-server doctor.",
+                ),
+            )
+        if state.up:
             return Condition(
                 State.OK, Both("Other nodes are reached.", "Les autres nœuds sont joints.")
             )

@@ -1,5 +1,7 @@
 """A doorbell whose Redis is gone, emptied, frozen, cut or locked: nothing raises, and it comes back."""
 
+import asyncio
+
 import pytest
 
 from miss_server.doorbell.interface import DoorbellError
@@ -7,7 +9,7 @@ from miss_server.doorbell.nodes import NodeDoorbell
 from miss_server.doorbell.redis import RedisLine
 from tests.contract.test_doorbell import DOMAIN, new_devices
 from tests.support.badproxy import BadProxy
-from tests.support.doorbells import Ear, now_ms, rung, state_is
+from tests.support.doorbells import PATIENCE, Ear, now_ms, rung, state_is
 from tests.support.redis import redis_server
 
 
@@ -90,6 +92,37 @@ async def test_a_line_that_swallows_what_is_said_is_found_by_the_silence() -> No
                 assert bell.state().up
         finally:
             await proxy.stop()
+
+
+async def test_a_slow_line_is_told_and_every_ring_gets_through() -> None:
+    async with redis_server() as server:
+        proxy = BadProxy(server.port)
+        await proxy.start()
+        try:
+            port = proxy.url.rsplit(":", 1)[1]
+            a, b = (
+                NodeDoorbell(RedisLine(f"redis://127.0.0.1:{port}/0", DOMAIN), now_ms)
+                for _ in range(2)
+            )
+            async with rung(a, b) as [_, ear]:
+                assert not a.state().slow
+                proxy.weather.delay = 0.3  # each way
+                await slow_is(a, slow=True)
+                for _ in range(2):
+                    await rings(a, ear)
+                assert a.state().up
+                assert (a.state().dropped, a.state().reconnects) == (0, 0)
+                proxy.weather.delay = 0
+                await slow_is(a, slow=False)
+        finally:
+            await proxy.stop()
+
+
+async def slow_is(bell: NodeDoorbell, *, slow: bool) -> None:
+    """Wait until a doorbell says so of itself."""
+    async with asyncio.timeout(PATIENCE):
+        while bell.state().slow is not slow:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a state tells nobody that it changed
 
 
 class Deaf(RedisLine):
