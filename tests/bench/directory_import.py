@@ -1,8 +1,10 @@
 """What bringing a nation's directory in costs: `python -m tests.bench.directory_import`.
 
 A whole fictive edition (activities, secure mailboxes, establishments, communes) is imported by the command's
-own process beside a server that carries messages, then once more unchanged. On SQLite the database's pages
-that an unchanged refresh changes are counted with the server stopped; on PostgreSQL, the bytes of its log.
+own process beside a server that carries messages, then that of the next day, in which one line of 200 is
+another (twice: the first two imports write a whole directory each), and the same once more unchanged. On
+SQLite the database's pages that an unchanged refresh changes are counted with the server stopped; on
+PostgreSQL, the bytes of its log.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import uvloop
 
 from tests.bench import postgres
 from tests.bench import script as scripts
-from tests.bench.edition import LINES, edition
+from tests.bench.edition import LINES, edition, next_day
 from tests.bench.figures import Bar, Figure, save, say
 from tests.bench.link import close_all, connect_all
 from tests.bench.one_way import OpenLoop
@@ -33,7 +35,8 @@ from tests.support.server import DOMAIN, ServerProcess, environment
 
 CONNECTIONS, RATE = 100, 100
 """Messages a second while the import runs, over so many connections."""
-ALONE_SECONDS, IMPORT_SECONDS_MAX = 20.0, 600
+ALONE_SECONDS, IMPORT_SECONDS_MAX = 20.0, 900
+"""Before the import, and of all three at most."""
 PAGE = 4096
 
 # Runs a command and says what it used at most, with the processes that it begins: of each what is its own,
@@ -146,16 +149,25 @@ async def _measure(engine: str, folder: Path, files: Sequence[Path], alone: floa
         async with traffic(server, peers, script) as loop:
             before = await _talk(loop, alone)
             first, during = await _beside(loop, import_files(files, database(server)))
+            for day in ("20260106", "20260107"):
+                files = [next_day(files[0], folder, day), *files[1:]]
+                daily, meanwhile = await _beside(loop, import_files(files, database(server)))
         again, written = await _unchanged(server, files)
     p99_before, p99_during = _p99(before), _p99(during)
     unit = "bytes of log" if server.dsn else "bytes changed"
     ratio = Bar(2, at_most=True)
     return [
-        *_costs(f"{name} beside a server", first, again),
+        *_costs(f"{name} beside a server", first, daily, again),
         Figure(f"{name}: {unit} by a refresh", written, "bytes"),
         Figure(f"{name}: p99 of messages without one", p99_before, "ms"),
         Figure(f"{name}: p99 of messages beside it", p99_during, "ms"),
         Figure(f"{name}: p99 beside it, of that without", p99_during / p99_before, "times", ratio),
+        Figure(
+            f"{name}, a day later: p99 beside it, of that without",
+            _p99(meanwhile) / p99_before,
+            "times",
+            ratio,
+        ),
     ]
 
 
@@ -176,11 +188,12 @@ async def _unchanged(server: ServerProcess, files: Sequence[Path]) -> tuple[Cost
     return again, float(written)
 
 
-def _costs(name: str, first: Cost, again: Cost) -> list[Figure]:
+def _costs(name: str, first: Cost, daily: Cost, again: Cost) -> list[Figure]:
     return [
         Figure(f"{name}: wall", first.wall, "s", Bar(120, at_most=True)),
         Figure(f"{name}: CPU", first.cpu, "s"),
         Figure(f"{name}: highest memory", first.peak, "MB", Bar(400, at_most=True)),
+        Figure(f"{name}, a day later: wall", daily.wall, "s", Bar(60, at_most=True)),
         Figure(f"{name}, unchanged: wall", again.wall, "s", Bar(60, at_most=True)),
     ]
 
@@ -205,7 +218,7 @@ def figures(
     engines: Sequence[str] = ("sqlite", "postgres"),
     kept: Path | None = None,
 ) -> list[Figure]:
-    """One import and one refresh on each engine, of so many lines of activities."""
+    """One import and its refreshes on each engine, of so many lines of activities."""
     found: list[Figure] = []
     with edition(lines, kept) as written:
         found.append(Figure("import: lines of all files", float(written.lines), "lines"))

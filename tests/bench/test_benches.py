@@ -93,7 +93,7 @@ def test_nodes() -> None:
 def test_directory_import() -> None:
     found = directory_import.figures(lines=300, alone=0.5)
     assert all(figure.value > 0 for figure in found)
-    assert sum("p99 beside it" in figure.name for figure in found) == 2
+    assert sum("p99 beside it" in figure.name for figure in found) == 4
     [changed] = [figure.value for figure in found if "bytes changed" in figure.name]
     assert changed < 20 * directory_import.PAGE
 
