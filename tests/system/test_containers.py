@@ -204,7 +204,16 @@ async def test_who_reads_the_metrics_of_a_node_in_a_container(tmp_path: Path) ->
     own |= {"MISS_METRICS_PORT": str(free_port()), "MISS_HOST": "0.0.0.0"}  # noqa: S104
     server = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "server.log", settings=own)
     await server.start()
-    common, port = server.port, own["MISS_METRICS_PORT"]
+    try:
+        await who_reads(server, own["MISS_METRICS_PORT"])
+    finally:
+        ended = await server.stop()
+    assert ended == 0
+
+
+async def who_reads(server: ServerProcess, port: str) -> None:
+    """Ask from the node itself, from a stranger's network, and as compose's gateway."""
+    common = server.port
     server.url = f"http://127.0.0.1:{port}"
     assert await scrape(server), "the node itself, as doctor does"
     front = ip_network(composed("networks")["front"]["ipam"]["config"][0]["subnet"])
@@ -217,7 +226,6 @@ async def test_who_reads_the_metrics_of_a_node_in_a_container(tmp_path: Path) ->
         await outside.further(f"{node}/24", f"{gateway}/24")
         assert await command(*read, f"http://{node}:{port}/metrics") == "200\n"
         assert await command(*read, f"http://{node}:{common}/metrics") == "404\n"
-    assert await server.stop() == 0
 
 
 READ = """

@@ -166,13 +166,14 @@ async def service(folder: Path, dsn: str) -> AsyncIterator[Service]:
     nodes = [
         ServerProcess(folder / name, folder / f"{name}.log", dsn=dsn) for name in ("one", "two")
     ]
-    for node in nodes:
-        await node.start()
     try:
+        for node in nodes:
+            await node.start()
         yield Service(nodes, await enrolled(nodes[0]), await enrolled(nodes[1]))
     finally:
         for node in nodes:
-            await node.stop()
+            if node.process is not None:
+                await node.stop()
 
 
 @pytest.fixture

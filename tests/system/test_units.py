@@ -129,12 +129,15 @@ async def as_the_unit_has_it(
 async def conversation(server: ServerProcess) -> None:
     """What a server does in a life: people, messages, a look at it, an orderly end."""
     await server.start()
-    gp, nurse = await enrolled(server), await enrolled(server)
-    async with gp.online() as line, nurse.online() as other:
-        await line.settle(gp.send(nurse.person))
-        await other.deliveries(1)
-    await scrape(server)
-    assert await server.stop() == 0, server.log_text()
+    try:
+        gp, nurse = await enrolled(server), await enrolled(server)
+        async with gp.online() as line, nurse.online() as other:
+            await line.settle(gp.send(nurse.person))
+            await other.deliveries(1)
+        await scrape(server)
+    finally:
+        ended = await server.stop()
+    assert ended == 0, server.log_text()
 
 
 async def test_it_needs_no_memory_that_is_written_and_run(tmp_path: Path) -> None:

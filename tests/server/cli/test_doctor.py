@@ -127,14 +127,16 @@ async def test_a_server_with_metrics_at_a_port_of_their_own_is_asked_there(tmp_p
     own = {"MISS_METRICS_PORT": str(free_port()), "MISS_METRICS_HOST": "0.0.0.0"} | files.settings  # noqa: S104
     server = ServerProcess(tmp_path / "miss.sqlite", tmp_path / "log", settings=own)
     await server.start()
-    settings: Any = own | {"MISS_PORT": str(server.port)}
-    told = found(server.database, **settings)
-    assert "running server's" in told["open files"]["text"]["en"]
-    settings |= {"MISS_METRICS_PORT": str(free_port())}
-    told = found(server.database, **settings)
-    assert "this shell's" in told["open files"]["text"]["en"]
-    assert told["server: directory"]["verdict"] == "warn"
-    assert await server.stop() == 0
+    try:
+        settings: Any = own | {"MISS_PORT": str(server.port)}
+        told = found(server.database, **settings)
+        assert "running server's" in told["open files"]["text"]["en"]
+        settings |= {"MISS_METRICS_PORT": str(free_port())}
+        told = found(server.database, **settings)
+        assert "this shell's" in told["open files"]["text"]["en"]
+        assert told["server: directory"]["verdict"] == "warn"
+    finally:
+        await server.stop()
 
 
 def test_files_that_others_can_read(database: Path) -> None:
