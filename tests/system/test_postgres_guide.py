@@ -247,39 +247,49 @@ async def test_a_base_backup_out_of_the_container_and_back(
         assert await primary.waiting() == 3
 
 
+async def follow(primary: Machine, standby: Machine) -> None:
+    """Let one machine be the other's standby, for which commits wait."""
+    ready, fetch, wait_for_it, _ = blocks("A second room: the standby")
+    said = await primary.paste(ready, standby="127.0.0.1")
+    [password] = re.findall(r"^[0-9a-f]{48}$", said, re.MULTILINE)
+    here = f"host=$primary port={primary.postgres.port} "
+    fetch = fetch.replace("host=$primary ", here)
+    await standby.paste(fetch, told=f"{password}\n", primary="127.0.0.1")
+    said = await primary.paste(wait_for_it)
+    assert re.search(r"room2 +\| streaming", said), said
+    await doctor_says(Verdict.OK, primary)
+
+
 @pytest.mark.timeout(300)
-async def test_a_second_room_and_the_failover_to_it(primary: Machine, tmp_path: Path) -> None:
-    ready, fetch, wait_for_it, alone = blocks("A second room: the standby")
+async def test_a_second_room_the_failover_to_it_and_back(primary: Machine, tmp_path: Path) -> None:
+    *_, wait_for_it, alone = blocks("A second room: the standby")
     async with (
-        service(tmp_path, primary.postgres.dsn("miss")) as people,
         postgres_folder() as other,
+        running(other),
+        service(tmp_path, primary.postgres.dsn("miss")) as people,
     ):
-        said = await primary.paste(ready, standby="127.0.0.1")
-        [password] = re.findall(r"^[0-9a-f]{48}$", said, re.MULTILINE)
-        async with running(other):
-            standby = Machine(other, primary.backup)
-            here = f"host=$primary port={primary.postgres.port} "
-            fetch = fetch.replace("host=$primary ", here)
-            await standby.paste(fetch, told=f"{password}\n", primary="127.0.0.1")
-            said = await primary.paste(wait_for_it)
-            assert re.search(r"room2 +\| streaming", said), said
-            await doctor_says(Verdict.OK, primary)
-            await people.writes(3)
-            await other.stop()
-            await doctor_says(Verdict.BAD, primary)
-            await primary.paste(alone)
-            await people.writes(1)
-            await other.start()
-            await primary.paste(wait_for_it)
-            await doctor_says(Verdict.OK, primary)
-            await people.writes(1)
-            await primary.postgres.kill()
-            await people.stop()
-            promote = blocks("Failover")[0]
-            await standby.paste(promote)
-            await standby.is_one()
-            await people.start(other.dsn("miss"))
-            assert await standby.waiting() == 5
+        standby = Machine(other, primary.backup)
+        await follow(primary, standby)
+        await primary.postgres.sql("REVOKE pg_read_all_stats FROM miss")
+        await doctor_says(Verdict.WARN, primary)
+        await primary.postgres.sql("GRANT pg_read_all_stats TO miss")
+        await people.writes(3)
+        await other.stop()
+        await doctor_says(Verdict.BAD, primary)
+        await primary.paste(alone)
+        await people.writes(1)
+        await other.start()
+        await primary.paste(wait_for_it)
+        await doctor_says(Verdict.OK, primary)
+        await people.writes(1)
+        await primary.postgres.kill()
+        await people.stop()
+        [promote] = blocks("Failover")
+        await standby.paste(promote)
+        await standby.is_one()
+        await people.start(other.dsn("miss"))
+        assert await standby.waiting() == 5
+        await follow(standby, primary)
 
 
 async def doctor_says(verdict: Verdict, machine: Machine) -> None:
