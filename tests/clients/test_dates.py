@@ -108,6 +108,8 @@ async def test_every_command_that_names_people_says_of_which_day(server: ServerP
     colleague = await enrolled(server, COLLEAGUE)
     await miss("send", colleague.account, "Bonjour")
     await colleague.close()
+    assert await miss("requests") == "Nobody.\n"
+    assert "12 days old" in await miss("requests", "--all")
     assert "12 days old" in await miss("contacts", "list")
     await server.kill()
     said = await miss("contacts", "list")

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from miss_client import meeting
-from miss_client.cli.common import StoreOption, clean, out, resolve, with_client
+from miss_client.cli.common import StoreOption, ask_dates, clean, out, resolve, with_client
 from miss_client.client import Client
 from miss_client.words import tr
 from miss_protocol.meeting import Act, Contact, ReachRules
@@ -89,6 +89,8 @@ def requests(
         found = await list_them(client.calls)
         for one in found:
             out.print(_line(one))
+        if found:
+            await ask_dates(client)
         if not found:
             out.print(tr("Nobody.", "Personne."))
 
