@@ -130,7 +130,7 @@ def test_the_asyncapi_document_is_one() -> None:
 
 def test_the_openapi_document_has_the_servers_paths() -> None:
     served = {
-        (method.lower(), route.path)
+        (method.lower(), route.path_format)
         for route in routes()
         if isinstance(route, Route)
         for method in route.methods or ()
