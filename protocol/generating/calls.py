@@ -334,7 +334,7 @@ OPERATIONS = (
         "/v1/directory",
         "Search the directory",
         directory.SearchPage,
-        codes=(Code.RATE_LIMITED,),
+        codes=(Code.NOT_FOUND, Code.RATE_LIMITED),
         query=(
             ("q", WORD, "words, each of which begins a word of the entry"),
             (
