@@ -75,8 +75,9 @@ def judged(version: str | None, took: float) -> Finding:
             "Redis",
             text,
             Both(
-                f"Nodes are tested with Redis {VERSION_MIN} and Valkey 8: take one of these.",
-                f"Les nœuds sont testés avec Redis {VERSION_MIN} et Valkey 8 : prenez l'un d'eux.",
+                f"Nodes are tested with Redis {VERSION_MIN}: take it, a newer one, or Valkey.",
+                f"Les nœuds sont testés avec Redis {VERSION_MIN} : prenez-le, un plus récent, ou"
+                " Valkey.",
             ),
         )
     if took > SLOW_SECONDS:
