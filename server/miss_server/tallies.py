@@ -59,6 +59,8 @@ class StorageTally:
         default_factory=lambda: Counter(locked=0, full=0, disk=0, connection=0, other=0)
     )
     """Batches and reads that failed, by cause."""
+    behind_ms: int = 0
+    """How far this machine's clock was behind that of a database elsewhere, when last compared."""
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ DISK_LOW_BYTES = 1 << 30
 """Free space below both of these is said: a log of a busy day must fit, however large the disk."""
 DIRECTORY_OLD_DAYS = 30
 """The register is published daily; after a month people who moved are no longer found."""
+CLOCK_OFF_MS = 60_000
+"""Of one node from the database: nodes that differ expire messages at different moments."""
 LAG_MAX = 1.0
 """Seconds that the event loop may come late before it is said."""
 
@@ -96,6 +98,34 @@ class StayingWatch:
                 Both("The server is stopping.", "Le serveur est en train de s'arrêter."),
             )
         return Condition(State.OK, Both("The server runs.", "Le serveur fonctionne."))
+
+
+class ClockWatch:
+    """Whether this machine's clock is the database's, by which the other nodes are measured, too."""
+
+    part, vital = "clock", False
+
+    def __init__(self, writing: Writing) -> None:
+        self._writing = writing
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        behind = self._writing.tally.behind_ms / 1000
+        if abs(behind) * 1000 <= CLOCK_OFF_MS:
+            return Condition(
+                State.OK,
+                Both("The clock is the database's.", "L'horloge est celle de la base."),
+            )
+        return Condition(
+            State.DEGRADED,
+            Both(
+                f"This machine's clock is {-behind:+.0f} s from the database's. Beyond five minutes,"
+                " messages and requests are refused as if their devices were wrong. Set both by NTP.",
+                f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Au-delà de cinq"
+                " minutes, des messages et des demandes sont refusés comme si leurs appareils avaient"
+                " tort. Réglez les deux par NTP.",
+            ),
+        )
 
 
 class DiskWatch:

@@ -99,6 +99,8 @@ class Life:
         self._batches = _BATCHES + node
         self._begun = self._committed = 0
         """The last batch that was tried, and the last one known to be in the database."""
+        self.database_ms = 0
+        """The database's clock at the last `beat`."""
         self._identity = ""
         self._file: Witness | None = None
         self._stood: Testimony | None = None
@@ -217,7 +219,7 @@ class Life:
         return witnessed.stands(connection, self.witness)
 
     def _note_alive(self, connection: Connection) -> None:
-        clock: int = connection.execute(_CLOCK).scalar_one()
+        self.database_ms = clock = int(connection.execute(_CLOCK).scalar_one())
         settings.put(connection, self._alive, clock.to_bytes(8, "big"))
 
     def _is_vouched_for(self, connection: Connection) -> bool:

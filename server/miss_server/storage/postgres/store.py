@@ -48,6 +48,8 @@ _PROVE = (
 
 EXIT_EXCHANGED = 75
 """EX_TEMPFAIL: started anew, the node compares and begins a new epoch."""
+COMPARED_WITHIN = 1.0
+"""Seconds of a look at the database's clock: one that was held up says nothing of either."""
 
 
 def end_as_exchanged() -> NoReturn:
@@ -162,8 +164,11 @@ class PostgresStore(QuietCalls):
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         if self._life is not None and abs(now_ms - self._beaten_ms) >= BEAT_EVERY * 1000:
+            begun = asyncio.get_running_loop().time()
             await self._beat(self._life)
             self._beaten_ms = now_ms
+            if asyncio.get_running_loop().time() - begun < COMPARED_WITHIN:
+                self.tally.behind_ms = self._life.database_ms - now_ms
         return await self._write(self._expire, protected, now_ms)
 
     def _expire(
