@@ -97,6 +97,8 @@ async def test_an_aide_is_vouched_for_shown_so_and_told_when_that_ends(tmp_path:
         assert await own_account.notices(aide.calls) == ()
         code, said = await miss(DOCTOR, "attestations", "--withdraw", AIDE)
         assert "0 of 1 attestations" in said
+        assert "attested by nobody" in (await miss(DOCTOR, "search", "quesnimont anne"))[1]
+        assert "nobody" not in (await miss(DOCTOR, "search", "quesnimont paule"))[1]
 
         async def told() -> bool:
             return [one.kind for one in await own_account.notices(aide.calls)] == ["unattested"]

@@ -91,10 +91,10 @@ def enrol_code(
             f"sans numéro national, et personne ne les atteste : {names}",
         )
         hint = tr(
-            "Name their organisation in the list that you import (server/DIRECTORY.md), or have a "
-            "practitioner attest them: miss attest",
-            "Indiquez leur rattachement dans la liste importée (server/DIRECTORY.md), ou faites-les "
-            "attester par un praticien : miss attest",
+            "Name their organisation in the list that you import (server/DIRECTORY.md), import the "
+            "establishments if theirs is missing, or have a practitioner attest them: miss attest",
+            "Indiquez leur rattachement dans la liste importée (server/DIRECTORY.md), importez les "
+            "établissements si le leur manque, ou faites-les attester par un praticien : miss attest",
         )
         if not unknown:
             fail(told, hint=hint)

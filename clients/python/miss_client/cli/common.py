@@ -192,6 +192,8 @@ def described(entry: Entry) -> str:
     if entry.attested_by:
         names = ", ".join(entry.attested_by)
         what += tr(f" (attested by {names})", f" (attesté par {names})")
+    elif entry.kind == "person" and entry.person.startswith(UNNUMBERED) and not entry.part_of:
+        what += tr(" (attested by nobody)", " (attestation : aucune)")
     if entry.other_names:
         others = ", ".join(entry.other_names)
         what += tr(f" (another source says: {others})", f" (une autre source dit : {others})")
