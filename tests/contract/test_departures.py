@@ -210,3 +210,32 @@ async def test_an_organisation_that_vouched_and_is_gone(store: Store) -> None:
     assert told.cause is Cause.UNATTESTED
     await put_in_force(store, [part, home], own)
     assert (await sweep(store, NOW)).cancelled == (aide.account,)
+
+
+@pytest.mark.parametrize("person", ["local.members.7", "bal.0123456789abcdef"])
+@pytest.mark.parametrize(
+    ("organisation", "name"),
+    [("1590000018", "FINESS"), ("3123456789", "MSSANTE"), ("1590000018.ssr", "MSSANTE")],
+)
+async def test_an_organisation_whose_source_says_nothing_is_not_gone(
+    store: Store, person: str, organisation: str, name: str
+) -> None:
+    aide = await enrolled(store, person)
+    listed = [entry(person, part_of=organisation)]
+    there = Entry(organisation, "organisation", "EHPAD FICTIF")
+    every = [source(one) for one in ("RPPS", "FINESS", "MSSANTE", "members")]
+    others = [one for one in every if one.name != name]
+    old = NOW - STALE_AFTER_MS - 1
+    for files in (others, [*others, source(name, date_ms=old)]):
+        await put_in_force(store, listed, files)
+        assert await sweep(store, NOW) == Swept()
+    await put_in_force(store, [*listed, there], every)
+    assert await sweep(store, NOW) == Swept()
+    await put_in_force(store, listed, every)
+    assert (await sweep(store, NOW)).begun == (aide.account,)
+    late = NOW + GRACE
+    renewed = [source(one.name, date_ms=late) for one in every]
+    await put_in_force(store, listed, [one for one in renewed if one.name != name])
+    assert await sweep(store, late) == Swept()
+    await put_in_force(store, listed, renewed)
+    assert (await sweep(store, late)).suspended == (aide.account,)

@@ -25,7 +25,8 @@ SINCE = 2
 AT_ONCE = 200
 """Accounts of one transaction: a few milliseconds, so that sends are not held up."""
 
-_NATIONAL = {"0": ("RPPS",), "8": ("RPPS",), "1": ("FINESS",), "bal": ("MSSANTE",)}
+_NATIONAL: dict[str, tuple[str, ...]] = {"0": ("RPPS",), "8": ("RPPS",), "1": ("FINESS",)}
+_NATIONAL |= dict.fromkeys(("2", "3", "4", "bal", "cab"), ("MSSANTE",))
 _WITHIN = ("RPPS", "MSSANTE")
 """By which sources an identifier comes and goes (spec 05 §1.1); one within a structure by whichever has it."""
 
@@ -49,8 +50,7 @@ _NOTED = select(
     departures.c.cause,
     departures.c.due_ms,
     departures.c.suspended_ms,
-    accounts.c.person,
-).join(accounts, accounts.c.address == departures.c.account)
+)
 _ALL = (
     select(
         departures.c.account,
@@ -88,21 +88,26 @@ def find(connection: Connection, now_ms: int) -> Found:
         return Found(in_force)  # no directory is no reason
     sound = _Sources(made_from, now_ms)
     slot = in_force % 2
-    gone: dict[_Pair, str] = {
-        (AccountAddress(address), Cause.LEFT): person
+    gone = {
+        (AccountAddress(address), Cause.LEFT): sound.speaks_for(person)
         for address, person in connection.execute(_GONE[slot])
     }
-    gone |= {(address, Cause.UNATTESTED): person for address, person in _lost(connection, slot)}
-    begin = [pair for pair, person in gone.items() if sound.speaks_for(person)]
+    gone |= {
+        # Without the establishments' file every organisation looks as if it had closed.
+        (address, Cause.UNATTESTED): sound.speaks_for(person)
+        and (not organisation or sound.speaks_for(organisation))
+        for address, person, organisation in _lost(connection, slot)
+    }
+    begin = [pair for pair, sure in gone.items() if sure]
     cancel: list[_Pair] = []
     suspend: list[_Pair] = []
     noted: set[_Pair] = set()
-    for address, cause, due_ms, suspended_ms, person in connection.execute(_NOTED):
+    for address, cause, due_ms, suspended_ms in connection.execute(_NOTED):
         pair = (AccountAddress(address), Cause(cause))
         noted.add(pair)
         if pair not in gone:
             cancel.append(pair)
-        elif suspended_ms is None and due_ms <= now_ms and sound.speaks_for(person):
+        elif suspended_ms is None and due_ms <= now_ms and gone[pair]:
             suspend.append(pair)
     fresh = [pair for pair in begin if pair not in noted]
     return Found(in_force, _sorted(fresh), _sorted(cancel), _sorted(suspend))
@@ -206,14 +211,17 @@ def listing(connection: Connection, account: AccountAddress | None) -> list[Depa
     ]
 
 
-def _lost(connection: Connection, slot: int) -> Iterable[tuple[AccountAddress, str]]:
-    """Accounts of people without a national number for whom nothing vouches (any more)."""
+def _lost(connection: Connection, slot: int) -> Iterable[tuple[AccountAddress, str, str]]:
+    """Accounts of people without a national number for whom nothing vouches (any more): address, person, and
+    the organisation that would if the directory had it, or ""."""
     listed = [
         (AccountAddress(address), _read_entry.decode(entry))
         for address, entry in connection.execute(_UNNUMBERED[slot])
     ]
     lost = vouching.unvouched(connection, [one for _, one in listed if is_unnumbered(one)])
-    return [(address, one.person) for address, one in listed if one.person in lost]
+    return [
+        (address, one.person, lost[one.person]) for address, one in listed if one.person in lost
+    ]
 
 
 class _Sources:
@@ -230,8 +238,11 @@ class _Sources:
         kind, _, rest = person.partition(".")
         if kind == "local":
             return rest.partition(".")[0] in self._local
-        national = _NATIONAL.get("bal" if kind == "bal" else person[:1], ())
-        sources = _WITHIN if WITHIN in person else national
+        sources = _NATIONAL.get(kind if kind in _NATIONAL else kind[:1], ())
+        if WITHIN in person:
+            sources = _WITHIN
+        elif rest and kind[:1].isdigit():
+            sources += ("MSSANTE",)  # a service is known by its mailboxes
         return all(source in self._names and source not in self._old for source in sources)
 
 

@@ -37,11 +37,14 @@ def lacking(connection: Connection, some: Sequence[str]) -> set[str]:
     if not schemas.has(connection, SINCE):
         return set()
     found = [people.entry(connection, person) for person in some]
-    return unvouched(connection, [one for one in found if one is not None and is_unnumbered(one)])
+    return set(
+        unvouched(connection, [one for one in found if one is not None and is_unnumbered(one)])
+    )
 
 
-def unvouched(connection: Connection, some: Iterable[Entry]) -> set[str]:
-    """Those of these people without a national number for whom nothing vouches.
+def unvouched(connection: Connection, some: Iterable[Entry]) -> dict[str, str]:
+    """Those of these people without a national number for whom nothing vouches; with each the organisation
+    that would if the directory had it, or "".
 
     What vouches is the organisation that their entry is part of, while it is in the directory and unless its
     administrators ended that, or an attestation that holds.
@@ -56,7 +59,7 @@ def unvouched(connection: Connection, some: Iterable[Entry]) -> set[str]:
     ended = {(of, person) for of, person in connection.execute(_ENDED)}
     attested = set(connection.execute(_HOLDING).scalars())
     return {
-        person
+        person: "" if (part_of, person) in ended else part_of
         for person, part_of in listed.items()
         if person not in attested and (part_of not in there or (part_of, person) in ended)
     }
