@@ -1,17 +1,21 @@
 """The contract of `storage.proofs`: sign-ins from an app's secret to a proof, and what becomes old."""
 
 import asyncio
+import base64
 import os
+from string import ascii_letters, digits
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, insert, select, update
 
 from miss_protocol.errors import Code, MissError, Refused
 from miss_protocol.identity import charter
 from miss_server.storage.accounts import Enrolment
 from miss_server.storage.postgres.store import PostgresStore
+from miss_server.storage.proof_tables import sign_ins as sign_ins_table
 from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
 from miss_server.storage.schema import accounts
+from miss_server.storage.sql import sign_ins
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support import mailing
 from tests.support.devices import NOW, Person, address
@@ -270,3 +274,48 @@ async def test_accounts_of_codes_have_no_proof_and_never_lapse(store: Store) -> 
     await mailing.enrol(store, person)
     assert await store.proof(person.account) is None
     assert await store.lapse(before_ms=NOW + DAY, now_ms=NOW + DAY) == []
+
+
+async def test_a_beginning_forgets_few_of_those_that_are_over_and_many_forget_all(
+    store: SqliteStore | PostgresStore,
+) -> None:
+    many, late = sign_ins.FORGOTTEN_AT_ONCE * 2 + 1, NOW + 15 * MINUTE
+    over = {"account": address(), "stage": "waiting", "expires_ms": NOW}
+    rows = [{"id": number.to_bytes(32), **over} for number in range(many)]
+    await store._write(lambda connection: connection.execute(insert(sign_ins_table), rows))
+    left = select(func.count()).where(sign_ins_table.c.stage == "waiting")
+    secret = await store.new_sign_in(address(), expires_ms=late)
+    await begun(store, secret)  # type: ignore[arg-type]  # it is one
+    counted = []
+    for _ in range(3):
+        counted.append(
+            await store.read_with(lambda connection: connection.execute(left).scalar_one())
+        )
+        await begun(store, secret)  # type: ignore[arg-type]  # it is one
+    assert counted == [sign_ins.FORGOTTEN_AT_ONCE + 2, 2, 1]
+
+
+async def test_a_secret_has_one_spelling(store: Store) -> None:
+    while True:
+        secret = await opened(store, Person())
+        if "-" in secret and "_" in secret:
+            break
+    raw = base64.urlsafe_b64decode(f"{secret}==")
+    aliases = [secret[:-1] + last for last in ascii_letters + digits if last != secret[-1]]
+    aliases = [one for one in aliases if base64.urlsafe_b64decode(f"{one}==") == raw]
+    assert aliases
+    for alias in (secret.replace("-", "+"), secret.replace("_", "/"), f"{secret}=", *aliases):
+        assert await code_of(store.sign_in(alias, now_ms=NOW)) is Code.SIGN_IN_UNKNOWN
+        assert await code_of(begun(store, alias)) is Code.SIGN_IN_UNKNOWN
+    await begun(store, secret)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_an_address_that_is_somebody_elses_is_refused(store: Store, *, waits: bool) -> None:
+    person = Person()
+    secret = await confirmed(store, person, SHOWN)
+    await store.create("810000000025", "Dr Autre", person.account, now_ms=NOW)
+    if waits:
+        await store.create(SHOWN.person, SHOWN.name, address(), now_ms=NOW)
+    refused = await code_of(store.finish(secret, enrolment(person), now_ms=NOW))
+    assert refused is Code.ALREADY_ENROLLED

@@ -112,6 +112,9 @@ def _founded(
     ):
         raise Refused(Code.UNTRUSTED, "another genesis than the sign-in was for")
     there = connection.execute(_OF_PERSON, {"person_": shown.person}).one_or_none()
+    taken = connection.execute(_FOUNDED, {"address_": one.account}).one_or_none()
+    if taken is not None and taken.person != shown.person:
+        raise Refused(Code.ALREADY_ENROLLED)
     if there is None:
         address = accounts_.create(connection, shown.person, shown.name, one.account, now_ms)
     else:
