@@ -138,9 +138,10 @@ async def _ask_person(
     if not person:
         raise Malformed("nobody to ask")
     # It rings at a person's side: nobody may be rung at will, by their public number.
-    await it.throttle.ring_person(person)
+    # The address first: one that is over its limit must not use up a person's few rings.
     if not one.renews:
         await it.throttle.ring_from(peer_address(request))
+    await it.throttle.ring_person(person)
     message = f"MiSS {secrets.randbelow(9000) + 1000}"
     asked = await provider.ask_person(person, message)
     begun = Begun(

@@ -7,7 +7,8 @@ the server's log. Built aside in large transactions and without a journal it is 
 server's database then takes are finished pages (`directory_scratch`). It touches nothing but that file,
 so that a process of its own can do it while entries are written.
 
-The index keeps no texts: they are written where they belong at once.
+The index keeps no texts: they are in a table of their own, to be copied behind it. Newer SQLite compares an
+index with its texts whenever it checks a database, so that both must come within moments.
 """
 
 import sqlite3
@@ -27,6 +28,8 @@ PIECES_MAX = 1_900
 PERSONS = "persons"
 """The table with (person, id, digest), read in the order of identifiers."""
 
+TEXTS = "texts"
+"""The table with (number, words) of each entry."""
 HEARD = "heard"
 """The table with the vocabulary's rows, but for the one that says that it is whole."""
 
@@ -74,11 +77,19 @@ def serve(worker: Worker) -> None:
     plan = next(jobs)
     worker.send(None)
     try:
-        for _ in _built(plan, iter(lambda: next(jobs), [])):
+        for _ in _built(plan, _until_empty(jobs)):
             worker.send(None)
     except sqlite3.Error as error:
         raise OSError(f"{plan.file}: {error}") from None
     worker.send(None)
+
+
+def _until_empty(jobs: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    for batch in jobs:
+        if not batch:
+            return
+        yield batch
+    raise SystemExit  # the import has died: half an index is of no use to anybody
 
 
 def _built(plan: Plan, batches: Iterable[list[Row]]) -> Iterator[None]:
@@ -86,6 +97,7 @@ def _built(plan: Plan, batches: Iterable[list[Row]]) -> Iterator[None]:
         db.executescript(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;"
             f" PRAGMA cache_size = -{CACHE_KIB}; {plan.made_by};"
+            f" CREATE TABLE {TEXTS} (id INTEGER PRIMARY KEY, words);"
             " CREATE TABLE unsorted (person, id, digest)"
         )
         for command, value in (
@@ -98,6 +110,10 @@ def _built(plan: Plan, batches: Iterable[list[Row]]) -> Iterator[None]:
             db.execute("BEGIN")
             db.executemany(
                 f"INSERT INTO {plan.words} (rowid, words) VALUES (?, ?)",  # noqa: S608  # our own name
+                [(number, words) for number, words, _, _ in batch],
+            )
+            db.executemany(
+                f"INSERT INTO {TEXTS} VALUES (?, ?)",  # noqa: S608  # a constant of this file
                 [(number, words) for number, words, _, _ in batch],
             )
             db.executemany(

@@ -24,7 +24,7 @@ from miss_server.storage.schema import metadata
 from miss_server.storage.sql import vocabulary
 from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
 from miss_server.storage.sqlite import directory_persons
-from miss_server.storage.sqlite.directory_building import HEARD, PERSONS, Plan, Row, build
+from miss_server.storage.sqlite.directory_building import HEARD, PERSONS, TEXTS, Plan, Row, build
 from miss_server.storage.sqlite.directory_scratch import scratch
 from miss_server.storage.sqlite.engine import reading, writing
 
@@ -194,6 +194,7 @@ class SqliteDirectoryFilling(SqlFilling):
             build(Plan(file, words, made_by), self._written(numbered), apart=self._apart)
             with scratch(self.connection, file, self.slice, self.size) as built:
                 built.copy_index(words)
+                built.copy(TEXTS, f"{words}_content", key="id")
                 built.copy(PERSONS, f"directory_persons_{slot}", key="person")
                 if self.learns:
                     built.copy(HEARD, f"directory_vocabulary_{slot}", key="word")
@@ -204,20 +205,13 @@ class SqliteDirectoryFilling(SqlFilling):
                 vocabulary.learn(self.connection, slot, [vocabulary.WHOLE])
 
     def _written(self, numbered: Iterator[Numbered]) -> Iterator[list[Row]]:
-        """Batches for what is built; each one's entries and texts are in the database when the next is asked
-        for."""
+        """Batches for what is built; each one's entries are in the database when the next is asked for."""
         while batch := list(islice(numbered, BUILT_TOGETHER)):
             yield [(number, r.words, r.person, r.digest) for number, r in batch]
             rest = iter(batch)
             while some := list(islice(rest, self.size())):
                 with self.slice():
                     self._put_entries(self.slot, some)
-                    self.connection.exec_driver_sql(
-                        in_slot(
-                            "INSERT INTO directory_words_SLOT_content VALUES (?, ?)", self.slot
-                        ),
-                        [(number, record.words) for number, record in some],
-                    )
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""
