@@ -342,7 +342,7 @@ class ProviderProcess:
             "MISS_PROVIDER_CLIENT_SECRET": CLIENT_SECRET,
             "MISS_PROVIDER_REDIRECT": "http://127.0.0.1:1/v1/identity/callback",
             "MISS_PROVIDER_CIBA": "true",
-            "MISS_PROVIDER_SECONDS": "4",
+            "MISS_PROVIDER_SECONDS": "2",
             **more,
         }
 
