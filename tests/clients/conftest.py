@@ -1,6 +1,7 @@
 """People with devices, against a real server process over real sockets."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -90,33 +91,31 @@ class World:
             store.close()
 
 
-@pytest.fixture
-async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
-    database = tmp_path / "miss.sqlite"
+@asynccontextmanager
+async def _world(directory: Path, folder: Path, *, budgets: bool) -> AsyncIterator[World]:
+    database = folder / "miss.sqlite"
     database.write_bytes(directory.read_bytes())
-    server = ServerProcess(database, tmp_path / "server.log", domain=DOMAIN)
+    server = ServerProcess(database, folder / "server.log", domain=DOMAIN, budgets=budgets)
     await server.start()
-    made = World(server, tmp_path)
+    made = World(server, folder)
     try:
         yield made
     finally:
         await made.close()
         await server.kill()
+
+
+@pytest.fixture
+async def world(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
+    async with _world(directory, tmp_path, budgets=False) as made:
+        yield made
 
 
 @pytest.fixture
 async def strangers(directory: Path, tmp_path: Path) -> AsyncIterator[World]:
     """As `world`, with the limits of people who have not met."""
-    database = tmp_path / "miss.sqlite"
-    database.write_bytes(directory.read_bytes())
-    server = ServerProcess(database, tmp_path / "server.log", domain=DOMAIN, budgets=True)
-    await server.start()
-    made = World(server, tmp_path)
-    try:
+    async with _world(directory, tmp_path, budgets=True) as made:
         yield made
-    finally:
-        await made.close()
-        await server.kill()
 
 
 E = TypeVar("E")

@@ -62,14 +62,17 @@ class App:
         assert answer.is_success, answer.content
         self.begun = msgspec.json.decode(answer.content, type=sign_in.SignInBegun)
 
-    async def asked_to_begin(self, method: str = "code", hint: str = "") -> httpx2.Response:
+    async def asked_to_begin(
+        self, method: str = "code", hint: str = "", address: str = ""
+    ) -> httpx2.Response:
         body = {
             "sign_in": self.opened.sign_in,
             "method": method,
             "genesis": msgspec.to_builtins(self.person.roster.genesis),
             "hint": hint,
         }
-        return await open_call(self.place.server, "POST", f"{PATH}/begin", body)
+        headers = {"X-Forwarded-For": address} if address else None
+        return await open_call(self.place.server, "POST", f"{PATH}/begin", body, headers)
 
     @property
     def url(self) -> str:

@@ -36,6 +36,7 @@ from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.directory_filling import import_into
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.preparing import prepare as prepare_postgres
+from miss_server.storage.sqlite.directory_building import CannotBuild
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine
 from miss_server.storage.sqlite.store import DatabaseError, prepare
@@ -308,7 +309,7 @@ def import_command(
             ),
             hint=tr("Wait until it is done.", "Attendez qu'il soit terminé."),
         )
-    except (DatabaseError, NotDurable, DBAPIError, sqlite3.Error) as error:
+    except (DatabaseError, NotDurable, DBAPIError, sqlite3.Error, CannotBuild) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         fail(
             tr(f"The database cannot be used: {cause}.", f"La base est inutilisable : {cause}.")
@@ -319,6 +320,8 @@ def import_command(
                 "Vérifiez --database, --domain et la place sur le disque.",
             ),
         )
+    except ChildProcessError as error:
+        fail(f"{error}. {_NOT_IMPORTED}")
     except OSError as error:
         _fail_os(Path(error.filename or ""), error)
     tell(report, dry_run=dry_run, now_ms=now_ms)

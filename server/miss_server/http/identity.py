@@ -9,6 +9,7 @@ one that is opened, and a hash or two of one that is begun. The enrolment comes,
 """
 
 import secrets
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -94,14 +95,16 @@ async def begin(request: Request) -> Response:
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     url = await provider.url(state=state, nonce=proof.nonce(genesis), verifier=verifier)
     begun = Begun("code", _kept(one, given), state=state, verifier=verifier)
-    await _note_begun(request, given.sign_in, begun)
+    await _note_begun(request, one, given.sign_in, begun)
     return reply(sign_in.SignInBegun(url, "", one.expires_ms))
 
 
-async def _note_begun(request: Request, secret: str, begun: Begun) -> None:
-    """In its address's turn: whoever floods this waits for their own writing, everybody else goes on."""
+async def _note_begun(request: Request, one: SignIn, secret: str, begun: Begun) -> None:
+    """A stranger's in its address's turn: whoever floods this waits for their own writing, everybody else goes
+    on. Who renews is known, and counted by account."""
     it = services(request)
-    async with it.throttle.beginning(peer_address(request)):
+    turn = nullcontext() if one.renews else it.throttle.beginning(peer_address(request))
+    async with turn:
         await it.proofs.begin_sign_in(secret, begun, now_ms=it.clock.now_ms())
 
 
@@ -151,7 +154,7 @@ async def _ask_person(
         interval=asked.interval,
         hint=person,
     )
-    await _note_begun(request, given.sign_in, begun)
+    await _note_begun(request, one, given.sign_in, begun)
     expires = min(one.expires_ms, it.clock.now_ms() + asked.expires * 1000)
     return reply(sign_in.SignInBegun("", message, expires))
 
@@ -172,8 +175,7 @@ async def callback(request: Request) -> Response:
         log.info("sign-in refused", why=_plain(asked.get("error", "")))
         return await _failed(request, it, one, Refused(Code.SIGN_IN_REFUSED))
     try:
-        async with it.throttle.exchanging(peer_address(request)):
-            granted = await provider.exchange(code, verifier=one.verifier)
+        granted = await provider.exchange(code, verifier=one.verifier)
         shown = await _shown(it, provider, one, granted)
     except (Refused, Unproven) as fault:
         return await _failed(request, it, one, fault)

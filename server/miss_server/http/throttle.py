@@ -11,7 +11,7 @@ processor is counted by each alone.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
@@ -51,8 +51,6 @@ a restore need a few each, and a flood of them costs less than a second of proce
 
 RENEWALS_PER_HOUR = 30
 """Sign-ins by which one account is proven anew."""
-WRONG_EXCHANGES_PER_HOUR = 100
-"""Answers of the identity provider's that one address made up: more are looked at one after the other."""
 RINGS_PER_HOUR = 5
 """Of one person, whoever has it rung: their number is public."""
 
@@ -79,7 +77,6 @@ class Throttle:
         self._turns = Turns()
         self._tries = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="code-tries")
         self._over = RateLimitItemPerHour(enrolment_tries_per_hour, namespace="codes-over")
-        self._exchanges = RateLimitItemPerHour(WRONG_EXCHANGES_PER_HOUR, namespace="exchanges")
         self._renewals = RateLimitItemPerHour(RENEWALS_PER_HOUR, namespace="renewals")
         self._rings = RateLimitItemPerHour(RINGS_PER_HOUR, namespace="rings")
         self._rings_from = RateLimitItemPerHour(rings_per_hour, namespace="rings-from")
@@ -143,20 +140,6 @@ class Throttle:
     def beginning(self, address: str) -> AbstractAsyncContextManager[None]:
         """Around the writing of a sign-in that a stranger of this address begins: one after the other."""
         return self._turns.of("sign-ins", address)
-
-    @asynccontextmanager
-    async def exchanging(self, address: str) -> AsyncIterator[None]:
-        """Around asking the provider about the code that a browser of this address brought. After many that
-        were made up, one after the other: else the provider were asked as fast as anybody likes."""
-        async with AsyncExitStack() as turn:
-            if not await self.shared.room(self._exchanges, address):
-                await turn.enter_async_context(self._turns.of("exchanges", address))
-            try:
-                yield
-            except Refused as refused:
-                if refused.code is Code.SIGN_IN_REFUSED:
-                    await self.shared.hit(self._exchanges, address)
-                raise
 
     async def renewal(self, account: str) -> None:
         """Count a sign-in by which an account is proven anew; raises `Refused(rate_limited)`."""

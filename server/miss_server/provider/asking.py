@@ -14,6 +14,8 @@ from miss_server.tallies import ProviderTally
 
 ANSWER_MAX = 256 * 1024
 """Bytes of an answer: a key set with certificates has 20 KB, a token with every claim 10 KB."""
+AT_ONCE = 100
+"""Questions that are under way; others wait for as long as an answer may take."""
 RETRY_AFTER = 30.0
 JWT = "application/jwt"
 
@@ -106,7 +108,11 @@ class Asking:
         )
         # Nothing of the environment's proxies or .netrc: the secret goes where it was set to go.
         return httpx2.AsyncClient(
-            timeout=self._chosen.seconds, verify=verify, follow_redirects=False, trust_env=False
+            limits=httpx2.Limits(max_connections=AT_ONCE),
+            timeout=self._chosen.seconds,
+            verify=verify,
+            follow_redirects=False,
+            trust_env=False,
         )
 
     def _away(self, why: str) -> Refused:

@@ -94,4 +94,11 @@ persons = (_persons(0), _persons(1))
 """Which number the entry of an identifier has: every search by identifier asks these. SQLite has tables, which
 an import writes in the order of identifiers; PostgreSQL has views of the entries, whose own index is built
 at once."""
+
+by_person = tuple(
+    placed.join(slot, (slot.c.id == placed.c.id) & (slot.c.person == placed.c.person))
+    for slot, placed in zip(entries, persons, strict=True)
+)
+"""Entries by their identifiers. By both: a number that was given anew must not lend one person's entry to
+another."""
 tables = (state, sources, communes, *entries)

@@ -128,10 +128,6 @@ class Proofs(Protocol):
         """
         ...
 
-    async def await_state(self, state: str, *, now_ms: int) -> None:
-        """Look whether a browser is awaited with this state, which stays. Raises `Refused`: sign_in_over."""
-        ...
-
     async def take_state(self, state: str, *, now_ms: int) -> SignIn:
         """The sign-in of a browser that came back, once: a second time it is sign_in_over."""
         ...

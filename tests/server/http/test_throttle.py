@@ -1,15 +1,13 @@
 """What is limited by device: logins and signed calls that hold, and nobody else's."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from miss_protocol.account import Attest
-from miss_protocol.errors import CloseCode, Code, Refused
+from miss_protocol.errors import CloseCode
 from miss_protocol.invitations import PersonNamed
 from miss_server.http import throttle
-from miss_server.http.counting import NodeCounts
 from tests.support.hosted import hosted
 from tests.support.signing import Signing
 from tests.support.wire import code_of, enrolled, further
@@ -85,41 +83,3 @@ async def test_an_account_copies_no_directory_in_a_day_whichever_its_devices(
                 assert refused.headers["retry-after"] == "3600"
             assert (await device.call("GET", "/v1/prekeys")).is_success
         assert (await other.call("GET", "/v1/directory?q=anne")).is_success
-
-
-async def test_codes_of_the_provider_that_were_made_up_are_asked_about_in_turn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(throttle, "WRONG_EXCHANGES_PER_HOUR", 2)
-    it = throttle.Throttle(NodeCounts(), enrolment_tries_per_hour=1, rings_per_hour=1)
-    order: list[str] = []
-
-    async def made_up(address: str) -> None:
-        with pytest.raises(Refused):
-            async with it.exchanging(address):
-                raise Refused(Code.SIGN_IN_REFUSED)
-
-    async def ask(name: str, address: str, until: asyncio.Event) -> None:
-        async with it.exchanging(address):
-            order.append(f"{name} begins")
-            await until.wait()
-        order.append(f"{name} ends")
-
-    async def both(address: str) -> list[str]:
-        order.clear()
-        first, second = asyncio.Event(), asyncio.Event()
-        second.set()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(ask("first", address, first))
-            later = group.create_task(ask("second", address, second))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert later.done() is not (address == "bots")
-            first.set()
-        return order
-
-    await made_up("bots")
-    assert (await both("elsewhere"))[1] == "second begins"
-    await made_up("bots")
-    assert await both("bots") == ["first begins", "first ends", "second begins", "second ends"]
-    assert (await both("elsewhere"))[1] == "second begins"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
+from miss_server.storage.sqlite.directory_building import CannotBuild, Plan, build
 from miss_server.storage.sqlite.directory_filling import (
     WORDS_TABLES,
     create_directory,
@@ -250,3 +251,11 @@ def test_a_building_process_that_is_killed_ends_the_import(
             run_import(readers(file), target, now_ms=NOW)
     found = shelf.read(lambda on: shelf.directory.search(on, "nom42", now_ms=NOW))
     assert [entry.name for entry in found.entries] == ["NOM42"]
+
+
+def test_what_the_building_process_cannot_write_is_told(tmp_path: Path) -> None:
+    plan = Plan(
+        tmp_path / "gone" / "index", "words", "CREATE VIRTUAL TABLE words USING fts5(words)"
+    )
+    with pytest.raises(CannotBuild, match="unable to open database file"):
+        build(plan, [], apart=True)

@@ -13,7 +13,7 @@ from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept
 from miss_server.storage.directory import ImportedFile, is_unnumbered
-from miss_server.storage.directory_tables import entries, persons
+from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import attestations as attesting
@@ -40,10 +40,9 @@ _GONE = tuple(
 )
 _UNNUMBERED = tuple(
     select(accounts.c.address, slot.c.entry)
-    .join(placed, placed.c.person == accounts.c.person)
-    .join(slot, slot.c.id == placed.c.id)
+    .select_from(found.join(accounts, placed.c.person == accounts.c.person))
     .where(accounts.c.genesis.is_not(None), people.unnumbered(accounts.c.person))
-    for slot, placed in zip(entries, persons, strict=True)
+    for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
 _NOTED = select(
     departures.c.account,

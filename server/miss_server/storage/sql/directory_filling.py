@@ -26,7 +26,7 @@ from sqlalchemy import (
 from miss_protocol.directory import Entry
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sort_key
-from miss_server.storage.directory_tables import entries, persons, sources, state
+from miss_server.storage.directory_tables import by_person, entries, persons, sources, state
 from miss_server.storage.geography import Commune
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import audit, geography, settings, vocabulary
@@ -317,10 +317,10 @@ class SqlFilling(ABC):
     # --- Reading ----------------------------------------------------------------------------------
 
     def _rows(self, where: Any) -> list[Any]:
-        table, placed = entries[self.slot], persons[self.slot]
+        table = entries[self.slot]
         statement = (
             select(table.c.id, table.c.person, table.c.name_key, table.c.entry)
-            .join(placed, (placed.c.id == table.c.id) & (placed.c.person == table.c.person))
+            .select_from(by_person[self.slot])
             .where(where)
             .order_by(table.c.id)
         )

@@ -11,7 +11,7 @@ from miss_protocol.ids import AccountAddress, DeviceId
 from miss_protocol.organisations import PersonState
 from miss_server.storage.audit import Action, Deed, administrator
 from miss_server.storage.directory import UNNUMBERED, is_unnumbered
-from miss_server.storage.directory_tables import entries, persons
+from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
 from miss_server.storage.schema import accounts, devices
@@ -48,12 +48,11 @@ _NOTED = (
 )
 _LISTED = tuple(
     select(placed.c.person, slot.c.entry)
-    .join(accounts, accounts.c.person == placed.c.person)
-    .join(slot, slot.c.id == placed.c.id)
+    .select_from(found.join(accounts, accounts.c.person == placed.c.person))
     .where(placed.c.person > bindparam("after"), people.unnumbered(placed.c.person))
     .order_by(placed.c.person)
     .limit(AT_ONCE)
-    for slot, placed in zip(entries, persons, strict=True)
+    for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
 _ROWS = select(
     organisation_people.c.person, organisation_people.c.ended_ms, organisation_people.c.genesis
@@ -67,9 +66,9 @@ _UNVOUCHED = select(organisation_people.c.organisation, organisation_people.c.pe
 )
 _PARTS = tuple(
     select(placed.c.person, slot.c.entry)
-    .join(slot, slot.c.id == placed.c.id)
+    .select_from(found)
     .where(placed.c.person.in_(bindparam("people", expanding=True)))
-    for slot, placed in zip(entries, persons, strict=True)
+    for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
 _ACCOUNTS = select(accounts.c.person, accounts.c.address, accounts.c.genesis.is_not(None)).where(
     accounts.c.person.in_(bindparam("people", expanding=True))

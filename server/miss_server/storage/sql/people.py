@@ -5,17 +5,15 @@ from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from miss_protocol.directory import Entry
 from miss_server.storage.directory import UNNUMBERED
-from miss_server.storage.directory_tables import entries, persons
+from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.sql.directory import generation
 
 NATIONAL = ("0", "8")
 """How the identifier of a person with a national number begins (spec 05 §1.1)."""
 
 _ENTRY = tuple(
-    select(slot.c.entry)
-    .join(placed, placed.c.id == slot.c.id)
-    .where(placed.c.person == bindparam("person_"))
-    for slot, placed in zip(entries, persons, strict=True)
+    select(slot.c.entry).select_from(found).where(placed.c.person == bindparam("person_"))
+    for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
 
 _read_entry = msgspec.json.Decoder(Entry)

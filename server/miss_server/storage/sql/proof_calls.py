@@ -41,9 +41,6 @@ class ProofCalls(ABC):
     async def begin_sign_in(self, secret: str, begun: Begun, *, now_ms: int) -> None:
         await self._write(sign_ins.begin, secret, begun, now_ms)
 
-    async def await_state(self, state: str, *, now_ms: int) -> None:
-        await self.read_with(lambda connection: sign_ins.await_state(connection, state, now_ms))
-
     async def take_state(self, state: str, *, now_ms: int) -> SignIn:
         return await self._write(sign_ins.take_state, state, now_ms)
 

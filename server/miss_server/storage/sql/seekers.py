@@ -42,7 +42,7 @@ def _entry(slot: int, ended: str) -> TextClause:
     return text(
         f"SELECT e.entry, {ended} FROM accounts a"  # noqa: S608  # constants of this file
         f" JOIN directory_persons_{slot} p ON p.person = a.person"
-        f" JOIN directory_entries_{slot} e ON e.id = p.id WHERE a.address = :seeker"
+        f" JOIN directory_entries_{slot} e ON e.id = p.id AND e.person = p.person WHERE a.address = :seeker"
     )
 
 

@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, select, text
 
 from miss_protocol.directory import Entry, Reach
-from miss_server.storage.directory_tables import entries, persons
+from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.sql.seekers import Seeker
 from miss_server.storage.sql.words import Words
 
@@ -19,9 +19,9 @@ _ENTRIES_BY_ID = tuple(
 )
 _ENTRIES_BY_PERSON = tuple(
     select(slot.c.id, slot.c.person, slot.c.entry)
-    .join(placed, placed.c.id == slot.c.id)
+    .select_from(found)
     .where(placed.c.person.in_(bindparam("keys", expanding=True)))
-    for slot, placed in zip(entries, persons, strict=True)
+    for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
 # A device of an account that is not suspended makes its person reachable (or dormant).
 _ACCOUNTS = """

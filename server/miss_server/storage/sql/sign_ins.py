@@ -201,19 +201,13 @@ def begin(connection: Connection, secret: str, begun: Begun, now_ms: int) -> Non
     )
 
 
-def await_state(connection: Connection, state: str, now_ms: int, *, lock: bool = False) -> SignIn:
-    """See `Proofs.await_state`."""
-    schemas.require(connection, SCHEMA)
-    hashed = _hash(connection, b"state", state)
-    one = _one(connection, select(*_COLUMNS).where(sign_ins.c.state_hash == hashed), lock)
-    if one is None or one.expires_ms <= now_ms or one.stage != "waiting":
-        raise Refused(Code.SIGN_IN_OVER, "state")
-    return one
-
-
 def take_state(connection: Connection, state: str, now_ms: int) -> SignIn:
     """See `Proofs.take_state`."""
-    one = await_state(connection, state, now_ms, lock=True)
+    schemas.require(connection, SCHEMA)
+    hashed = _hash(connection, b"state", state)
+    one = _one(connection, select(*_COLUMNS).where(sign_ins.c.state_hash == hashed), True)
+    if one is None or one.expires_ms <= now_ms or one.stage != "waiting":
+        raise Refused(Code.SIGN_IN_OVER, "state")
     connection.execute(
         update(sign_ins).where(sign_ins.c.id == one.id).values(state_hash=None, verifier="")
     )

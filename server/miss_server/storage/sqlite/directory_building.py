@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from miss_server.storage.sql import vocabulary
-from miss_server.working import Crew, Worker
+from miss_server.working import Crew, Told, Worker
 
 CACHE_KIB = 16_384
 HASH_BYTES = 64 << 20
@@ -49,11 +49,15 @@ class Plan(NamedTuple):
     made_by: str
 
 
+class CannotBuild(Told):
+    """The database's folder does not take what is built; the text is SQLite's."""
+
+
 def build(plan: Plan, batches: Iterable[list[Row]], *, apart: bool) -> None:
     """Build it from all batches, numbers going up. `apart`: in a process, while the next batch is made.
 
     Raises:
-        sqlite3.Error, OSError: there is no room; `ChildProcessError` if the process is gone.
+        sqlite3.Error, CannotBuild: there is no room; `ChildProcessError` if the process is gone.
     """
     if not apart:
         for _ in _built(plan, batches):
@@ -80,7 +84,7 @@ def serve(worker: Worker) -> None:
         for _ in _built(plan, _until_empty(jobs)):
             worker.send(None)
     except sqlite3.Error as error:
-        raise OSError(f"{plan.file}: {error}") from None
+        raise CannotBuild(str(error)) from None
     worker.send(None)
 
 

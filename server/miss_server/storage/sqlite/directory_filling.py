@@ -194,10 +194,10 @@ class SqliteDirectoryFilling(SqlFilling):
             build(Plan(file, words, made_by), self._written(numbered), apart=self._apart)
             with scratch(self.connection, file, self.slice, self.size) as built:
                 built.copy_index(words)
-                built.copy(TEXTS, f"{words}_content", key="id")
-                built.copy(PERSONS, f"directory_persons_{slot}", key="person")
+                built.copy(TEXTS, f"{words}_content", key="id", after=0)
+                built.copy(PERSONS, f"directory_persons_{slot}", key="person", after="")
                 if self.learns:
-                    built.copy(HEARD, f"directory_vocabulary_{slot}", key="word")
+                    built.copy(HEARD, f"directory_vocabulary_{slot}", key="word", after="")
         finally:
             file.unlink(missing_ok=True)
         if self.learns:

@@ -46,31 +46,29 @@ class Scratch:
             if table.endswith("_idx"):
                 self._copy_small(table)
             else:
-                self.copy(table, table, key="id")
+                self.copy(table, table, key="id", after=-1)
         # Every table's description is read anew, and with it what the index remembers.
         self._do("PRAGMA writable_schema = RESET")
 
-    def copy(self, source: str, target: str, *, key: str) -> None:
-        """Copy a table of the file, in the order of its key."""
-        limits = "true", 0
+    def copy(self, source: str, target: str, *, key: str, after: int | str) -> None:
+        """Copy a table of the file, in the order of its key, all of which are above `after`."""
         while True:
             with self._slice():
                 last = self._do(
                     f"SELECT max({key}) FROM (SELECT {key} FROM {SCHEMA}.{source}"  # noqa: S608  # our own names
-                    f" WHERE {limits[0]} ORDER BY {key} LIMIT ?2)",
-                    limits[1],
+                    f" WHERE {key} > ? ORDER BY {key} LIMIT ?)",
+                    after,
                     self._size(),
                 ).scalar_one()
                 if last is None:
                     return
                 self._do(
                     f"INSERT OR REPLACE INTO main.{target}"  # noqa: S608  # our own names
-                    f" SELECT * FROM {SCHEMA}.{source} WHERE {limits[0]} AND {key} <= ?2"
-                    f" ORDER BY {key}",
-                    limits[1],
+                    f" SELECT * FROM {SCHEMA}.{source} WHERE {key} > ? AND {key} <= ? ORDER BY {key}",
+                    after,
                     last,
                 )
-            limits = f"{key} > ?1", last
+            after = last
 
     def _copy_small(self, table: str) -> None:
         rows = iter(self._do(f"SELECT * FROM {SCHEMA}.{table}").all())  # noqa: S608

@@ -29,7 +29,7 @@ _REACH = (
 _ENTRIES = (
     "SELECT a.address, e.entry, ENDED FROM wanted CROSS JOIN accounts a ON a.address = key"
     " JOIN directory_persons_{slot} p ON p.person = a.person"
-    " JOIN directory_entries_{slot} e ON e.id = p.id"
+    " JOIN directory_entries_{slot} e ON e.id = p.id AND e.person = p.person"
 ).replace("ENDED", ended_by("group_concat"))
 _ADMINISTRATORS = (
     "SELECT account FROM wanted CROSS JOIN administrators ON account = key AND removed_ms IS NULL"
