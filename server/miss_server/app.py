@@ -23,6 +23,7 @@ from miss_server.edge.addresses import TrustedProxies
 from miss_server.edge.admission import Admission, Limits
 from miss_server.edge.certificate import Certificate
 from miss_server.edge.open_files import connections_possible, raise_limit
+from miss_server.http.beginnings import Beginnings
 from miss_server.http.counting import Counts, CountsWatch, NodeCounts
 from miss_server.http.problems import (
     on_fault,
@@ -157,6 +158,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         admission=admission,
         certificate=certificate,
         proofs=store,
+        beginnings=Beginnings(store, clock),
         provider=provider,
         provider_info=provider.info(renew_days=settings.provider_renew_days) if provider else None,
     )

@@ -57,8 +57,14 @@ async def opened(store: Store, person: Person, *, renews: bool = False) -> str:
 async def begun(store: Store, secret: str, genesis: bytes = b"") -> str:
     state = os.urandom(8).hex()
     given = Begun("code", genesis, state=state, verifier="v")
-    await store.begin_sign_in(secret, given, now_ms=NOW)
+    await begin(store, secret, given)
     return state
+
+
+async def begin(store: Store, secret: str, given: Begun) -> None:
+    [refused] = await store.begin_sign_ins([(secret, given)], now_ms=NOW)
+    if refused is not None:
+        raise refused
 
 
 async def confirmed(store: Store, person: Person, shown: Shown, *, renews: bool = False) -> str:
@@ -184,11 +190,44 @@ async def test_wrong_confirmations_end_it(store: Store) -> None:
     assert (told.stage, told.code, told.shown) == ("failed", "confirmation_wrong", None)
 
 
+async def test_of_several_begun_at_once_one_refused_undoes_no_other(store: Store) -> None:
+    first, second = await opened(store, Person()), await opened(store, Person(), renews=True)
+    ended = await opened(store, Person())
+    await store.note_shown(
+        await store.take_state(await begun(store, ended), now_ms=NOW), SHOWN, confirmation=CODE
+    )
+    late = await store.new_sign_in(Person().account, expires_ms=NOW)
+    given = [Begun("code", b"", state=os.urandom(8).hex()) for _ in range(6)]
+    secrets = [first, "nobody's", second, late, ended, first]
+    some = list(zip(secrets, given, strict=True))
+    told = await store.begin_sign_ins(some, now_ms=NOW)
+    over = Code.SIGN_IN_OVER
+    assert [one and one.code for one in told] == [
+        *(None, Code.SIGN_IN_UNKNOWN, None, over, over, None),
+    ]
+    assert (await store.take_state(given[2].state, now_ms=NOW)).renews
+    assert await code_of(store.take_state(given[0].state, now_ms=NOW)) is over
+    assert not (await store.take_state(given[5].state, now_ms=NOW)).renews
+    assert await store.begin_sign_ins([], now_ms=NOW) == []
+
+
+async def test_the_same_begun_crosswise_at_once_is_begun(store: Store) -> None:
+    secrets = [await opened(store, Person(), renews=bool(n % 2)) for n in range(6)]
+    some = [(secret, Begun("code", b"", state=os.urandom(8).hex())) for secret in secrets]
+    told = await asyncio.gather(
+        *(
+            store.begin_sign_ins(some[::-1] if turned else some, now_ms=NOW)
+            for turned in (False, True) * 3
+        ),
+        return_exceptions=True,
+    )
+    assert told == [[None] * 6] * 6
+    assert {(await store.sign_in(secret, now_ms=NOW)).stage for secret in secrets} == {"waiting"}
+
+
 async def test_a_question_is_polled_by_one_and_in_time(store: Store) -> None:
     secret = await opened(store, Person())
-    await store.begin_sign_in(
-        secret, Begun("ciba", b"", request="r", interval=2, hint="8x"), now_ms=NOW
-    )
+    await begin(store, secret, Begun("ciba", b"", request="r", interval=2, hint="8x"))
     one = await store.sign_in(secret, now_ms=NOW)
     assert (one.request, one.hint) == ("r", "8x")
     assert not await store.may_poll(one, now_ms=NOW + 1999)

@@ -22,6 +22,7 @@ from miss_server.app import admission_of
 from miss_server.config import Settings
 from miss_server.doorbell.interface import News
 from miss_server.doorbell.memory import MemoryDoorbell
+from miss_server.http.beginnings import Beginnings
 from miss_server.http.counting import NodeCounts
 from miss_server.http.services import Services
 from miss_server.http.signatures import Caller
@@ -235,6 +236,7 @@ class Node:
             admission=admission_of(settings),
             certificate=None,
             proofs=self.store,
+            beginnings=Beginnings(self.store, clock),
         )
         self._services = services
         self._app = SimpleNamespace(state=SimpleNamespace(services=services))

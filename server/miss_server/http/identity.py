@@ -9,7 +9,6 @@ one that is opened, and a hash or two of one that is begun. The enrolment comes,
 """
 
 import secrets
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -100,12 +99,11 @@ async def begin(request: Request) -> Response:
 
 
 async def _note_begun(request: Request, one: SignIn, secret: str, begun: Begun) -> None:
-    """A stranger's in its address's turn: whoever floods this waits for their own writing, everybody else goes
-    on. Who renews is known, and counted by account."""
-    it = services(request)
-    turn = nullcontext() if one.renews else it.throttle.beginning(peer_address(request))
-    async with turn:
-        await it.proofs.begin_sign_in(secret, begun, now_ms=it.clock.now_ms())
+    beginnings = services(request).beginnings
+    if one.renews:
+        await beginnings.of_account(secret, begun)
+    else:
+        await beginnings.of_stranger(peer_address(request), secret, begun)
 
 
 async def _genesis(it: Services, one: SignIn, given: sign_in.SignInBegin) -> bytes:

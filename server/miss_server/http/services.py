@@ -11,6 +11,7 @@ from miss_server.config import Settings
 from miss_server.doorbell.interface import Doorbell
 from miss_server.edge.admission import Admission
 from miss_server.edge.certificate import Certificate
+from miss_server.http.beginnings import Beginnings
 from miss_server.http.throttle import Throttle
 from miss_server.relay.clock import Clock
 from miss_server.relay.delivery import Delivery
@@ -62,6 +63,7 @@ class Services:
     admission: Admission
     certificate: Certificate | None
     proofs: Proofs
+    beginnings: Beginnings
     provider: "Provider | None" = None
     provider_info: ProviderInfo | None = None
     tally: DoorTally = field(default_factory=DoorTally)

@@ -11,7 +11,7 @@ processor is counted by each alone.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
@@ -136,10 +136,6 @@ class Throttle:
                 if trial.doubted or getattr(error, "code", None) in OVER_CODES:
                     await self.shared.hit(self._over, *names)
                 raise
-
-    def beginning(self, address: str) -> AbstractAsyncContextManager[None]:
-        """Around the writing of a sign-in that a stranger of this address begins: one after the other."""
-        return self._turns.of("sign-ins", address)
 
     async def renewal(self, account: str) -> None:
         """Count a sign-in by which an account is proven anew; raises `Refused(rate_limited)`."""

@@ -1,8 +1,12 @@
 """One after the other: what a stranger makes the server do waits for the same stranger's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
 class Turns:
@@ -33,3 +37,50 @@ class _Queue:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.here = 0
+
+
+class Together(Generic[T]):
+    """One write after the other for each name, of all that came while the last one ran, up to `most`.
+
+    Args:
+        write: tells of each what it is refused with, or None; what it raises is told to all.
+    """
+
+    def __init__(
+        self, write: Callable[[Sequence[T]], Awaitable[Sequence[Exception | None]]], most: int
+    ) -> None:
+        self._write = write
+        self._most = most
+        self._waiting: dict[str, deque[tuple[T, asyncio.Future[None]]]] = {}
+        self._writing: set[asyncio.Task[None]] = set()
+
+    async def put(self, name: str, one: T) -> None:
+        """Return when it is written; raises what it is refused with."""
+        done = asyncio.get_running_loop().create_future()
+        if (waiting := self._waiting.get(name)) is not None:
+            waiting.append((one, done))
+        else:
+            self._waiting[name] = deque([(one, done)])
+            # A task, so that nobody's write ends with somebody else's call.
+            task = asyncio.create_task(self._write_all(name))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+        await done
+
+    async def _write_all(self, name: str) -> None:
+        waiting = self._waiting[name]
+        while waiting:
+            some = [waiting.popleft() for _ in range(min(len(waiting), self._most))]
+            told: Sequence[Exception | None]
+            try:
+                told = await self._write([one for one, _ in some])
+            except Exception as error:  # noqa: BLE001  # it is theirs who wait
+                told = [error] * len(some)
+            for (_, done), refused in zip(some, told, strict=True):
+                if done.done():
+                    continue  # its caller has gone
+                if refused is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(refused)
+        del self._waiting[name]

@@ -5,11 +5,13 @@ changes nothing. On a database of the schema before, everything here is refused 
 `db upgrade`. `tests/contract/test_proofs.py` is the contract suite.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import msgspec
 
+from miss_protocol.errors import Refused
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import Enrolment
 
@@ -121,10 +123,14 @@ class Proofs(Protocol):
         """A sign-in by its app's secret. Raises `Refused`: sign_in_unknown, sign_in_over."""
         ...
 
-    async def begin_sign_in(self, secret: str, begun: Begun, *, now_ms: int) -> None:
-        """Note what was asked of the provider; an earlier attempt of this sign-in ends.
+    async def begin_sign_ins(
+        self, some: Sequence[tuple[str, Begun]], *, now_ms: int
+    ) -> list[Refused | None]:
+        """Note by each secret what was asked of the provider, in the order given; an earlier attempt of the
+        same sign-in ends.
 
-        Raises `Refused` as `sign_in`, also for one that has come to its end.
+        Tells of each why it was not, as `sign_in` does and also of one that has come to its end; the others
+        are noted all the same.
         """
         ...
 

@@ -19,7 +19,7 @@ async def test_sign_ins_wait_for_the_upgrade_and_nobody_lapses(postgres: Postgre
         for call in (
             store.new_sign_in(address(), expires_ms=NOW + 1),
             store.open_renewal("secret", address(), expires_ms=NOW + 1, now_ms=NOW),
-            store.begin_sign_in("secret", begun, now_ms=NOW),
+            store.begin_sign_ins([("secret", begun)], now_ms=NOW),
         ):
             with pytest.raises(Refused) as refused:
                 await call

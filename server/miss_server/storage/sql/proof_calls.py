@@ -1,11 +1,12 @@
 """`Proofs`, once for every engine: each call is one transaction or one look."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from miss_protocol.errors import Refused
 from miss_protocol.ids import AccountAddress
 from miss_server.storage.accounts import Enrolment
 from miss_server.storage.proofs import Begun, Lapsed, Proof, Shown, SignIn
@@ -38,8 +39,10 @@ class ProofCalls(ABC):
     async def sign_in(self, secret: str, *, now_ms: int) -> SignIn:
         return await self.read_with(lambda connection: sign_ins.find(connection, secret, now_ms))
 
-    async def begin_sign_in(self, secret: str, begun: Begun, *, now_ms: int) -> None:
-        await self._write(sign_ins.begin, secret, begun, now_ms)
+    async def begin_sign_ins(
+        self, some: Sequence[tuple[str, Begun]], *, now_ms: int
+    ) -> list[Refused | None]:
+        return await self._write(sign_ins.begin, some, now_ms)
 
     async def take_state(self, state: str, *, now_ms: int) -> SignIn:
         return await self._write(sign_ins.take_state, state, now_ms)

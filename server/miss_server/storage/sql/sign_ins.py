@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any
@@ -163,12 +164,27 @@ def _one(connection: Connection, found: Select[Any], lock: bool) -> SignIn | Non
     return SignIn(**{**values, "shown": shown})
 
 
-def begin(connection: Connection, secret: str, begun: Begun, now_ms: int) -> None:
-    """See `Proofs.begin_sign_in`."""
+def begin(
+    connection: Connection, some: Sequence[tuple[str, Begun]], now_ms: int
+) -> list[Refused | None]:
+    """See `Proofs.begin_sign_ins`."""
     schemas.require(connection, SCHEMA)
     _forget(connection, now_ms)
+    told: list[Refused | None] = [None] * len(some)
+    named = [(_hash(connection, b"sign-in", secret), at) for at, (secret, _) in enumerate(some)]
+    # In one order for all: two that have several in common would wait for each other.
+    for _, at in sorted(named):
+        try:
+            _begin(connection, *some[at], now_ms)
+        except Refused as refused:
+            told[at] = refused
+    return told
+
+
+def _begin(connection: Connection, secret: str, begun: Begun, now_ms: int) -> None:
+    """Begin one; what is refused has changed nothing."""
     said = _said(connection, secret)
-    if said is not None:
+    if said is not None and said.expires_ms > now_ms:
         _KEEP.run(
             connection,
             id=said.id,
