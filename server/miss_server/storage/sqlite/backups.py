@@ -26,6 +26,7 @@ from miss_protocol.audit import Head
 from miss_server.storage import epoch_ids
 from miss_server.storage.audit import SERVER, Action, Deed, Detail
 from miss_server.storage.sql import audit, epochs, settings, witnessed
+from miss_server.storage.sqlite import soundness
 from miss_server.storage.sqlite.engine import open_engine, writing
 from miss_server.storage.sqlite.store import DatabaseError, ServeLock, check_ours
 from miss_server.storage.witness import Damaged, Testimony, Witness, beside
@@ -275,9 +276,8 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 
 def _check_sound(path: Path, db: sqlite3.Connection) -> None:
-    [first] = db.execute("PRAGMA integrity_check(1)").fetchone()
-    if first != "ok":
-        raise NotABackup(f"{path} is damaged: {first}")
+    if wrong := soundness.fault(db, "integrity_check"):
+        raise NotABackup(f"{path} is damaged: {wrong}")
 
 
 def _made_ms(path: Path, domain: str) -> int | None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from miss_server.findings import Finding, bad, ok, warn
 from miss_server.storage.schema import SCHEMA_VERSION
+from miss_server.storage.sqlite import soundness
 from miss_server.storage.sqlite.store import DatabaseError, check_ours
 from miss_server.storage.witness import Damaged, Witness, beside
 from miss_server.words import Both
@@ -52,8 +53,7 @@ def examine(database: Path, *, domain: str, now_ms: int) -> Sequence[Finding]:
             newest = db.execute("SELECT max(seen_ms) FROM devices").fetchone()[0] or 0
             broken = ""
             if database.stat().st_size <= QUICK_BYTES:
-                [said] = db.execute("PRAGMA quick_check(1)").fetchone()
-                broken = "" if said == "ok" else str(said)
+                broken = soundness.fault(db, "quick_check")
     except (DatabaseError, sqlite3.Error) as error:
         return [bad("database", Both(str(error), str(error)), _RESTORE)]
     if broken:
