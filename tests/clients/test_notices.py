@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 
 from miss_client import Client
 from miss_client.cli import app
+from miss_client.errors import Unreachable
 from miss_client.events import AccountRestricted, StatusChanged
+from miss_client.notices import Notice, Notices
 from tests.clients.conftest import QUICK, World, until
 from tests.clients.test_standing import command
 
@@ -78,6 +80,24 @@ async def test_the_reason_waits_for_somebody_to_tell(strangers: World) -> None:
     events = gp.events()
     await gp.fetch_once()
     assert (await until(events, AccountRestricted)).reason == WHY
+
+
+async def test_the_send_command_tells_of_a_refusal_that_nothing_explains(
+    strangers: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gp, nurse = await restricted(strangers)
+    path = str(gp.vault.store.path)
+    await gp.close()
+
+    async def fails(self: Notices) -> list[Notice]:
+        raise Unreachable("the line went")
+
+    monkeypatch.setattr(Notices, "look", fails)
+    words = ["send", nurse.account, "un", "--store", path]
+    done = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert done.exit_code == 1
+    assert "Not sent to" in done.stderr
+    assert WHY not in done.stderr
 
 
 async def test_the_send_command_shows_the_reason(strangers: World) -> None:

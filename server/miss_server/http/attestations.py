@@ -63,11 +63,8 @@ async def with_attesters(it: Services, entry: Entry) -> Entry:
     """An entry with all who vouch for somebody without a national number: the organisation, then people."""
     if not is_unnumbered(entry):
         return entry
-    (entry,) = await _told_apart(it, [entry])
-    names = []
-    if entry.part_of:
-        organisation = await it.directory.entry(entry.part_of, now_ms=it.clock.now_ms())
-        names += [name_of(organisation)] if organisation else []
+    (entry,), organisations = await _told_apart(it, [entry])
+    names = [name_of(organisations[entry.part_of])] if entry.part_of else []
     found = await it.attestations.attestations_of([entry.person])
     names += [one.name for one in found if one.holds]
     return replace(entry, attested_by=tuple(names))
@@ -78,7 +75,7 @@ async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[
     wanted = [entry.person for entry in entries if is_unnumbered(entry)]
     if not wanted:
         return tuple(entries)
-    entries = await _told_apart(it, entries)
+    entries, _ = await _told_apart(it, entries)
     names: dict[str, list[str]] = {}
     for one in await it.attestations.attestations_of(wanted):
         if one.holds:
@@ -89,13 +86,23 @@ async def shown_with_attesters(it: Services, entries: Sequence[Entry]) -> tuple[
     )
 
 
-async def _told_apart(it: Services, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Entries without the organisation of those for whom it vouches no more, whatever a list says."""
-    wanted = [entry.person for entry in entries if is_unnumbered(entry) and entry.part_of]
+async def _told_apart(
+    it: Services, entries: Sequence[Entry]
+) -> tuple[tuple[Entry, ...], dict[str, Entry]]:
+    """Entries without the organisation of those for whom it vouches no more, whatever a list says, or that
+    the directory does not have; and the organisations."""
+    wanted = [entry for entry in entries if is_unnumbered(entry) and entry.part_of]
     if not wanted:
-        return tuple(entries)
-    ended = await it.organisations.unvouched(wanted)
-    return tuple(
-        replace(entry, part_of="") if (entry.part_of, entry.person) in ended else entry
-        for entry in entries
+        return tuple(entries), {}
+    ended = await it.organisations.unvouched([entry.person for entry in wanted])
+    named = sorted({entry.part_of for entry in wanted})
+    organisations = await it.directory.entries(named, now_ms=it.clock.now_ms())
+    lost = {
+        entry.person
+        for entry in wanted
+        if entry.part_of not in organisations or (entry.part_of, entry.person) in ended
+    }
+    shown = tuple(
+        replace(entry, part_of="") if entry.person in lost else entry for entry in entries
     )
+    return shown, organisations

@@ -160,6 +160,23 @@ async def test_an_end_closes_the_session_with_the_reason_and_unsays_the_organisa
         assert [one.state for one in (await people(doctor)).people] == ["enrolled"]
 
 
+async def test_an_organisation_that_is_gone_vouches_for_nobody(server: Hosted) -> None:
+    doctor = await chief(server)
+    gone = [one for one in PEOPLE if one.person != HOME]
+    await put_in_force(server.store, gone, FILES)
+    shown = {
+        one: await doctor.result("GET", f"/v1/directory/{one}", None, Entry)
+        for one in (AIDE, ELSEWHERE, NURSE)
+    }
+    assert {one: entry.part_of for one, entry in shown.items()} == {
+        AIDE: "",
+        ELSEWHERE: OTHER_HOME,
+        NURSE: HOME,
+    }
+    assert shown[AIDE].attested_by == ()
+    assert shown[ELSEWHERE].attested_by == ("EHPAD 10",)
+
+
 async def test_a_device_is_ended_and_senders_leave_it_out(server: Hosted) -> None:
     doctor, aide = await chief(server), await enrolled(server, person=AIDE)
     aide_too = await further(aide)

@@ -77,8 +77,7 @@ def send(
                 pass  # it is told below how far it is
             found = client.saved(id)
             if found.reason == Code.RESTRICTED.wire:
-                for notice in await client.notices.look():
-                    err.print(notices.text_of(notice))
+                await _tell_why(client)
             name = clean(client.contacts.name(address))
         if found.state == "failed":
             failed = tr(f"Not sent to {name}: ", f"Non envoyé à {name} : ")
@@ -94,6 +93,15 @@ def send(
             )
 
     with_client(store, work)
+
+
+async def _tell_why(client: Client) -> None:
+    """Print what the server says of the account, if it can be asked: that a message was refused is told
+    all the same."""
+    with suppress(ClientError, RefusedByServer, TimeoutError):
+        async with asyncio.timeout(ASK_PATIENCE):
+            for notice in await client.notices.look():
+                err.print(notices.text_of(notice))
 
 
 async def warn_recovering(client: Client, address: AccountAddress) -> None:
