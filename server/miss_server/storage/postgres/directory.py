@@ -93,6 +93,7 @@ _PLACED = f"""
 _PLANNING = select(
     func.set_config("plan_cache_mode", "force_custom_plan", True),
     func.set_config("jit", "off", True),
+    func.set_config("enable_seqscan", "off", True),
 )
 _SCANNING = {
     allowed: select(func.set_config("enable_seqscan", "on" if allowed else "off", True))
@@ -184,11 +185,12 @@ class PostgresWords:
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[Connection]:
         """See `Words`."""
-        for kept in (_FOUND_HITS, _MAY_SCAN):
-            connection.info.pop(kept, None)
+        connection.info.pop(_FOUND_HITS, None)
+        # Said with BEGIN, which saves a way to PostgreSQL and back; the pool takes it back.
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             connection.execute(_PLANNING)
+            connection.info[_MAY_SCAN] = False
             yield connection
 
     def seeking(self, seeker: Seeker) -> dict[str, Any]:

@@ -4,9 +4,11 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, select, true
 
 from miss_protocol import limits
 from miss_protocol.directory import Entry, SearchPage, Source
@@ -17,12 +19,13 @@ from miss_server.storage.directory import ImportedFile, oldest
 from miss_server.storage.directory_tables import persons, sources, state
 from miss_server.storage.geography import Geography
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import nearby, settings, vocabulary
+from miss_server.storage.schema import settings as kept
+from miss_server.storage.sql import nearby, vocabulary
 from miss_server.storage.sql.asked import Asked
 from miss_server.storage.sql.cursors import Cursor, read_cursor, write_cursor
 from miss_server.storage.sql.geography import KeptGeography
 from miss_server.storage.sql.listing import LAST_RANK, Listing
-from miss_server.storage.sql.seekers import Seeker, seeker
+from miss_server.storage.sql.seekers import seeker
 from miss_server.storage.sql.shown import Shown
 from miss_server.storage.sql.words import Words
 
@@ -31,23 +34,73 @@ _OWNERS = select(accounts.c.address, accounts.c.person).where(
     accounts.c.person.is_not(None),
     accounts.c.address.in_(bindparam("addresses", expanding=True)),
 )
-_FILES = select(
-    sources.c.name,
-    sources.c.file,
-    sources.c.date_ms,
-    sources.c.imported_ms,
-    sources.c.activities,
-).order_by(sources.c.id)
 FRESHNESS = "directory files"
 """The setting with (source, file, digest, since) of each file in force: a version serves the schema before
 its own, so a search cannot ask for new columns."""
 _GENERATION = select(state.c.generation)
 
 
+def _setting(name: str) -> Any:
+    return select(kept.c.value).where(kept.c.name == name).scalar_subquery()
+
+
+# All that a search must know before it asks anything, by one way to the database and back.
+_IN_FORCE = (
+    select(
+        state.c.generation,
+        _setting("schema"),
+        _setting(FRESHNESS),
+        sources.c.name,
+        sources.c.file,
+        sources.c.date_ms,
+        sources.c.imported_ms,
+        sources.c.activities,
+    )
+    .select_from(state.outerjoin(sources, true()))
+    .order_by(sources.c.id)
+)
+
+
 def generation(connection: Connection) -> int:
     """The number of the directory in force: 0 before the first import; its parity is the slot."""
     number: int = connection.execute(_GENERATION).scalar_one()
     return number
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The directory in force; `people`: whether the schema has the tables of people and the vocabulary."""
+
+    generation: int
+    people: bool
+    files: list[ImportedFile]
+
+    @property
+    def slot(self) -> int:
+        """Where its entries are."""
+        return self.generation % 2
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Each source once, with the date of its oldest file."""
+        found: dict[str, Source] = {}
+        for file in sorted(self.files, key=lambda file: (file.name, file.date_ms)):
+            found.setdefault(file.name, file.source)
+        return tuple(found.values())
+
+
+def in_force(connection: Connection) -> InForce:
+    """The directory in force."""
+    rows = connection.execute(_IN_FORCE).all()
+    generation_, schema, noted = rows[0][:3]
+    fresh = {(one.name, one.file): one for one in _read_fresh.decode(noted)} if noted else {}
+    found = []
+    for *_, name, file, date_ms, imported_ms, count in rows:
+        if name is not None:
+            one = fresh.get((name, file), Fresh(name, file, b"", date_ms))
+            dates = date_ms, imported_ms
+            found.append(ImportedFile(name, file, *dates, count, one.digest, one.since_ms))
+    return InForce(generation_, int(schema or b"0") >= vocabulary.FIRST_SCHEMA, found)
 
 
 class Fresh(msgspec.Struct, array_like=True):
@@ -87,14 +140,13 @@ class SqlDirectory:
             raise Malformed("a page of no entries")
         limit = min(limit, limits.PAGE_MAX)
         with self._words.reading(connection):
-            now_in_force = generation(connection)
-            slot = now_in_force % 2
-            people = vocabulary.exists(connection)
-            who = seeker(connection, slot, account, people=people, now_ms=now_ms)
+            now = in_force(connection)
+            slot = now.slot
+            who = seeker(connection, slot, account, people=now.people, now_ms=now_ms)
             asked = Asked.of(query, filters, who)
-            if people:
+            if now.people:
                 asked = asked.listing(vocabulary.beginning_so(connection, slot, asked.beginnings))
-            start = _start(connection, cursor, now_in_force)
+            start = _start(connection, cursor, now.generation)
             near = None
             if filters.near:
                 near = nearby.around(self._geography.of(connection), filters.near)
@@ -104,7 +156,6 @@ class SqlDirectory:
             found = listing.after(start, limit + 1) if asked.begun else []
             page = found[:limit]
             shown = self._shown.by_id(connection, slot, [one.id for one in page], who)
-            made_from = _sources(connection)
         entries = tuple(
             msgspec.structs.replace(
                 shown[one.id],
@@ -117,10 +168,10 @@ class SqlDirectory:
         if len(found) > limit:
             last = page[-1]
             following = write_cursor(
-                Cursor(now_in_force, last.rank, last.id, entries[-1].person, last.distance)
+                Cursor(now.generation, last.rank, last.id, entries[-1].person, last.distance)
             )
         understood = next((one.understood for one in page if one.understood), ())
-        return SearchPage(entries, following, oldest(made_from), made_from, understood)
+        return SearchPage(entries, following, oldest(now.sources), now.sources, understood)
 
     def entry(
         self,
@@ -132,13 +183,11 @@ class SqlDirectory:
     ) -> Entry | None:
         """See `Directory`."""
         with self._words.reading(connection):
-            slot = generation(connection) % 2
-            people = vocabulary.exists(connection)
-            who = seeker(connection, slot, account, people=people, now_ms=now_ms)
-            shown = self._shown.by_person(connection, slot, [person], who)
-            made_from = _sources(connection)
+            now = in_force(connection)
+            who = seeker(connection, now.slot, account, people=now.people, now_ms=now_ms)
+            shown = self._shown.by_person(connection, now.slot, [person], who)
         for entry in shown.values():
-            dated = tuple(source for source in made_from if source.name in entry.sources)
+            dated = tuple(source for source in now.sources if source.name in entry.sources)
             return msgspec.structs.replace(entry, dated=dated)
         return None
 
@@ -152,10 +201,9 @@ class SqlDirectory:
     ) -> dict[str, Entry]:
         """See `Directory`."""
         with self._words.reading(connection):
-            slot = generation(connection) % 2
-            people = vocabulary.exists(connection)
-            who = seeker(connection, slot, account, people=people, now_ms=now_ms)
-            shown = self._shown.by_person(connection, slot, list(persons), who)
+            now = in_force(connection)
+            who = seeker(connection, now.slot, account, people=now.people, now_ms=now_ms)
+            shown = self._shown.by_person(connection, now.slot, list(persons), who)
         return {entry.person: entry for entry in shown.values()}
 
     def by_account(
@@ -167,8 +215,9 @@ class SqlDirectory:
                 person: AccountAddress(address)
                 for address, person in connection.execute(_OWNERS, {"addresses": list(addresses)})
             }
-            slot, everybody = _by_nobody(connection, now_ms)
-            shown = self._shown.by_person(connection, slot, list(owners), everybody)
+            now = in_force(connection)
+            everybody = seeker(connection, now.slot, None, people=now.people, now_ms=now_ms)
+            shown = self._shown.by_person(connection, now.slot, list(owners), everybody)
         return {owners[entry.person]: entry for entry in shown.values()}
 
     def files(self, connection: Connection) -> list[ImportedFile]:
@@ -179,7 +228,7 @@ class SqlDirectory:
     def sources(self, connection: Connection) -> tuple[Source, ...]:
         """See `Directory`."""
         with self._words.reading(connection):
-            return _sources(connection)
+            return in_force(connection).sources
 
     def geography(self, connection: Connection) -> Geography:
         """See `Directory`."""
@@ -189,30 +238,7 @@ class SqlDirectory:
 
 def files(connection: Connection) -> list[ImportedFile]:
     """What the directory in force was made from."""
-    noted = settings.get(connection, FRESHNESS)
-    fresh = {(one.name, one.file): one for one in _read_fresh.decode(noted)} if noted else {}
-    found = []
-    for name, file, date_ms, imported_ms, count in connection.execute(_FILES):
-        one = fresh.get((name, file), Fresh(name, file, b"", date_ms))
-        found.append(
-            ImportedFile(name, file, date_ms, imported_ms, count, one.digest, one.since_ms)
-        )
-    return found
-
-
-def _sources(connection: Connection) -> tuple[Source, ...]:
-    """Each source once, with the date of its oldest file."""
-    found: dict[str, Source] = {}
-    for file in sorted(files(connection), key=lambda file: (file.name, file.date_ms)):
-        found.setdefault(file.name, file.source)
-    return tuple(found.values())
-
-
-def _by_nobody(connection: Connection, now_ms: int) -> tuple[int, Seeker]:
-    """The slot in force, and a seeker who sees everybody."""
-    slot = generation(connection) % 2
-    people = vocabulary.exists(connection)
-    return slot, seeker(connection, slot, None, people=people, now_ms=now_ms)
+    return in_force(connection).files
 
 
 def _start(connection: Connection, cursor: str | None, in_force: int) -> Cursor:
