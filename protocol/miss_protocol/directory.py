@@ -26,6 +26,19 @@ that Unicode takes for a letter."""
 
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 
+UNNUMBERED = ("bal.", "local.")
+"""How identifiers begin of entries that only a secure mailbox or an operator's own list knows."""
+WITHIN = "/"
+"""In an identifier: between a structure's number and what it calls one of its people."""
+
+
+def lacks_number(person: str) -> bool:
+    """Whether the identifier of a person is no national number, so that somebody has to vouch for them.
+
+    Of organisations it says nothing. Source: spec 05 §1.1, 11 §4.
+    """
+    return person.startswith(UNNUMBERED) or WITHIN in person
+
 
 def normalise(text: str) -> tuple[str, ...]:
     """Fold text into the words by which the directory is searched.

@@ -14,9 +14,10 @@ from tests.support.in_force import Store, put_in_force, source
 
 AIDE, SECOND = "local.members.7", "local.members.8"
 MAILBOX = "bal.0123456789abcdef"
+WITHIN = "3599900018/S-12"
 FILES = [source("RPPS"), source("MSSANTE"), source("members")]
 HOME = Entry("local.members.ho", "organisation", "EHPAD FICTIF")
-PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), entry(MAILBOX), HOME]
+PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), entry(MAILBOX), entry(WITHIN), HOME]
 
 
 async def attest(store: Store, by: Person, person: str = AIDE, most: int = 20) -> None:
@@ -45,11 +46,12 @@ async def test_an_attestation_is_given_shown_and_withdrawn(store: Store) -> None
 
 async def test_who_may_not_vouch(store: Store) -> None:
     aide, gone = await enrolled(store, AIDE), await enrolled(store, "810000000033")
+    within = await enrolled(store, WITHIN)
     await put_in_force(store, PEOPLE, FILES)
     unknown = Person()
     opened = Person(await store.create(OTHER, "Dr Fictif", address(), now_ms=NOW))
     nameless = Person(await store.create(None, "Dr Fictif", address(), now_ms=NOW))
-    for by in (aide, gone, unknown, opened, nameless):
+    for by in (aide, within, gone, unknown, opened, nameless):
         assert await code_of(attest(store, by, SECOND)) is Code.NOT_ALLOWED
 
 
@@ -75,7 +77,7 @@ async def test_the_number_is_limited_also_for_calls_at_once(store: Store) -> Non
     await attest(store, doctor, given[0].person, most=3)
 
 
-@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+@pytest.mark.parametrize("person", [AIDE, MAILBOX, WITHIN])
 async def test_access_ends_with_the_last_attestation(store: Store, person: str) -> None:
     doctor, second, aide = [await enrolled(store, one) for one in (DR, OTHER, person)]
     await put_in_force(store, PEOPLE, FILES)
@@ -95,7 +97,7 @@ async def test_access_ends_with_the_last_attestation(store: Store, person: str) 
     assert not await suspended(store, aide.account)
 
 
-@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+@pytest.mark.parametrize("person", [AIDE, MAILBOX, WITHIN])
 async def test_who_was_never_vouched_for_is_told_so_until_somebody_does(
     store: Store, person: str
 ) -> None:
@@ -109,7 +111,7 @@ async def test_who_was_never_vouched_for_is_told_so_until_somebody_does(
     assert (await sweep(store, NOW)).cancelled == (aide.account,)
 
 
-@pytest.mark.parametrize("person", [AIDE, MAILBOX])
+@pytest.mark.parametrize("person", [AIDE, MAILBOX, WITHIN])
 async def test_who_lacks_somebody_who_vouches(store: Store, person: str) -> None:
     doctor = await enrolled(store, DR)
     everybody = [DR, person, HOME.person, "local.members.99"]

@@ -24,6 +24,7 @@ from tests.support.organisations import (
     FILES,
     HOME,
     MAILBOXED,
+    NUMBERED,
     NURSE,
     OTHER_HOME,
     PEOPLE,
@@ -146,7 +147,7 @@ async def test_nobody_vouches_for_who_has_a_number(store: Store) -> None:
     assert await refusal(attest(store, doctor, NURSE)) is Code.NOT_FOUND
 
 
-@pytest.mark.parametrize("whom", [AIDE, MAILBOXED])
+@pytest.mark.parametrize("whom", [AIDE, MAILBOXED, NUMBERED])
 async def test_an_end_stops_access_at_once_and_vouching_again_gives_it_back(
     store: Store, whom: str
 ) -> None:

@@ -14,6 +14,7 @@ from tests.support.in_force import Store, put_in_force, source
 HOME, OTHER_HOME = "1590000014", "1620000010"
 WARD = f"{HOME}.cardiologie"
 MAILBOXED = "bal.0123456789abcdef"
+NUMBERED = "3590000014/12"
 AIDE, SECRETARY, ELSEWHERE = "local.members.7", "local.members.8", "local.members.9"
 DOCTOR, NURSE, STRANGER = "810000000017", "810000000025", "810000000033"
 CLAIRE = operator("claire")
@@ -40,12 +41,14 @@ PEOPLE = (
     person(AIDE, part_of=HOME),
     person(SECRETARY, part_of=HOME),
     person(MAILBOXED, part_of=HOME),
+    person(NUMBERED, part_of=HOME),
     person(ELSEWHERE, part_of=OTHER_HOME),
     person(DOCTOR, at=HOME),
     person(NURSE, part_of=HOME),
     person(STRANGER, at=OTHER_HOME),
 )
-"""At home an aide, a secretary, somebody known by a mailbox only, a doctor by the register and a nurse by the operator's list."""
+"""At home an aide, a secretary, somebody known by a mailbox only, one by a number of the home's, a doctor by the
+register and a nurse by the operator's list."""
 
 
 async def open_house(store: Store) -> None:

@@ -8,15 +8,13 @@ types name a person within a structure; Struct_IdNat of the national interoperab
 import re
 from hashlib import sha256
 
-from miss_protocol.directory import normalise
+from miss_protocol.directory import WITHIN, normalise
 
 ADELI, RPPS = "0", "8"
 _RPPS = re.compile(r"[0-9]{11}")
 _ADELI = re.compile(r"[0-9][0-9AB][0-9]{7}")
 _FINESS = re.compile(r"[0-9][0-9AB][0-9]{7}")
 _TEST = re.compile(r"[0-9A-Za-z]{1,32}")
-WITHIN = "/"
-"""Between a structure's number and what it calls one of its people."""
 _OWN = re.compile(r"[0-9A-Za-z-]{1,32}")
 _SIREN, _SIRET, _PRACTICE = (
     re.compile(r"[0-9]{9}"),
@@ -26,6 +24,8 @@ _SIREN, _SIRET, _PRACTICE = (
 _OF_ESTABLISHMENT = "3"
 _STRUCTURES = {"1": _ADELI, "3": _FINESS, "4": _SIREN, "5": _SIRET, "6": _PRACTICE}
 """PSIdNat's types of people within structures, and the forms of those structures' numbers."""
+_KEYS = {"1": "cab.", "3": "1", "4": "2", "5": "3", "6": "4"}
+"""What stands before the same structures' numbers in identifiers of their own."""
 
 _DOUBLED = str.maketrans("0123456789", "0246813579")
 """Each digit doubled, the two digits of a result above nine added."""
@@ -66,6 +66,13 @@ def _fault_within(type_digit: str, number: str) -> str | None:
     if not _STRUCTURES[type_digit].fullmatch(structure) or not _OWN.fullmatch(own):
         return "not a structure's number, a slash and a number within it"
     return finess_fault(structure) if type_digit == _OF_ESTABLISHMENT else None
+
+
+def structure_of(person: str) -> str:
+    """The identifier of the structure that numbers a person, whoever that is; empty if none does."""
+    structure, within, _ = person.partition(WITHIN)
+    key = _KEYS.get(structure[:1]) if within else None
+    return f"{key}{structure[1:]}" if key else ""
 
 
 def storable(national: str) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from miss_protocol.directory import Entry, Place, everyday_words, normalise, place_words
 from miss_server.importers.establishments import ESTABLISHMENTS
+from miss_server.importers.identifiers import structure_of
 from miss_server.importers.lines import ORGANISATION, Line
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
@@ -32,7 +33,7 @@ from miss_server.storage.directory import (
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
 MAILBOXES_MAX = 10
-EDITION = blake2b(f"5 {edition()}".encode(), digest_size=16).digest()
+EDITION = blake2b(f"6 {edition()}".encode(), digest_size=16).digest()
 """Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
 made anew."""
 
@@ -83,7 +84,7 @@ def merge(
         sources=sources,
         speciality_codes=tuple(dict.fromkeys(codes)) if codes else (),
         category=_best([line.category for line in lines]) if organisation else "",
-        part_of=next((line.parent for line in lines if line.parent), ""),
+        part_of=next((line.parent for line in lines if line.parent), "") or structure_of(person),
         mailboxes=tuple(dict.fromkeys(mailboxes))[:MAILBOXES_MAX] if mailboxes else (),
         other_names=others,
     )

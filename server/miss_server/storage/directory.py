@@ -13,7 +13,15 @@ from typing import NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
-from miss_protocol.directory import Entry, SearchPage, Source, normalise
+from miss_protocol.directory import (
+    UNNUMBERED,
+    WITHIN,
+    Entry,
+    SearchPage,
+    Source,
+    lacks_number,
+    normalise,
+)
 from miss_protocol.filters import UNFILTERED, Filters
 from miss_protocol.ids import AccountAddress
 from miss_protocol.limits import PAGE_DEFAULT
@@ -89,9 +97,8 @@ def name_key(name: str) -> str:
     return " ".join(normalise(name))
 
 
-UNNUMBERED = ("bal.", "local.")
-"""How the identifiers begin of who has no national number: known by a secure mailbox only, or by an operator's
-own list (spec 05 §1.1). Organisations have such ones, too."""
+UNNUMBERED_LIKE = (*(f"{beginning}%" for beginning in UNNUMBERED), f"%{WITHIN}%")
+"""`lacks_number`, as patterns of SQL's."""
 
 MARK = "¤"
 """Begins the words of `Record.words` that are not a text's: no letter or digit, so nobody's query has
@@ -106,7 +113,7 @@ def name_of(entry: Entry) -> str:
 
 def is_unnumbered(entry: Entry) -> bool:
     """Whether it is a person without a national number, for whom somebody has to vouch (rule F2)."""
-    return entry.kind == "person" and entry.person.startswith(UNNUMBERED)
+    return entry.kind == "person" and lacks_number(entry.person)
 
 
 def profession_mark(code: str) -> str:

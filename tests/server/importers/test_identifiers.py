@@ -1,6 +1,12 @@
 import pytest
 
-from miss_server.importers.identifiers import fault, luhn_key, passes_luhn, storable
+from miss_server.importers.identifiers import (
+    fault,
+    luhn_key,
+    passes_luhn,
+    storable,
+    structure_of,
+)
 from tests.support.register import rpps
 from tests.support.sources import finess
 
@@ -68,3 +74,23 @@ def test_a_fault_is_named(kind: str, number: str, national: str | None, wrong: s
 )
 def test_test_identifiers_are_letters_and_digits(national: str, kept: bool) -> None:
     assert storable(national) is kept
+
+
+@pytest.mark.parametrize(
+    ("person", "structure"),
+    [
+        ("1590012345/12", "cab.590012345"),
+        ("3599900019/S-12", "1599900019"),
+        ("4123456789/1", "2123456789"),
+        ("512345678901234/1", "312345678901234"),
+        ("699000000001001/1", "499000000001001"),
+        ("2123456789/1", ""),
+        ("810000000017", ""),
+        ("1590000014", ""),
+        ("local.members.7", ""),
+        ("/1", ""),
+        ("", ""),
+    ],
+)
+def test_who_is_numbered_by_a_structure_names_it(person: str, structure: str) -> None:
+    assert structure_of(person) == structure

@@ -6,7 +6,7 @@ import pytest
 from miss_protocol.directory import Entry, Place
 from miss_server.importers.merging import PLACES_MAX, merge
 from miss_server.storage.directory import Record
-from tests.support import register
+from tests.support import register, sources
 from tests.support.register import activity
 
 
@@ -48,6 +48,12 @@ def test_one_line_makes_a_whole_entry(tmp_path: Path) -> None:
 def test_the_establishment_where_a_person_works_is_known(tmp_path: Path) -> None:
     found = entry(tmp_path, {"finess": "590000014"}, {"city": "Douai"})
     assert [place.establishment for place in found.places] == ["1590000014", ""]
+
+
+def test_whom_a_structure_numbers_is_part_of_it(tmp_path: Path) -> None:
+    numbered = {"type": "3", "number": f"{sources.finess(1)}/S-12"}
+    assert entry(tmp_path, numbered).part_of == f"1{sources.finess(1)}"
+    assert entry(tmp_path, {}).part_of == ""
 
 
 def test_several_lines_make_one_entry_with_all_places_and_specialities(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import typer
 
 from miss_client import organisations
 from miss_client.cli.common import (
-    UNNUMBERED,
     StoreOption,
     ask_dates,
     clean,
@@ -19,6 +18,7 @@ from miss_client.cli.common import (
 )
 from miss_client.client import Client
 from miss_client.words import tr
+from miss_protocol.directory import lacks_number
 from miss_protocol.identity.enrolment_link import EnrolmentLink, write_link
 from miss_protocol.organisations import OrganisationPerson
 
@@ -326,7 +326,8 @@ def _no_role() -> str:
 async def _one(client: Client, who: str) -> tuple[str, str]:
     """The one person that words name, or an identifier, and how to show them."""
     await ask_dates(client)
-    if who.startswith(UNNUMBERED) or (len(who) >= 9 and who.isalnum() and who[:1] in "08"):
+    national = len(who) >= 9 and who.isalnum() and who[:1] in "08"
+    if national or (lacks_number(who) and who.split() == [who]):
         return who, clean(who)
     page = await client.search(who)
     found = [entry for entry in page.entries if entry.kind == "person"]

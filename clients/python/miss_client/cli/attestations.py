@@ -7,7 +7,6 @@ import typer
 
 from miss_client import own_account
 from miss_client.cli.common import (
-    UNNUMBERED,
     StoreOption,
     ask_dates,
     clean,
@@ -19,6 +18,7 @@ from miss_client.cli.common import (
 from miss_client.client import Client
 from miss_client.words import tr
 from miss_protocol.account import Attestations
+from miss_protocol.directory import lacks_number
 
 ATTEST_HELP = tr(
     "Vouch for somebody without a national number: a secretary, a care-home aide. They keep access "
@@ -84,10 +84,10 @@ def attestations(
 
 async def _one(client: Client, who: str) -> tuple[str, str]:
     """The one person without a national number that words name, and how to show them."""
-    if who.startswith(UNNUMBERED):
+    if lacks_number(who) and who.split() == [who]:
         return who, clean(who)
     page = await client.search(who)
-    found = [e for e in page.entries if e.kind == "person" and e.person.startswith(UNNUMBERED)]
+    found = [e for e in page.entries if e.kind == "person" and lacks_number(e.person)]
     if len(found) == 1 and page.next is None:
         return found[0].person, described(found[0])
     for entry in found:

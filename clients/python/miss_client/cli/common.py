@@ -20,7 +20,7 @@ from miss_client.client import Client
 from miss_client.errors import ClientError, RefusedByServer, Unreachable, explain
 from miss_client.store import Store
 from miss_client.words import LANGUAGE, tr
-from miss_protocol.directory import Entry, Source
+from miss_protocol.directory import Entry, Source, lacks_number
 from miss_protocol.errors import Malformed, MissError
 from miss_protocol.ids import AccountAddress, parse_address
 
@@ -180,10 +180,6 @@ def indented(text: str) -> str:
     return text.replace("\n", "\n    | ")
 
 
-UNNUMBERED = ("bal.", "local.")
-"""How the identifiers begin of who has no national number (spec 05 §1.1)."""
-
-
 def described(entry: Entry) -> str:
     """A directory entry in one line."""
     name = " ".join(part for part in (entry.title, entry.given, entry.name) if part)
@@ -192,7 +188,7 @@ def described(entry: Entry) -> str:
     if entry.attested_by:
         names = ", ".join(entry.attested_by)
         what += tr(f" (attested by {names})", f" (attesté par {names})")
-    elif entry.kind == "person" and entry.person.startswith(UNNUMBERED) and not entry.part_of:
+    elif entry.kind == "person" and lacks_number(entry.person) and not entry.part_of:
         what += tr(" (attested by nobody)", " (attestation : aucune)")
     if entry.other_names:
         others = ", ".join(entry.other_names)

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 
-from miss_protocol.directory import Entry
+from miss_protocol.directory import WITHIN, Entry
 from miss_protocol.ids import AccountAddress, DeviceId
-from miss_server.importers.identifiers import WITHIN, slug
+from miss_server.importers.identifiers import slug
 from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.departures import STALE_AFTER_MS, Cause, Departure, Found, Swept

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from miss_protocol.directory import Entry
-from miss_server.storage.directory import UNNUMBERED
+from miss_server.storage.directory import UNNUMBERED_LIKE
 from miss_server.storage.settlement.meeting import Reach, Traits
 from miss_server.storage.sql import schemas
 
@@ -37,7 +37,7 @@ def ended_by(joined: str) -> str:
 
     `joined` is the engine's function that puts texts together.
     """
-    unnumbered = " OR ".join(f"o.person LIKE '{beginning}%'" for beginning in UNNUMBERED)
+    unnumbered = " OR ".join(f"o.person LIKE '{pattern}'" for pattern in UNNUMBERED_LIKE)
     return (
         f"(SELECT {joined}(o.organisation, '{_BETWEEN}') FROM organisation_people o"  # noqa: S608  # our own
         f" WHERE o.person = a.person AND ({unnumbered}) AND o.ended_ms IS NOT NULL)"

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
-from miss_protocol.directory import Entry
+from miss_protocol.directory import Entry, lacks_number
 from miss_protocol.errors import Code, Refused
 from miss_protocol.ids import AccountAddress, DeviceId
 from miss_protocol.organisations import PersonState
 from miss_server.storage.audit import Action, Deed, administrator
-from miss_server.storage.directory import UNNUMBERED, is_unnumbered
+from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
@@ -46,14 +46,7 @@ _NOTED = (
     .order_by(organisation_people.c.person)
     .limit(bindparam("most"))
 )
-_LISTED = tuple(
-    select(placed.c.person, slot.c.entry)
-    .select_from(found.join(accounts, accounts.c.person == placed.c.person))
-    .where(placed.c.person > bindparam("after"), people.unnumbered(placed.c.person))
-    .order_by(placed.c.person)
-    .limit(AT_ONCE)
-    for slot, placed, found in zip(entries, persons, by_person, strict=True)
-)
+_WITH_ACCOUNT = select(accounts.c.person).where(people.unnumbered(accounts.c.person))
 _ROWS = select(
     organisation_people.c.person, organisation_people.c.ended_ms, organisation_people.c.genesis
 ).where(
@@ -124,7 +117,7 @@ def page(
     for person in found:
         ended, genesis = rows.get(person, (None, None))
         account, enrolled = known.get(person, (None, False))
-        unnumbered = person.startswith(UNNUMBERED)
+        unnumbered = lacks_number(person)
         expires = waiting.get(person)
         state: PersonState = "uninvited" if expires is None else "invited"
         if ended is not None or (unnumbered and parts.get(person) != organisation):
@@ -139,12 +132,17 @@ def page(
 
 
 def _listed(connection: Connection, slot: int, organisation: str, after: str) -> Iterator[str]:
-    """People with an account without a national number who belong to it by the directory."""
-    while rows := connection.execute(_LISTED[slot], {"after": after}).all():
-        for person, encoded in rows:
-            if _read_belongs.decode(encoded).part_of == organisation:
-                yield person
-        after = rows[-1].person
+    """People with an account without a national number who belong to it by the directory, in order."""
+    # Accounts are few beside a nation's identifiers; put in order here, whatever the database's language.
+    held = connection.execute(_WITH_ACCOUNT).scalars()
+    wanted = sorted(person for person in held if person > after)
+    for at in range(0, len(wanted), AT_ONCE):
+        found = connection.execute(_PARTS[slot], {"people": wanted[at : at + AT_ONCE]})
+        yield from sorted(
+            person
+            for person, encoded in found
+            if _read_belongs.decode(encoded).part_of == organisation
+        )
 
 
 def _first(found: Iterator[str], count: int) -> list[str]:

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
 from miss_protocol.directory import Entry
-from miss_server.storage.directory import UNNUMBERED
+from miss_server.storage.directory import UNNUMBERED_LIKE
 from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.sql.directory import generation
 
@@ -34,7 +34,7 @@ def organisation(connection: Connection, identifier: str) -> Entry | None:
 
 def unnumbered(column: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether an identifier is of somebody without a national number; an organisation's may be, too."""
-    return or_(*(column.like(f"{beginning}%") for beginning in UNNUMBERED))
+    return or_(*(column.like(pattern) for pattern in UNNUMBERED_LIKE))
 
 
 def works_at(found: Entry, organisation: str) -> bool:
