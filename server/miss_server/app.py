@@ -128,10 +128,6 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         enrolment_tries_per_hour=settings.enrolment_tries_per_hour,
         rings_per_hour=settings.rings_per_hour,
     )
-
-    def behind_ms() -> int:
-        return store.tally.behind_ms
-
     services = Services(
         settings=settings,
         charter=load_charter(settings),
@@ -149,7 +145,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         doorbell=doorbell,
         hub=hub,
         sweep=sweep,
-        delivery=Delivery(store, hub, doorbell, clock, behind_ms),
+        delivery=Delivery(store, hub, doorbell, clock),
         login=Login(
             store,
             clock,
@@ -163,7 +159,6 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         certificate=certificate,
         proofs=store,
         beginnings=Beginnings(store, clock),
-        behind_ms=behind_ms,
         provider=provider,
         provider_info=provider.info(renew_days=settings.provider_renew_days) if provider else None,
     )

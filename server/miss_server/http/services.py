@@ -1,6 +1,5 @@
 """What the HTTP calls and the socket work with, put together once by `app`."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -67,8 +66,6 @@ class Services:
     beginnings: Beginnings
     provider: "Provider | None" = None
     provider_info: ProviderInfo | None = None
-    behind_ms: Callable[[], int] = lambda: 0
-    """How far the clock is behind the database's, as far as that is known."""
     tally: DoorTally = field(default_factory=DoorTally)
 
 

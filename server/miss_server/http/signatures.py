@@ -31,9 +31,6 @@ from miss_server.storage.messages import DeviceRecord
 
 _KEYID = re.compile(r';keyid="([0-9a-f]{32})"')
 NONCE_MAX = 64
-OWN_CLOCK = 30.0
-"""Seconds after which to try again what this node cannot judge by its own clock: another one may, or an operator
-has set it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class _Verifier(HTTPMessageVerifier):
     def __init__(self, now_ms: int, **options: Any) -> None:
         super().__init__(**options)
         self._now = now_ms // 1000
-        self.skewed_by = 0
+        self.skewed = False
 
     def validate_created_and_expires(self, sig_input: Any, max_age: Any = None) -> None:
         created = sig_input.params.get("created")
@@ -112,7 +109,7 @@ class _Verifier(HTTPMessageVerifier):
             raise InvalidSignature("no time of creation")
         if abs(created - self._now) > limits.CLOCK_SKEW_MAX:
             # Told only once the signature holds: else a stranger could test ids of devices by it.
-            self.skewed_by = created - self._now
+            self.skewed = True
         expires = sig_input.params.get("expires")
         if expires is not None and expires < self._now:
             raise InvalidSignature("past its own end")
@@ -146,10 +143,10 @@ async def signed(
     now_ms = it.clock.now_ms()
     if record is None:
         stranger = await _introduced(request, keyid, introduced(body) if introduced else b"")
-        _verify(request, body, keyid, stranger.signing_key, now_ms, it.behind_ms())
+        _verify(request, body, keyid, stranger.signing_key, now_ms)
         # Its nonce is not kept: strangers would fill the table.
         return Caller(stranger, body, known=False)
-    nonce = _verify(request, body, keyid, record.signing_key, now_ms, it.behind_ms())
+    nonce = _verify(request, body, keyid, record.signing_key, now_ms)
     if record.revoked:
         raise Refused(Code.REVOKED)
     if record.suspended and not suspended:
@@ -166,16 +163,11 @@ async def signed(
     return Caller(record, body)
 
 
-def _verify(
-    request: Request, body: bytes, keyid: str, key: bytes, now_ms: int, behind_ms: int
-) -> str:
+def _verify(request: Request, body: bytes, keyid: str, key: bytes, now_ms: int) -> str:
     """Check that the device `keyid` signed this request with `key`, now; returns the nonce.
 
-    Args:
-        behind_ms: how far the clock that says `now_ms` is behind the database's.
-
     Raises:
-        Refused: `auth_failed`, `clock_skew`; `busy`, if it is this node's clock that is wrong.
+        Refused: `auth_failed`, `clock_skew`.
     """
     verifier = _Verifier(
         now_ms,
@@ -188,9 +180,7 @@ def _verify(
         )
     except HTTPMessageSignaturesException:
         raise Refused(Code.AUTH_FAILED, "signature") from None
-    if verifier.skewed_by:
-        if abs(verifier.skewed_by * 1000 - behind_ms) <= limits.CLOCK_SKEW_MAX * 1000:
-            raise Refused(Code.BUSY, "this node's clock", retry_after=OWN_CLOCK)
+    if verifier.skewed:
         raise Refused(Code.CLOCK_SKEW)
     nonce = results[0].nonce
     if len(results) != 1 or not nonce or len(nonce) > NONCE_MAX:

@@ -120,10 +120,10 @@ class ClockWatch:
             State.DEGRADED,
             Both(
                 f"This machine's clock is {-behind:+.0f} s from the database's. Beyond five minutes,"
-                " messages and requests are put off until another node takes them. Set both by NTP.",
+                " messages and requests are refused as if their devices were wrong. Set both by NTP.",
                 f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Au-delà de cinq"
-                " minutes, des messages et des demandes sont remis à plus tard, ou à un autre nœud."
-                " Réglez les deux par NTP.",
+                " minutes, des messages et des demandes sont refusés comme si leurs appareils avaient"
+                " tort. Réglez les deux par NTP.",
             ),
         )
 

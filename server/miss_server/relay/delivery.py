@@ -65,20 +65,11 @@ def verdict(send: f.Send, now_ms: int) -> Code | None:
 class Delivery:
     """Sends and acknowledgements of any device, by socket or by HTTP."""
 
-    def __init__(
-        self,
-        messages: Messages,
-        hub: Hub,
-        doorbell: Doorbell,
-        clock: Clock,
-        behind_ms: Callable[[], int] = lambda: 0,
-    ) -> None:
-        """`behind_ms`: how far the clock is behind the database's, as far as that is known."""
+    def __init__(self, messages: Messages, hub: Hub, doorbell: Doorbell, clock: Clock) -> None:
         self._messages = messages
         self._hub = hub
         self._doorbell = doorbell
         self._clock = clock
-        self._behind_ms = behind_ms
 
     def accept(
         self,
@@ -92,15 +83,7 @@ class Delivery:
         `sent` is only ever said after the commit (rule 2 of the design).
         """
         now_ms = self._clock.now_ms()
-        code = verdict(send, now_ms)
-        if code is Code.CLOCK_SKEW and verdict(send, now_ms + self._behind_ms()) is not code:
-            # This node's clock is wrong and not the device's: another node takes it, or this one once it is
-            # set. A refusal would be for good.
-            settled = Settled(f.RetrySend(send.sn, Code.BUSY.wire, RETRY_NOT_DURABLE))
-            self._hub.tally.settled[_outcome(settled)] += 1
-            answer(settled)
-            return
-        submission = Submission(device, generation, send, fingerprint(send), code)
+        submission = Submission(device, generation, send, fingerprint(send), verdict(send, now_ms))
         try:
             settling = self._messages.submit(submission, now_ms=now_ms)
         except Exception as error:  # noqa: BLE001  # told to the sender like any other trouble
