@@ -125,6 +125,7 @@ OPERATIONS = (
             Code.CONFIRMATION_WRONG,
             Code.ALREADY_ENROLLED,
             Code.ANOTHER_PERSON,
+            Code.NOT_ALLOWED,
             Code.UNTRUSTED,
             Code.CHARTER_REQUIRED,
         ),

@@ -15,7 +15,7 @@ from tests.support.in_force import Store, put_in_force, source
 AIDE, SECOND = "local.members.7", "local.members.8"
 MAILBOX = "bal.0123456789abcdef"
 WITHIN = "3599900018/S-12"
-FILES = [source("RPPS"), source("MSSANTE"), source("members")]
+FILES = [source("RPPS"), source("MSSANTE"), source("FINESS"), source("members")]
 HOME = Entry("local.members.ho", "organisation", "EHPAD FICTIF")
 PEOPLE = [entry(DR), entry(OTHER), entry(AIDE), entry(SECOND), entry(MAILBOX), entry(WITHIN), HOME]
 

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from miss_protocol import frames as f
@@ -13,6 +14,7 @@ from miss_server.storage.organisations import DevicesEnded, Ended, OwnPerson
 from miss_server.storage.standing import State
 from tests.contract.test_accounts import enrolment
 from tests.contract.test_departures import GRACE, enrolled, suspended, sweep
+from tests.contract.test_proofs import SHOWN, confirmed
 from tests.support.devices import DAY_MS, NOW, Person
 from tests.support.in_force import Store, put_in_force
 from tests.support.mailing import Phone, phone
@@ -182,6 +184,17 @@ async def test_an_end_stops_access_at_once_and_vouching_again_gives_it_back(
     ]
     last = (await store.audit_entries(subject=whom))[-1]
     assert json.loads(last.detail) == {"organisation": HOME}
+
+
+async def test_no_sign_in_at_a_provider_is_a_way_past_an_end(store: Store) -> None:
+    doctor = await chief(store)
+    await end(store, doctor, NUMBERED)
+    numbered, shown = Person(), msgspec.structs.replace(SHOWN, person=NUMBERED)
+    secret = await confirmed(store, numbered, shown)  # type: ignore[arg-type]  # it is every interface
+    given = enrolment(numbered, "")
+    assert await refusal(store.finish(secret, given, now_ms=NOW)) is Code.NOT_ALLOWED
+    await attest(store, doctor, NUMBERED)
+    assert await store.finish(secret, given, now_ms=NOW) == numbered.account
 
 
 async def test_a_grace_that_runs_is_cut_short_by_an_end(store: Store) -> None:

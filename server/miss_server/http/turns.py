@@ -69,18 +69,29 @@ class Together(Generic[T]):
 
     async def _write_all(self, name: str) -> None:
         waiting = self._waiting[name]
-        while waiting:
-            some = [waiting.popleft() for _ in range(min(len(waiting), self._most))]
-            told: Sequence[Exception | None]
-            try:
-                told = await self._write([one for one, _ in some])
-            except Exception as error:  # noqa: BLE001  # it is theirs who wait
-                told = [error] * len(some)
-            for (_, done), refused in zip(some, told, strict=True):
-                if done.done():
-                    continue  # its caller has gone
-                if refused is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(refused)
-        del self._waiting[name]
+        try:
+            while waiting:
+                some = [waiting.popleft() for _ in range(min(len(waiting), self._most))]
+                await self._write_some(some)
+        finally:
+            del self._waiting[name]
+            for _, done in waiting:  # the loop ends, and nobody writes any more
+                done.cancel()
+
+    async def _write_some(self, some: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
+        told: Sequence[Exception | None]
+        try:
+            told = await self._write([one for one, _ in some])
+        except Exception as error:  # noqa: BLE001  # it is theirs who wait
+            told = [error] * len(some)
+        except BaseException:
+            for _, done in some:
+                done.cancel()
+            raise
+        for (_, done), refused in zip(some, told, strict=True):
+            if done.done():
+                continue  # its caller has gone
+            if refused is None:
+                done.set_result(None)
+            else:
+                done.set_exception(refused)

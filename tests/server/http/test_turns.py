@@ -70,3 +70,18 @@ async def test_a_refusal_is_its_own() -> None:
     with pytest.raises(ValueError, match="wrong"):
         await together.put("here", "wrong")
     await together.put("here", "right")
+
+
+async def test_nobody_waits_for_a_write_that_was_given_up() -> None:
+    written = Written()
+    together = Together(written.write, 1)
+    puts = [asyncio.create_task(together.put("here", "a"))]
+    await written.begun.acquire()
+    puts.append(asyncio.create_task(together.put("here", "b")))
+    await asyncio.sleep(0)
+    [writing] = together._writing
+    writing.cancel()
+    told = await asyncio.gather(*puts, return_exceptions=True)
+    assert [type(one) for one in told] == [asyncio.CancelledError] * 2
+    written.may_write.release()
+    await together.put("here", "c")

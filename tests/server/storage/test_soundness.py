@@ -19,7 +19,11 @@ MALFORMED = "malformed inverted index for FTS5 table main.directory_words_{}"
 UNABLE = "unable to validate the inverted index for FTS5 table main.directory_words_{}: malformed"
 
 
-@pytest.mark.parametrize("said", [MALFORMED, UNABLE])
+BLOB = 'fts5: corruption found reading blob 10 from table "directory_words_{}"'
+CONTENT = 'fts5: missing row 7 from content table "directory_words_{}_content"'
+
+
+@pytest.mark.parametrize("said", [MALFORMED, UNABLE, BLOB, CONTENT])
 def test_a_fault_of_the_index_aside_is_none(said: str) -> None:
     aside, in_force = said.format(1), said.format(0)
     row = "row 7 missing from index accounts_person"

@@ -71,7 +71,7 @@ def attest(
     locks.account(connection, attester)  # two calls at once may not pass the limit together
     row = connection.execute(_ATTESTER, {"attester_": attester}).one_or_none()
     own = row.person if row is not None else None
-    if row is None or own is None or not own.startswith(people.NATIONAL) or row[1] or row[2]:
+    if row is None or own is None or not people.is_national(own) or row[1] or row[2]:
         raise Refused(Code.NOT_ALLOWED, "who attests has a national number and stays")
     if people.entry(connection, own) is None:
         raise Refused(Code.NOT_ALLOWED, "who attests is in the directory")

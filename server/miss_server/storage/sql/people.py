@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, or_, select
 
-from miss_protocol.directory import Entry
+from miss_protocol.directory import Entry, lacks_number
 from miss_server.storage.directory import UNNUMBERED_LIKE
 from miss_server.storage.directory_tables import by_person, entries, persons
 from miss_server.storage.sql.directory import generation
@@ -37,11 +37,16 @@ def unnumbered(column: ColumnElement[str]) -> ColumnElement[bool]:
     return or_(*(column.like(pattern) for pattern in UNNUMBERED_LIKE))
 
 
+def is_national(person: str) -> bool:
+    """Whether it is the identifier of a person with a national number."""
+    return person.startswith(NATIONAL) and not lacks_number(person)
+
+
 def works_at(found: Entry, organisation: str) -> bool:
     """Whether the directory says of a person with a national number that they work there."""
     return (
         found.kind == "person"
-        and found.person.startswith(NATIONAL)
+        and is_national(found.person)
         and (
             found.part_of == organisation
             or any(place.establishment == organisation for place in found.places)

@@ -12,7 +12,7 @@ from miss_server.storage.proof_tables import proofs
 from miss_server.storage.proofs import Lapsed, Proof, Shown, SignIn
 from miss_server.storage.schema import accounts, devices, enrolment_codes
 from miss_server.storage.sql import accounts as accounts_
-from miss_server.storage.sql import audit, epochs, locks, schemas, standing
+from miss_server.storage.sql import audit, epochs, locks, schemas, standing, vouching
 from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
 
@@ -124,6 +124,9 @@ def _founded(
     if genesis is not None:
         # Founded by somebody who proved less, or by this person before: recovery is rule A3's.
         raise Refused(Code.ALREADY_ENROLLED)
+    if vouching.is_ended(connection, shown.person):
+        # Their access ended at once (spec 11 §6.1): to sign in anew is no way back.
+        raise Refused(Code.NOT_ALLOWED, "an organisation vouches no more")
     if address != one.account:
         _move(connection, address, one.account)
     accounts_.first_device(connection, enrolment, now_ms)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, bindparam, select
 
 from miss_protocol.directory import Entry
+from miss_server.importers.identifiers import structure_of
 from miss_server.storage.account_tables import attestations
 from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.directory_tables import persons
@@ -42,6 +43,17 @@ def lacking(connection: Connection, some: Sequence[str]) -> set[str]:
     )
 
 
+def is_ended(connection: Connection, person: str) -> bool:
+    """Whether the organisation of somebody of the directory ended that it vouches, and nobody else does."""
+    if not schemas.has(connection, SINCE):
+        return False
+    found = people.entry(connection, person)
+    if found is None or not is_unnumbered(found):
+        return False
+    lost = unvouched(connection, [found])
+    return bool(found.part_of) and lost.get(person) == ""
+
+
 def unvouched(connection: Connection, some: Iterable[Entry]) -> dict[str, str]:
     """Those of these people without a national number for whom nothing vouches; with each the organisation
     that would if the directory had it, or "".
@@ -49,7 +61,8 @@ def unvouched(connection: Connection, some: Iterable[Entry]) -> dict[str, str]:
     What vouches is the organisation that their entry is part of, while it is in the directory and unless its
     administrators ended that, or an attestation that holds.
     """
-    listed = {entry.person: entry.part_of for entry in some}
+    # An import of a version before did not say of whom a structure numbers that they are part of it.
+    listed = {entry.person: entry.part_of or structure_of(entry.person) for entry in some}
     wanted = sorted({part_of for part_of in listed.values() if part_of})
     there: set[str] = set()
     slot = generation(connection) % 2

@@ -1,5 +1,6 @@
 """Whether the pages of a SQLite database are sound, but for an index that an import is just writing."""
 
+import re
 import sqlite3
 from collections.abc import Iterable
 from typing import Literal
@@ -20,13 +21,9 @@ def fault(db: sqlite3.Connection, check: Literal["quick_check", "integrity_check
 
 
 def first(faults: Iterable[str], aside: str) -> str:
-    """The first of what a check says, in SQLite's words, that is not about the index `aside`."""
-    about = (f"FTS5 table main.{aside}", f"FTS5 table {aside}")
-    return next(
-        (
-            one
-            for one in faults
-            if one != "ok" and not (aside and one.partition(":")[0].endswith(about))
-        ),
-        "",
-    )
+    """The first of what a check says, in SQLite's words, that is not about the index `aside`.
+
+    Its words change with its versions; each names the index, or one of the tables that it is kept in.
+    """
+    about = re.compile(rf"\b{aside}(_[a-z]+)?\b" if aside else r"(?!)")
+    return next((one for one in faults if one != "ok" and not about.search(one)), "")
