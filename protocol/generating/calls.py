@@ -101,6 +101,7 @@ OPERATIONS = (
             Code.RATE_LIMITED,
             Code.PROVIDER_UNREACHABLE,
             Code.SIGN_IN_REFUSED,
+            Code.NOT_IN_DIRECTORY,
         ),
         signed=False,
     ),

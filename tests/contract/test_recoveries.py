@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import update
 
 from miss_protocol import frames as f
 from miss_protocol.errors import Code, Refused
@@ -12,9 +11,10 @@ from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.roster import RosterEntry
 from miss_protocol.ids import DeviceId
 from miss_server.storage.accounts import Enrolment
+from miss_server.storage.audit import operator
 from miss_server.storage.messages import SessionRefused
 from miss_server.storage.recoveries import Recovered, Recovery
-from miss_server.storage.schema import accounts
+from miss_server.storage.standing import State
 from tests.contract.test_accounts import code_of, enrolment
 from tests.support.devices import NOW, Person
 from tests.support.in_force import Store
@@ -191,19 +191,25 @@ async def test_an_objection_and_the_completion_exclude_each_other(store: Store, 
 
 
 async def test_a_suspended_account_is_not_recovered_until_it_is_reinstated(store: Store) -> None:
-    old = await lost(store)
+    """Nor then at once: none of its devices could object meanwhile."""
+    old, clerk = await lost(store), operator("claire")
 
-    async def suspend(suspended: bool) -> None:
-        await store._write(
-            lambda connection: connection.execute(update(accounts).values(suspended=suspended))
+    async def suspend(now_ms: int) -> None:
+        await store.set_standing(
+            old.account, State.SUSPENDED, reason="?", actor=clerk, now_ms=now_ms
         )
 
     await begin(store, old)
-    await suspend(True)
+    await suspend(NOW)
     assert await complete(store) == []
-    await suspend(False)
-    assert len(await complete(store)) == 1
-    await suspend(True)
+    late = DUE + 5
+    await store.reinstate(old.account, reason="", actor=clerk, now_ms=late)
+    waiting = await store.recovery_of(old.account)
+    assert waiting is not None
+    assert (waiting.begun_ms, waiting.due_ms) == (late, late + DELAY)
+    assert await complete(store, late + DELAY - 1) == []
+    assert len(await complete(store, late + DELAY)) == 1
+    await suspend(late)
     await store.add_recovery_code(old.account, "LATER", expires_ms=NOW + 1000, now_ms=NOW)
     later = enrolment(Person(old.account), "LATER")
     assert await code_of(store.begin_recovery(later, delay_ms=0, now_ms=NOW)) is Code.SUSPENDED

@@ -142,6 +142,9 @@ async def _ask_person(
     # The address first: one that is over its limit must not use up a person's few rings.
     if not one.renews:
         await it.throttle.ring_from(peer_address(request))
+        # And only by the spelling that the directory has: another one would have rings of its own.
+        if await it.directory.entry(person, now_ms=it.clock.now_ms()) is None:
+            raise Refused(Code.NOT_IN_DIRECTORY)
     await it.throttle.ring_person(person)
     message = f"MiSS {secrets.randbelow(9000) + 1000}"
     asked = await provider.ask_person(person, message)

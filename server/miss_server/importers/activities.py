@@ -7,7 +7,7 @@ file of their own (`skills`).
 from typing import ClassVar
 
 from miss_server.importers.bars import BarReader
-from miss_server.importers.identifiers import fault, storable
+from miss_server.importers.identifiers import fault, finess_fault, is_plain, storable
 from miss_server.importers.readers import Unusable
 
 REGISTER = "RPPS"
@@ -94,6 +94,9 @@ class ActivityReader(BarReader):
         self.specialities = "speciality" in found
         self._type, self._number = found["type"], found["number"]
         self._key, self._name = found["key"], found["name"]
+        self._finess = found.get("finess", self.width)
+        self._sites = {""}
+        """Establishments whose numbers are right."""
 
     def check(self, columns: list[str], number: int) -> None:
         """See `BarReader`."""
@@ -105,3 +108,17 @@ class ActivityReader(BarReader):
             if not storable(national):
                 raise Unusable(wrong)
             self.warn(number, wrong)
+        finess = columns[self._finess]
+        if finess not in self._sites:
+            self._place(columns, finess, number)
+
+    def _place(self, columns: list[str], finess: str, number: int) -> None:
+        """Keep a line whose establishment's number is wrong without it: by that number an organisation has people
+        (spec 11 §6.1)."""
+        wrong = finess_fault(finess)
+        if wrong is None:
+            self._sites.add(finess)
+            return
+        self.warnings.add(self.name, number, wrong)
+        if not self.test_identifiers or not is_plain(finess):
+            columns[self._finess] = ""

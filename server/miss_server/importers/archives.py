@@ -6,7 +6,6 @@ checksum).
 """
 
 import io
-import lzma
 import re
 import zipfile
 import zlib
@@ -31,8 +30,10 @@ BUFFER = 1 << 20
 
 _TEXTS = (".txt", ".csv")
 _ZIP = b"PK"
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
-_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError)
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+"""Those of published archives. `zipfile` unpacks what is packed by bzip2 or LZMA without a bound, whatever size the
+member states: a megabyte of it fills a memory."""
 _ENCRYPTED = 1 | 1 << 6
 _PATCHED = 1 << 5
 """The mark of a member that holds differences to another file only."""
@@ -59,11 +60,6 @@ class Text:
                 yield file
         except _BROKEN as error:
             raise _damaged(self.name) from error
-        except OSError as error:
-            # Bzip2's decompressor has no error of its own; a disk's has a number.
-            if self.packed and error.errno is None:
-                raise _damaged(self.name) from error
-            raise
 
 
 def texts(path: Path) -> list[Text]:

@@ -58,7 +58,7 @@ class Provider:
         self._asking = Asking(chosen, self.tally)
         self._endpoints: Endpoints | None = None
         self._keys: Keys | None = None
-        self._since = 0.0
+        self._since = self._keys_since = 0.0
         self._finding: asyncio.Task[None] | None = None
         self.date = ""
         """The `Date` of the last discovery document, by the provider's clock."""
@@ -123,13 +123,15 @@ class Provider:
         )
 
     async def keys(self, *, anew: bool = False) -> Keys:
-        """The provider's public keys."""
-        if self._keys is None or anew:
+        """The provider's public keys: asked for again after a while, since one may have been withdrawn."""
+        old = time.monotonic() - self._keys_since > KEPT_SECONDS
+        if self._keys is None or anew or old:
             answer = await self._asking.get((await self.endpoints()).jwks)
             try:
                 self._keys = Keys(answer.document)
             except ValueError as error:
                 raise self._wrong(str(error)) from None
+            self._keys_since = time.monotonic()
         return self._keys
 
     # --- the code flow ------------------------------------------------------------------------------

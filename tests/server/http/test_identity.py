@@ -12,7 +12,10 @@ import pytest
 from miss_protocol import api, sign_in
 from miss_protocol.identity import proof
 from miss_protocol.ids import parse_address
+from miss_server.config import Settings
 from miss_server.importers.generate import DEMO_PEOPLE
+from miss_server.provider import settings as provider_settings
+from miss_server.provider.signing_in import KEPT_SECONDS, Provider
 from tests.support.devices import Person
 from tests.support.people import people_directory
 from tests.support.provider import claims_of
@@ -193,6 +196,26 @@ async def test_keys_that_were_changed_are_fetched_anew(place: Place) -> None:
     await enrolled(place, place.newcomer())
     await place.provider.control(rotate=True)
     await enrolled(place, place.newcomer())
+
+
+async def test_keys_are_asked_for_again_after_a_while(place: Place) -> None:
+    """One that was withdrawn, since it was stolen, is not believed for as long as a server runs."""
+    chosen = provider_settings.of(Settings.model_validate(_settings_of(place)))
+    assert chosen is not None
+    provider = Provider(chosen)
+    try:
+        first = await provider.keys()
+        assert await provider.keys() is first
+        provider._keys_since -= KEPT_SECONDS + 1  # an hour later, say
+        assert await provider.keys() is not first
+    finally:
+        await provider.close()
+
+
+def _settings_of(place: Place) -> dict[str, str]:
+    given = place.provider.settings()
+    named = {name.removeprefix("MISS_").lower(): value for name, value in given.items()}
+    return {"domain": DOMAIN, "database": "unused.sqlite", **named}
 
 
 async def test_a_person_has_one_account(place: Place) -> None:

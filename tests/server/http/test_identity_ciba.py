@@ -73,6 +73,14 @@ async def test_a_person_who_does_not_confirm_is_not_enrolled(
     assert (told.stage, told.code) == ("failed", code)
 
 
+@pytest.mark.parametrize("hint", ["899999999999", f" {GP}", f"{GP} "])
+async def test_nobody_is_rung_by_what_the_directory_does_not_have(place: Place, hint: str) -> None:
+    before = (await place.provider.control())["questions"]
+    opened = await App.begin(place)
+    assert code_of(await opened.asked_to_begin("ciba", hint)) == "not_in_directory"
+    assert (await place.provider.control())["questions"] == before
+
+
 async def test_who_asks_too_often_asks_more_rarely(place: Place) -> None:
     who = place.newcomer()
     await place.provider.control(person=claims_of(who), ciba="slow_down")

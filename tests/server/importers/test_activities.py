@@ -106,6 +106,22 @@ def test_people_whom_a_structure_numbers_are_kept(tmp_path: Path, kind: str, num
     assert (file.rejected.count, file.warnings.count) == (0, 0)
 
 
+def test_a_wrong_number_of_an_establishment_makes_nobody_its_own(tmp_path: Path) -> None:
+    right = sources.finess(1)
+    wrong = right[:-1] + str((int(right[-1]) + 1) % 10)
+    people = [
+        activity(n, finess=finess) for n, finess in enumerate((right, wrong, "", "12 3", wrong))
+    ]
+    path = register.write(tmp_path / "f.txt", *people)
+    file = register.reader(path)
+    assert [line.finess for line in register.lines(file)] == [right, "", "", "", ""]
+    assert (file.rejected.count, file.warnings.count) == (0, 3)
+    assert [line for _, line, _ in file.warnings.listed] == [3, 5, 6]
+    tried = register.reader(path, test_identifiers=True)
+    assert [line.finess for line in register.lines(tried)] == [right, wrong, "", "", wrong]
+    assert tried.warnings.count == 3
+
+
 def test_latin_1_lines_are_left_out(tmp_path: Path) -> None:
     lines = [row(activity(1)).encode(), row(activity(2, name="LEFÉVÈRE")).encode("latin-1")]
     file = read(tmp_path / "f.txt", HEADER.encode() + b"\n".join(lines) + b"\n")

@@ -217,8 +217,8 @@ class Meeting:
             if theirs.declined_ms is not None:
                 declined.append(peer)
             elif kind == "control":
-                # It goes between those who write to each other, and is no way round them.
-                if not theirs.answers and mine.first_ms is None:
+                # It answers those who wrote, and is no way round: it may say anything, and is not counted.
+                if not theirs.answers:
                     unanswered.append(peer)
             elif not theirs.answers:
                 if own in self._restricted:

@@ -138,7 +138,7 @@ def note(connection: Connection, found: Found, grace_ms: int, now_ms: int) -> Sw
     cancelled = [
         pair
         for pair in found.cancel
-        if not _was_ended(connection, pair) and _cancel(connection, pair, lifted)
+        if not _was_ended(connection, pair) and _cancel(connection, pair, lifted, now_ms)
     ]
     ended: dict[DeviceId, int] = {}
     suspended = [pair for pair in found.suspend if _suspend(connection, pair, ended, now_ms)]
@@ -193,7 +193,7 @@ def stay(connection: Connection, account: AccountAddress, now_ms: int) -> None:
     """End a notice or a suspension because nobody vouched: somebody does again. The account is locked."""
     pair = (account, Cause.UNATTESTED)
     lifted: list[_Pair] = []
-    cancelled = [pair] if _cancel(connection, pair, lifted) else []
+    cancelled = [pair] if _cancel(connection, pair, lifted, now_ms) else []
     deeds = ((Action.DEPARTURE_ENDED, cancelled), (Action.ACCOUNT_REINSTATED, lifted))
     _record(connection, deeds, now_ms)
 
@@ -272,7 +272,7 @@ def _was_ended(connection: Connection, pair: _Pair) -> bool:
     return False
 
 
-def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
+def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair], now_ms: int) -> bool:
     row = _row(connection, pair)
     if row is None:
         return False
@@ -281,7 +281,7 @@ def _cancel(connection: Connection, pair: _Pair, lifted: list[_Pair]) -> bool:
         delete(departures).where(departures.c.account == address, departures.c.cause == cause.value)
     )
     if row.suspended_ms is not None and not standing.is_suspended_by_anything(connection, address):
-        _set_suspended(connection, address, suspended=False)
+        standing.lift(connection, address, now_ms)
         lifted.append(pair)
     return True
 
@@ -298,16 +298,10 @@ def _suspend(connection: Connection, pair: _Pair, ended: dict[DeviceId, int], no
         .values(suspended_ms=now_ms)
     )
     if not already:
-        _set_suspended(connection, address, suspended=True)
+        standing.suspend(connection, address)
         # Sessions on any node end by that, and the next login hears why.
         ended.update(standing.end_sessions(connection, address))
     return True
-
-
-def _set_suspended(connection: Connection, address: AccountAddress, *, suspended: bool) -> None:
-    connection.execute(
-        update(accounts).where(accounts.c.address == address).values(suspended=suspended)
-    )
 
 
 def _addresses(pairs: Sequence[_Pair]) -> tuple[AccountAddress, ...]:

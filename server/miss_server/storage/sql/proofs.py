@@ -85,9 +85,7 @@ def _reinstate(connection: Connection, address: AccountAddress, now_ms: int) -> 
     """Take back the suspension that was for want of this proof, unless there is another cause."""
     if standing.is_suspended_by_anything(connection, address):
         return
-    connection.execute(
-        update(accounts).where(accounts.c.address == address).values(suspended=False)
-    )
+    standing.lift(connection, address, now_ms)
     audit.append(
         connection, Deed(account_(address), Action.ACCOUNT_REINSTATED, address, _WHY), now_ms
     )

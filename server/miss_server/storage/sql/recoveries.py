@@ -81,6 +81,14 @@ _STANDING = select(accounts.c.genesis, accounts.c.suspended).where(
 _ACTIVE = select(devices.c.id).where(
     devices.c.account == bindparam("account_"), devices.c.revoked_ms.is_(None)
 )
+_ANEW = (
+    update(recoveries)
+    .where(recoveries.c.account == bindparam("account_"), recoveries.c.state == "waiting")
+    .values(
+        begun_ms=bindparam("now", type_=BigInteger),
+        due_ms=bindparam("now", type_=BigInteger) + recoveries.c.due_ms - recoveries.c.begun_ms,
+    )
+)
 _KNOWN_DEVICE = select(devices.c.id).where(devices.c.id == bindparam("device_"))
 
 
@@ -232,6 +240,13 @@ def veto(
     by = actor if device is None else account_(account)
     _note_end(connection, Deed(by, Action.RECOVERY_STOPPED, account), found.device, now_ms)
     return Recovery(account, found.device, found.begun_ms, found.due_ms, state)
+
+
+def begin_anew(connection: Connection, account: AccountAddress, now_ms: int) -> None:
+    """Let the whole delay of one that waits pass again, since its account's devices could not object while it
+    was suspended; the account is locked."""
+    if schemas.has(connection, SINCE):
+        connection.execute(_ANEW, {"account_": account, "now": now_ms})
 
 
 def due(connection: Connection, now_ms: int) -> Sequence[AccountAddress]:

@@ -10,7 +10,7 @@ from miss_server.storage.account_tables import departures
 from miss_server.storage.audit import Action, Deed
 from miss_server.storage.proof_tables import proofs
 from miss_server.storage.schema import accounts, devices
-from miss_server.storage.sql import audit, locks, schemas
+from miss_server.storage.sql import audit, locks, recoveries, schemas
 from miss_server.storage.sql.dialects import Upsert
 from miss_server.storage.standing import Change, Standing, State
 from miss_server.storage.standing_tables import standings
@@ -86,10 +86,10 @@ def decide(
     sessions: Sequence[tuple[DeviceId, int]] = ()
     still = is_suspended_otherwise(connection, account)
     if state is State.SUSPENDED and not suspended:
-        _set_suspended(connection, account, suspended=True)
+        suspend(connection, account)
         sessions = end_sessions(connection, account)
     elif state is State.RESTRICTED and suspended and not still:
-        _set_suspended(connection, account, suspended=False)
+        lift(connection, account, now_ms)
     audit.append(connection, Deed(actor, _ACTIONS[state], account, {"reason": reason}), now_ms)
     return Change(changed=True, sessions=sessions, still=still)
 
@@ -106,7 +106,7 @@ def reinstate(
         return Change(changed=False, still=still)
     connection.execute(delete(standings).where(standings.c.account == account))
     if before.state is State.SUSPENDED and not still:
-        _set_suspended(connection, account, suspended=False)
+        lift(connection, account, now_ms)
     detail = {"was": before.state.value, "reason": reason}
     audit.append(connection, Deed(actor, Action.ACCOUNT_REINSTATED, account, detail), now_ms)
     return Change(changed=True, still=still)
@@ -166,10 +166,17 @@ def _lock(connection: Connection, account: AccountAddress) -> bool:
     return bool(row[0])
 
 
-def _set_suspended(connection: Connection, account: AccountAddress, *, suspended: bool) -> None:
+def suspend(connection: Connection, account: AccountAddress) -> None:
+    """Note that an account is suspended, for whatever cause; it is locked. Then `end_sessions`."""
+    connection.execute(update(accounts).where(accounts.c.address == account).values(suspended=True))
+
+
+def lift(connection: Connection, account: AccountAddress, now_ms: int) -> None:
+    """Note that an account is suspended no more, after its last cause; it is locked."""
     connection.execute(
-        update(accounts).where(accounts.c.address == account).values(suspended=suspended)
+        update(accounts).where(accounts.c.address == account).values(suspended=False)
     )
+    recoveries.begin_anew(connection, account, now_ms)
 
 
 def end_sessions(connection: Connection, account: AccountAddress) -> Sequence[tuple[DeviceId, int]]:
