@@ -77,13 +77,20 @@ async def test_a_code_and_its_entry_come_together_or_not_at_all(store: Store) ->
         await store.account_of_code("SECOND", now_ms=NOW)
 
 
-@pytest.mark.parametrize("what", ["update", "delete", "truncate"])
+@pytest.mark.parametrize("what", ["update", "delete", "truncate", "replace"])
 async def test_the_database_refuses_every_change(store: Store, what: str) -> None:
     await store.record(Deed(CLAIRE, Action.CODE_MADE), now_ms=NOW)
 
     def change(connection: Connection) -> None:
         if what == "truncate" and connection.dialect.name == "postgresql":
             connection.execute(text("TRUNCATE audit"))
+        elif what == "replace" and connection.dialect.name == "sqlite":
+            connection.execute(text("INSERT OR REPLACE INTO audit SELECT * FROM audit"))
+        elif what == "replace":
+            same = (
+                "INSERT INTO audit SELECT * FROM audit ON CONFLICT (seq) DO UPDATE SET actor = 'x'"
+            )
+            connection.execute(text(same))
         elif what == "update":
             connection.execute(update(audit).values(actor="somebody else"))
         else:

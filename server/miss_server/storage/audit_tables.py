@@ -33,11 +33,20 @@ _STATEMENTS = (
     "CREATE TRIGGER audit_not_changed BEFORE UPDATE OR DELETE OR TRUNCATE ON audit"
     " FOR EACH STATEMENT EXECUTE FUNCTION audit_only_added_to()"
 )
+# INSERT OR REPLACE deletes without a trigger of DELETE.
+_REPEATED = "SELECT 1 FROM audit WHERE seq = NEW.seq"
+_NOT_REPLACED = (
+    f"CREATE TRIGGER audit_not_replaced BEFORE INSERT ON audit WHEN EXISTS ({_REPEATED})"
+    f" BEGIN SELECT RAISE(ABORT, {_SAYS}); END"
+)
 REFUSALS = {
     "sqlite": [
-        f"CREATE TRIGGER audit_not_{deed.lower()}d BEFORE {deed} ON audit"
-        f" BEGIN SELECT RAISE(ABORT, {_SAYS}); END"
-        for deed in ("UPDATE", "DELETE")
+        *(
+            f"CREATE TRIGGER audit_not_{deed.lower()}d BEFORE {deed} ON audit"
+            f" BEGIN SELECT RAISE(ABORT, {_SAYS}); END"
+            for deed in ("UPDATE", "DELETE")
+        ),
+        _NOT_REPLACED,
     ],
     "postgresql": [_FUNCTION, _STATEMENTS],
 }

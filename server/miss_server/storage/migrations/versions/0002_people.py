@@ -231,6 +231,11 @@ def _audit() -> None:
                 f"CREATE TRIGGER audit_not_{deed}d BEFORE {deed.upper()} ON audit"
                 " BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END"
             )
+        op.execute(
+            "CREATE TRIGGER audit_not_replaced BEFORE INSERT ON audit"
+            " WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq)"
+            " BEGIN SELECT RAISE(ABORT, 'the audit log is only added to'); END"
+        )
     else:
         op.execute(
             "CREATE FUNCTION audit_only_added_to() RETURNS trigger LANGUAGE plpgsql AS $$"
