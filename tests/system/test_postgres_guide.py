@@ -19,7 +19,6 @@ from tests.support.postgres import (
     PASSWORD,
     PostgresProcess,
     postgres_folder,
-    postgres_server,
     programs,
     running,
 )
@@ -55,15 +54,29 @@ class Machine:
         user = " ".join(as_ordinary_user("KILL"))
         variables = f"PGHOST={self.postgres.folder} PGUSER=postgres PGPASSFILE={passwords}"
         return f"""
-            data={self.postgres.data} backup={self.backup} port={self.postgres.port}
+            data={self.postgres.data} config={self.config} backup={self.backup}
+            port={self.postgres.port}
             pg() {{ {user} env PATH={programs()}:$PATH PGPORT=$port {variables} "$@"; }}
-            start() {{ echo '<start>'; read -r _; }}
+            start() {{ grep -qx auto $config/start.conf && echo '<start>' && read -r _; }}
             stop() {{ echo '<stop>'; read -r _; }}
             cd /
         """
 
+    @property
+    def config(self) -> Path:
+        """Where Debian has what it keeps outside of the database's folder."""
+        return self.postgres.folder / "config"
+
+    def configure(self) -> None:
+        """Make that folder, before PostgreSQL's first start."""
+        self.config.mkdir()
+        (self.config / "start.conf").write_text("auto\n")
+        access = self.config / "pg_hba.conf"
+        access.write_text(OWN_MACHINE)
+        self.postgres.settings["hba_file"] = str(access)
+
     async def paste(self, block: str, told: str = "", **changed: str) -> str:
-        """Have a block run; returns what it wrote.
+        """Have a block run as a terminal would, line by line; none may fail. Returns what it wrote.
 
         Args:
             told: what it reads.
@@ -74,7 +87,7 @@ class Machine:
             block, count = re.subn(rf"^{name}=.*$", f"{name}={value}", block, flags=re.MULTILINE)
             assert count <= 1, name
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-euo", "pipefail", "-c", self._surroundings + block),
+            *("bash", "-c", f"{self._surroundings}\n{TOLD}\n{block}\n{ALL_DONE}"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -112,6 +125,16 @@ class Machine:
             await connection.close()
         return count
 
+
+OWN_MACHINE = """\
+local all all scram-sha-256
+local replication all scram-sha-256
+host all postgres 127.0.0.1/32 scram-sha-256
+"""
+"""Who comes in before the guide: nobody but this test by TCP, and the nodes not at all."""
+TOLD = "trap 'failed=$BASH_COMMAND' ERR"
+ALL_DONE = '[ $? = 0 ] && [ -z "${failed=}" ] || { echo "failed: $failed"; exit 1; }'
+"""A terminal goes on after a line that fails; the test does, too, and tells of it at the end."""
 
 DOCKER = """
 docker() {
@@ -176,14 +199,23 @@ async def service(folder: Path, dsn: str) -> AsyncIterator[Service]:
                 await node.stop()
 
 
+@asynccontextmanager
+async def new_machine(backup: Path | None = None) -> AsyncIterator[Machine]:
+    """A machine whose PostgreSQL is new."""
+    async with postgres_folder() as server:
+        machine = Machine(server, backup or server.folder / "backup")
+        machine.configure()
+        async with running(server):
+            yield machine
+
+
 @pytest.fixture
 async def primary() -> AsyncIterator[Machine]:
-    """A machine whose PostgreSQL is new, with the role and the database of the guide."""
-    async with postgres_server() as server:
-        backup = server.folder / "backup"
-        machine = Machine(server, backup)
-        _, database = blocks_of_the_beginning()
+    """A new machine with the role and the database of the guide."""
+    async with new_machine() as machine:
+        _, database, let_in = blocks_of_the_beginning()
         await machine.paste(database, told=f"{PASSWORD}\n" * 2)
+        await machine.paste(let_in, nodes="127.0.0.1/32")
         yield machine
 
 
@@ -222,6 +254,33 @@ async def test_backup_a_trial_and_a_restore_that_lacks_nothing(
         assert list((backup / "wal").iterdir())
 
 
+DAMAGED = """
+eval "undamaged_$(declare -f pg)"
+pg() {
+    undamaged_pg "$@" || return
+    if [ "$1" = pg_basebackup ]; then echo >> $(echo $backup/base/*.new/PG_VERSION); fi
+}
+"""
+"""A base backup is written, and not what was read."""
+
+
+async def test_a_damaged_base_backup_gets_no_good_name(primary: Machine) -> None:
+    [archive] = blocks("Once: the archive of the log")
+    await primary.paste(archive)
+    nightly, prune = blocks("Every night: a base backup")
+    with pytest.raises(AssertionError, match="PG_VERSION"):
+        await primary.paste(DAMAGED + nightly, name="2026-11-30-0230")
+    [damaged] = (primary.backup / "base").iterdir()
+    assert damaged.name.endswith(".new")
+    for day in range(10, 20):
+        name = f"2026-11-{day}-0230"
+        await primary.paste(nightly, name=name)
+    await primary.paste(prune)
+    kept = sorted(one.name for one in (primary.backup / "base").iterdir())
+    assert kept[:-1] == [f"2026-11-{day}-0230" for day in range(13, 20)]
+    assert kept[-1] == damaged.name
+
+
 @pytest.mark.timeout(300)
 async def test_a_base_backup_out_of_the_container_and_back(
     primary: Machine, tmp_path: Path
@@ -254,7 +313,7 @@ async def follow(primary: Machine, standby: Machine) -> None:
     [password] = re.findall(r"^[0-9a-f]{48}$", said, re.MULTILINE)
     here = f"host=$primary port={primary.postgres.port} "
     fetch = fetch.replace("host=$primary ", here)
-    await standby.paste(fetch, told=f"{password}\n", primary="127.0.0.1")
+    await standby.paste(fetch, told=f"{password}\n", primary="127.0.0.1", nodes="127.0.0.1/32")
     said = await primary.paste(wait_for_it)
     assert re.search(r"room2 +\| streaming", said), said
     await doctor_says(Verdict.OK, primary)
@@ -264,11 +323,10 @@ async def follow(primary: Machine, standby: Machine) -> None:
 async def test_a_second_room_the_failover_to_it_and_back(primary: Machine, tmp_path: Path) -> None:
     *_, wait_for_it, alone = blocks("A second room: the standby")
     async with (
-        postgres_folder() as other,
-        running(other),
+        new_machine(primary.backup) as standby,
         service(tmp_path, primary.postgres.dsn("miss")) as people,
     ):
-        standby = Machine(other, primary.backup)
+        other = standby.postgres
         await follow(primary, standby)
         await primary.postgres.sql("REVOKE pg_read_all_stats FROM miss")
         await doctor_says(Verdict.WARN, primary)
@@ -284,12 +342,15 @@ async def test_a_second_room_the_failover_to_it_and_back(primary: Machine, tmp_p
         await people.writes(1)
         await primary.postgres.kill()
         await people.stop()
-        [promote] = blocks("Failover")
+        stay_off, promote = blocks("Failover")
+        await primary.paste(stay_off)
+        assert (primary.config / "start.conf").read_text() == "disabled\n"
         await standby.paste(promote)
         await standby.is_one()
         await people.start(other.dsn("miss"))
         assert await standby.waiting() == 5
         await follow(standby, primary)
+        assert (primary.config / "start.conf").read_text() == "auto\n"
 
 
 async def doctor_says(verdict: Verdict, machine: Machine) -> None:
