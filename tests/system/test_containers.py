@@ -19,10 +19,11 @@ from tests.support.commands import command
 from tests.support.engines import free_port
 from tests.support.namespace import namespace
 from tests.support.operating import scrape
-from tests.support.server import ServerProcess, environment
+from tests.support.server import ServerProcess, environment, run_command
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "compose.yaml"
 
 
 def shell(script: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -122,7 +123,7 @@ def folder(tmp_path: Path) -> Path:
     copy = tmp_path / "deploy"
     shutil.copytree(DEPLOY, copy, ignore=shutil.ignore_patterns("secrets", ".env"))
     shell("sh secrets.sh", copy)
-    (copy / "secrets" / "tls.pem").write_text("")
+    (copy / "secrets" / "proxy" / "tls.pem").write_text("")
     return copy
 
 
@@ -150,21 +151,58 @@ def test_the_compose_file_is_valid_and_asks_for_the_domain(folder: Path) -> None
 
 def test_secrets_are_made_once_and_agree(folder: Path) -> None:
     secrets = folder / "secrets"
-    before = {path.name: path.read_text() for path in secrets.iterdir()}
-    again = shell("sh secrets.sh", folder)
+    before = texts(secrets)
+    again = shell("umask 077; echo new > secrets/nodes/miss_smtp_password; sh secrets.sh", folder)
     assert again.stdout == ""
-    assert {path.name: path.read_text() for path in secrets.iterdir()} == before
-    assert len(before["miss_database_password"]) == 64
-    assert f":{before['redis_password']}@doorbell:6379" in before["miss_redis"]
+    assert texts(secrets) == before | {"nodes/miss_smtp_password": "new\n"}
+    assert len(before["nodes/miss_database_password"]) == 64
+    assert f":{before['redis_password']}@doorbell:6379" in before["nodes/miss_redis"]
     assert f"requirepass {before['redis_password']}\n" in before["valkey.conf"]
     assert secrets.stat().st_mode & 0o077 == 0
-    files = re.findall(r"file: secrets/(\S+)}", (DEPLOY / "compose.yaml").read_text())
-    assert set(files) == set(before) - {"redis_password"}
+    # Within it whoever runs in a container can read what is handed to it.
+    for path in secrets.rglob("*"):
+        assert path.stat().st_mode & (0o555 if path.is_dir() else 0o444) in (0o555, 0o444), path
+    handed = re.findall(r"(?:file: |- \./|\"\./)(secrets/[^:}]+)", COMPOSE.read_text())
+    assert all((folder / each).exists() for each in handed), handed
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """What is in the files of a folder and those in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
+
+
+def test_nodes_in_containers_have_the_settings_and_secrets_of_their_folder(folder: Path) -> None:
+    """The identity provider, a mail server, a charter: without a change of the compose file."""
+    given = folder / "secrets" / "nodes"
+    (given / "charter.txt").write_text("La charte")
+    (given / "miss_provider_client_secret").write_text("fictive")
+    (given / "miss.conf").write_text(
+        "MISS_PUBLIC_URL=https://other.example\n"
+        "MISS_SMTP=smtp://mail.example\n"
+        f"MISS_CHARTER_FR={given}/charter.txt\n"
+        'MISS_NEW_RECIPIENTS_BY_ROLE={"86": [40, 120]}\n'
+        "MISS_DATABASE=elsewhere.sqlite\n"
+    )
+    for name in ("node-1", "node-2"):
+        node = composed("services")[name]
+        assert "./secrets/nodes:/etc/miss:ro" in node["volumes"]
+        settings = {
+            key: value.replace("/etc/miss", str(given))
+            for key, value in node["environment"].items()
+        } | {"MISS_DOMAIN": "miss.example"}
+        done = run_command("miss_server", "config", "check", settings=settings)
+        assert done.returncode == 0, done.stderr
+        assert "MISS_PUBLIC_URL=https://other.example " in done.stdout
+        assert "MISS_DATABASE=postgresql://miss@database:5432/miss " in done.stdout
+        assert "MISS_PROVIDER_CLIENT_SECRET=****" in done.stdout
+        assert "MISS_DATABASE_PASSWORD=****" in done.stdout
+        assert "(40, 120)" in done.stdout
 
 
 def composed(part: str) -> dict[str, Any]:
     """A part of the compose file, what is common filled in."""
-    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())[part]
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())[part]
     return found
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from miss_protocol import frames as f
 from miss_server.findings import Verdict
 from miss_server.storage.postgres.checks import examine
 from tests.support.engines import NOBODY, as_ordinary_user
+from tests.support.guides import SERVER, as_pasted
+from tests.support.guides import blocks as blocks_of
 from tests.support.postgres import (
     PASSWORD,
     PostgresProcess,
@@ -25,16 +26,13 @@ from tests.support.postgres import (
 from tests.support.server import DOMAIN, ServerProcess
 from tests.support.wire import Device, enrolled, now_ms
 
-GUIDE = Path(__file__).parents[2] / "server" / "POSTGRES.md"
+GUIDE = SERVER / "POSTGRES.md"
 NEW_EPOCH = "the database may be an older copy: new epoch"
 
 
 def blocks(heading: str) -> list[str]:
     """What can be pasted under a heading."""
-    section = GUIDE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    assert section, heading
-    found = re.findall(r"(?:^ {4}.*\n)+", section, re.MULTILINE)
-    return [textwrap.dedent(block) for block in found]
+    return blocks_of(GUIDE, heading)
 
 
 @dataclass
@@ -87,7 +85,7 @@ class Machine:
             block, count = re.subn(rf"^{name}=.*$", f"{name}={value}", block, flags=re.MULTILINE)
             assert count <= 1, name
         process = await asyncio.create_subprocess_exec(
-            *("bash", "-c", f"{self._surroundings}\n{TOLD}\n{block}\n{ALL_DONE}"),
+            *as_pasted(self._surroundings, block),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -132,9 +130,6 @@ local replication all scram-sha-256
 host all postgres 127.0.0.1/32 scram-sha-256
 """
 """Who comes in before the guide: nobody but this test by TCP, and the nodes not at all."""
-TOLD = "trap 'failed=$BASH_COMMAND' ERR"
-ALL_DONE = '[ $? = 0 ] && [ -z "${failed=}" ] || { echo "failed: $failed"; exit 1; }'
-"""A terminal goes on after a line that fails; the test does, too, and tells of it at the end."""
 
 DOCKER = """
 docker() {
@@ -213,17 +208,10 @@ async def new_machine(backup: Path | None = None) -> AsyncIterator[Machine]:
 async def primary() -> AsyncIterator[Machine]:
     """A new machine with the role and the database of the guide."""
     async with new_machine() as machine:
-        _, database, let_in = blocks_of_the_beginning()
+        _, database, let_in = blocks("")
         await machine.paste(database, told=f"{PASSWORD}\n" * 2)
         await machine.paste(let_in, nodes="127.0.0.1/32")
         yield machine
-
-
-def blocks_of_the_beginning() -> list[str]:
-    """What stands before the first heading."""
-    text = GUIDE.read_text().partition("\n## ")[0]
-    found = re.findall(r"(?:^ {4}.*\n)+", text, re.MULTILINE)
-    return [textwrap.dedent(block) for block in found]
 
 
 @pytest.mark.timeout(300)

@@ -40,12 +40,15 @@ def test_the_units_are_valid(tmp_path: Path) -> None:
     shutil.copytree("/usr/lib/systemd/system", units, symlinks=True)
     for name in NAMES:
         shutil.copy(UNITS / name, units)
-    for command in ("opt/miss/bin/miss-server", "bin/kill"):
+    for name in ("miss-job@.service", "miss-job@.timer"):
+        shutil.copy(UNITS / name, units)
+    for command in ("opt/miss/bin/miss-server", "bin/kill", "etc/miss/jobs/backup"):
         path = tmp_path / command
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
-    ours = ("miss-server.service", "miss-server@1.service")
+    ours = ("miss-server.service", "miss-server@1.service", "miss-job@backup.service",
+            "miss-job@backup.timer")  # fmt: skip
     done = analyze("verify", "--man=no", "--recursive-errors=no", f"--root={tmp_path}", *ours)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
