@@ -272,7 +272,11 @@ async def test_the_order_of_one_sender_holds_under_many_senders(nurse: Device) -
 
 async def test_a_control_message_makes_no_status(gp: Device, nurse: Device) -> None:
     async with gp.online() as writer, nurse.online() as reader:
-        first = gp.send(nurse.person)  # control messages go between people who write to each other
+        # Control messages go to those who have answered.
+        assert isinstance(await reader.settle(nurse.send(gp.person)), f.Sent)
+        await writer.deliveries(1)
+        await writer.ack()
+        first = gp.send(nurse.person)
         await writer.settle(first)
         await reader.deliveries(1)
         await reader.ack()
