@@ -32,7 +32,7 @@ from miss_server.http.problems import (
     on_not_durable,
     on_remote_error,
 )
-from miss_server.http.requests import Requests
+from miss_server.http.requests import Requests, never_failed
 from miss_server.http.routes import routes
 from miss_server.http.services import Services
 from miss_server.http.throttle import Throttle
@@ -201,8 +201,9 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         if opened.seat is not None:
             opened.seat.leave()
 
+    services.tally.calls.update(never_failed(table := routes()))
     app = Starlette(
-        routes=routes(),
+        routes=table,
         lifespan=lifespan,
         middleware=[Middleware(Requests, tally=services.tally, clock=clock)],
         exception_handlers={

@@ -7,14 +7,12 @@ import typer
 from miss_server.importers.faults import Faults
 from miss_server.importers.importing import Report
 from miss_server.importers.nomenclatures import editions
+from miss_server.operating.freshness import DAILY, DAY_MS, is_old
 from miss_server.storage.directory import ImportedFile
 from miss_server.words import tr
 
 SHOWN_MAX = 20
 """Lines of a file that are listed; the others are counted."""
-OLD_DAYS = 30
-"""The national files are published daily or monthly: one older than this is said to be old."""
-
 STILL_DAYS = 3
 """Days for which a source that is published daily may say the very same."""
 
@@ -106,22 +104,23 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
 
 
 def _tell_file(file: ImportedFile, now_ms: int) -> None:
-    days = (now_ms - file.date_ms) // 86_400_000
+    age_ms = now_ms - file.date_ms
+    days = age_ms // DAY_MS
     typer.echo(
         tr(
             f"Source: {file.name}, {file.file}, data of {file.date} ({days} days old).",
             f"Source : {file.name}, {file.file}, données du {file.date} ({days} jours).",
         )
     )
-    if days > OLD_DAYS:
+    if is_old(file.name, age_ms):
         warn(
             tr(
-                "This is old data: fetch the source's file of today.",
-                "Ces données sont anciennes : prenez le fichier du jour de la source.",
+                "This is old data: fetch the source's newest file.",
+                "Ces données sont anciennes : prenez le dernier fichier de la source.",
             )
         )
-    still = (file.date_ms - file.since_ms) // 86_400_000
-    if still >= STILL_DAYS:
+    still = (file.date_ms - file.since_ms) // DAY_MS
+    if file.name in DAILY and still >= STILL_DAYS:
         warn(
             tr(
                 f"{file.name} stands still: not a byte has changed since {file.source.unchanged_since}"

@@ -18,7 +18,7 @@ from miss_server.findings import Check, Finding, Verdict, ok, warn
 from miss_server.operating import doctor as examining
 from miss_server.operating import machine, running
 from miss_server.operating.certificates import certificate
-from miss_server.operating.watching import DIRECTORY_OLD_DAYS, ages
+from miss_server.operating.freshness import DAY_MS, ages, old_sources
 from miss_server.provider import settings as provider_settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.postgres import checks as postgres_checks
@@ -37,7 +37,6 @@ HELP = tr(
 )
 
 ORGANISATIONS_SHOWN = 5
-_DAY_MS = 24 * 3600 * 1000
 _MARKS = {Verdict.OK: "ok  ", Verdict.WARN: "warn", Verdict.BAD: "BAD "}
 
 
@@ -166,21 +165,25 @@ def _settings() -> Sequence[Finding]:
 
 async def _directory(chosen: Settings, now_ms: int) -> Sequence[Finding]:
     do = Both(
-        "Import today's file: miss-server directory import FILE",
-        "Importez le fichier du jour : miss-server directory import FICHIER",
+        "Import all sources, each in its newest file: miss-server directory import FILE…",
+        "Importez toutes les sources, chacune dans son dernier fichier : miss-server directory import"
+        " FICHIER…",
     )
     figures = None
     if chosen.file.exists():
         figures = await SqliteOverview(chosen.file).figures(now_ms=now_ms)
     if figures is None or figures.directory_ms is None:
         return [warn("directory", Both("none is imported", "aucun n'est importé"), do)]
-    days = (now_ms - figures.directory_ms) // _DAY_MS
-    each = ages(figures, now_ms)
+    days = (now_ms - figures.directory_ms) // DAY_MS
+    each = ages(figures.directory_sources, now_ms)
     text = Both(
         f"{figures.directory_entries} entries, {days} days old ({each})",
         f"{figures.directory_entries} entrées, {days} jours ({each})",
     )
-    return [warn("directory", text, do) if days > DIRECTORY_OLD_DAYS else ok("directory", *text)]
+    if not (old := ", ".join(old_sources(figures.directory_sources, now_ms))):
+        return [ok("directory", *text)]
+    text = Both(f"{text.en}; too old: {old}", f"{text.fr} ; trop ancien : {old}")
+    return [warn("directory", text, do)]
 
 
 async def _administrators(chosen: Settings) -> Sequence[Finding]:

@@ -6,8 +6,10 @@ answer, so that who reports a fault can name the lines of it.
 
 import re
 import secrets
+from collections.abc import Iterable
 
 import structlog
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from miss_server.http.connection import BY_PROXY
@@ -15,7 +17,19 @@ from miss_server.relay.clock import Clock
 from miss_server.tallies import DoorTally
 
 HEADER = b"x-request-id"
+FAULT = 500
 _FORM = re.compile(rb"[A-Za-z0-9._=+/-]{8,64}")
+
+
+NO_ROUTE = "none"
+"""What a call is counted as that no route takes."""
+
+
+def never_failed(routes: Iterable[BaseRoute]) -> dict[tuple[str, int], int]:
+    """Count every call's faults from none: a series that begins at one has never risen, for who
+    watches it."""
+    names = {route.endpoint.__name__ for route in routes if isinstance(route, Route)}
+    return dict.fromkeys(((name, FAULT) for name in sorted({*names, NO_ROUTE})), 0)
 
 
 class Requests:
@@ -33,7 +47,7 @@ class Requests:
             return
         begun = self._clock.steady()
         name = self._id_of(scope)
-        status = 500
+        status = FAULT
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -46,7 +60,7 @@ class Requests:
             try:
                 await self._app(scope, receive, answer)
             finally:
-                called = getattr(scope.get("endpoint"), "__name__", "none")
+                called = getattr(scope.get("endpoint"), "__name__", NO_ROUTE)
                 self._tally.calls[called, status] += 1
                 self._tally.call_seconds.note(self._clock.steady() - begun)
 

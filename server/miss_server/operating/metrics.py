@@ -25,6 +25,7 @@ from miss_server.doorbell.interface import Doorbell
 from miss_server.edge.admission import Admission
 from miss_server.edge.certificate import Certificate
 from miss_server.operating.figures import FiguresKept
+from miss_server.operating.freshness import DAY_MS, LIMIT_DAYS
 from miss_server.operating.health import Health, Report
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
@@ -284,6 +285,14 @@ class Metrics(Collector):
         for source, date_ms in it.directory_sources:
             ages.add_metric([source], (now_ms - date_ms) / 1000)
         yield ages
+        limits = GaugeMetricFamily(
+            "miss_directory_source_limit_seconds",
+            "The age from which a source's data wants a look; none for sources that may be old.",
+            labels=["source"],
+        )
+        for source, days in LIMIT_DAYS.items():
+            limits.add_metric([source], days * DAY_MS / 1000)
+        yield limits
         yield _gauge("miss_directory_entries", "Entries of the directory.", it.directory_entries)
         yield _gauge("miss_reports_open", "Reports that no operator has closed.", it.reports_open)
         yield _gauge(

@@ -7,24 +7,21 @@ from pathlib import Path
 from miss_server.conditions import Condition, State
 from miss_server.doorbell.interface import Doorbell
 from miss_server.operating.figures import FiguresKept
+from miss_server.operating.freshness import DAY_MS, ages, old_sources
 from miss_server.relay.clock import Clock
 from miss_server.relay.hub import Hub
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.overview import Figures, Writing
+from miss_server.storage.overview import Writing
 from miss_server.tallies import ProviderTally
 from miss_server.words import Both
 
 DISK_LOW_SHARE = 0.10
 DISK_LOW_BYTES = 1 << 30
 """Free space below both of these is said: a log of a busy day must fit, however large the disk."""
-DIRECTORY_OLD_DAYS = 30
-"""The register is published daily; after a month people who moved are no longer found."""
 CLOCK_OFF_MS = 60_000
 """Of one node from the database: nodes that differ expire messages at different moments."""
 LAG_MAX = 1.0
 """Seconds that the event loop may come late before it is said."""
-
-_DAY_MS = 24 * 3600 * 1000
 
 
 class DatabaseWatch:
@@ -213,7 +210,7 @@ class ProviderWatch:
 
 
 class DirectoryWatch:
-    """The age of the directory."""
+    """Whether a source of the directory is older than it should be."""
 
     part, vital = "directory", False
 
@@ -229,17 +226,17 @@ class DirectoryWatch:
                 State.DEGRADED, Both("No directory is imported.", "Aucun annuaire n'est importé.")
             )
         now_ms = self._clock.now_ms()
-        days = (now_ms - figures.directory_ms) // _DAY_MS
-        each = ages(figures, now_ms)
-        text = Both(
-            f"The directory's data is {days} days old ({each}).",
-            f"L'annuaire date de {days} jours ({each}).",
+        made_from = figures.directory_sources
+        days = (now_ms - figures.directory_ms) // DAY_MS
+        each = ages(made_from, now_ms)
+        en = f"The directory's data is {days} days old ({each})."
+        fr = f"L'annuaire date de {days} jours ({each})."
+        if not (old := ", ".join(old_sources(made_from, now_ms))):
+            return Condition(State.OK, Both(en, fr))
+        return Condition(
+            State.DEGRADED,
+            Both(
+                f"{en} Too old: {old}. Look at the job that imports it.",
+                f"{fr} Trop ancien : {old}. Voyez la tâche qui l'importe.",
+            ),
         )
-        return Condition(State.DEGRADED if days > DIRECTORY_OLD_DAYS else State.OK, text)
-
-
-def ages(figures: Figures, now_ms: int) -> str:
-    """Each source of the directory with the days of its data."""
-    return ", ".join(
-        f"{name} {(now_ms - date_ms) // _DAY_MS}" for name, date_ms in figures.directory_sources
-    )

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from miss_server.cli import app
-from miss_server.cli.directory_report import OLD_DAYS, SHOWN_MAX
+from miss_server.cli.directory_report import SHOWN_MAX
 from miss_server.importers.activities import COLUMNS_56
 from tests.support import register, sources
 from tests.support.register import STAMPED, activity
@@ -208,7 +208,6 @@ def test_old_data_and_missing_specialities_are_pointed_out(database: Path) -> No
     Path(old).write_text("\n".join(lines) + "\n", encoding="utf-8")
     said = run("import", old, "--database", database)
     assert "data of 2021-01-05" in said
-    assert int(re.findall(r"\((\d+) days old", said)[0]) > OLD_DAYS
     assert "old data" in said
     assert "no column of specialities" in said
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from miss_protocol import frames as f
+from miss_protocol.ids import DeviceId
 from miss_server.config import Settings
 from miss_server.listening import ListenError, listen_for_metrics
+from miss_server.storage.sqlite.store import SqliteStore
+from tests.support.hosted import hosted
 from tests.support.operating import scrape, value
 from tests.support.server import ServerProcess
 from tests.support.wire import enrolled, open_call
@@ -103,6 +106,7 @@ LABELS = {
         "le",
         "outcome",
         "part",
+        "source",
         "state",
         "status",
         "supply",
@@ -138,6 +142,25 @@ async def test_who_may_read_is_a_setting(tmp_path: Path) -> None:
         assert (await open_call(server, "GET", "/metrics")).status_code == 404
     async with started(tmp_path, MISS_METRICS_FROM="192.0.2.0/24, 127.0.0.1") as server:
         assert (await open_call(server, "GET", "/metrics")).status_code == 200
+
+
+async def test_the_first_fault_of_a_call_is_a_rise(tmp_path: Path) -> None:
+    async with hosted(tmp_path, Broken) as server:
+        before = await scrape(server)
+        fault = {"call": "server_info", "status": "500"}
+        assert value(before, "miss_calls_total", fault) == 0
+        assert value(before, "miss_calls_total", {"call": "none", "status": "500"}) == 0
+        assert (await (await enrolled(server)).call("GET", "/v1/prekeys")).status_code == 500
+        after = await scrape(server)
+    risen = {
+        dict(labels)["call"]
+        for (name, labels), count in after.items()
+        if name == "miss_calls_total"
+        and ("status", "500") in labels
+        # `increase` sees nothing in a series that was not there before.
+        and count > before.get((name, labels), count)
+    }
+    assert risen == {"count"}
 
 
 async def test_openmetrics_for_who_asks_for_it(server: ServerProcess) -> None:
@@ -213,6 +236,13 @@ def test_each_worker_takes_the_next_port() -> None:
         with pytest.raises(ListenError, match="metrics"):
             listen_for_metrics(settings)
     assert not Settings.model_validate({}).metrics_ports
+
+
+class Broken(SqliteStore):
+    """A store with a fault in one method."""
+
+    async def count_prekeys(self, device: DeviceId) -> int:
+        raise RuntimeError(device)
 
 
 @asynccontextmanager
