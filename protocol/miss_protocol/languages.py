@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 Language = Literal["en", "fr"]
+LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
+"""Where a POSIX environment names its language; the first that is set counts."""
 
 
 def language_of(environment: Mapping[str, str]) -> Language:
-    """The language of a POSIX environment: the first set one of LC_ALL, LC_MESSAGES, LANG."""
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+    """The language of a POSIX environment, by the first set one of `LOCALES`."""
+    for name in LOCALES:
         value = environment.get(name)
         if value:
             return "fr" if value.lower().startswith("fr") else "en"

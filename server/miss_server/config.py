@@ -19,6 +19,7 @@ from miss_protocol import limits
 from miss_protocol.errors import Malformed
 from miss_protocol.identity.enrolment_link import origin
 from miss_protocol.ids import is_domain
+from miss_protocol.languages import Language
 from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
 from miss_server.node import NAME as NODE_NAME
@@ -203,6 +204,11 @@ class Settings(BaseSettings):
     smtp_password: SecretStr | None = Field(None, description="the password there")
     smtp_ca: Path | None = Field(
         None, description="whose certificates the mail server has, PEM; by default the machine's"
+    )
+    language: Language | None = Field(
+        None,
+        description="of letters and invitations to clinicians, fr or en; by default that of the"
+        " environment (LANG), and French if it names none",
     )
     log_json: bool = Field(False, description="write the log as JSON lines")
 

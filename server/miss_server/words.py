@@ -1,11 +1,24 @@
 """Texts for people, in the language of their environment."""
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from miss_protocol.languages import language_of
+from miss_protocol.languages import LOCALES, Language, language_of
 
 LANGUAGE = language_of(os.environ)
+
+
+_UNSAID = ("", "C", "POSIX")
+"""Locales that are nobody's choice: those of containers and of cron."""
+
+
+def clinicians_language(setting: Language | None, environment: Mapping[str, str]) -> Language:
+    """The language of letters to clinicians: as set, else as the environment says, else French."""
+    if setting is not None:
+        return setting
+    locale = next(filter(None, map(environment.get, LOCALES)), "")
+    return "fr" if locale.partition(".")[0] in _UNSAID else language_of(environment)
 
 
 def tr(en: str, fr: str) -> str:

@@ -59,6 +59,21 @@ async def test_the_reason_is_told_with_the_first_refusal(strangers: World) -> No
             assert (await gp.wait_for_state(one, "failed")).reason == "restricted"
 
 
+async def test_a_restriction_that_is_taken_back_ends_at_once(strangers: World) -> None:
+    gp, nurse = await restricted(strangers)
+    assert WHY in await command(strangers, "accounts", "standing")
+    words = ("accounts", "restore", gp.account, "--reason", "Réglé.")
+    async with gp:
+        refused = await gp.send([nurse.account], "un")
+        assert (await gp.wait_for_state(refused, "failed")).reason == "restricted"
+        assert "Done" in await command(strangers, *words)
+        await gp.wait_for_state(await gp.send([nurse.account], "deux"), "sent")
+    assert "Nothing to do" in await command(strangers, *words)
+    assert gp.account not in await command(strangers, "accounts", "standing")
+    log = await command(strangers, "audit", "show", "--account", gp.account)
+    assert log.count("account_reinstated") == 1
+
+
 async def test_the_reason_is_told_without_a_connection(strangers: World) -> None:
     gp, nurse = await restricted(strangers)
     events = gp.events()

@@ -3,17 +3,19 @@
 import asyncio
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from miss_protocol import limits
+from miss_protocol.directory import normalise
 from miss_protocol.errors import Code, Malformed, MissError, Refused, Untrusted
 from miss_protocol.identity import charter
 from miss_protocol.identity import prekeys as prekey
 from miss_protocol.identity import roster as rosters
 from miss_protocol.identity.prekeys import SignedPrekey
 from miss_protocol.identity.roster import Roster, RosterEntry
-from miss_protocol.ids import DeviceId
+from miss_protocol.ids import AccountAddress, DeviceId
 from miss_server.storage.accounts import CodeOrder, Enrolment, Link
 from tests.support.devices import DAY_MS, NOW, Person, address
 from tests.support.mailing import Store, enrol, pair, phone, revoke
@@ -60,6 +62,48 @@ async def test_accounts_are_listed_in_pages(store: Store) -> None:
     first = await store.listing(limit=3)
     rest = await store.listing(after=first[-1].address, limit=3)
     assert [account.address for account in (*first, *rest)] == made
+
+
+async def test_accounts_are_found_by_beginnings_of_their_names(store: Store) -> None:
+    people = {
+        "Dr Hélène LŒWENTHAL": "810000000017",
+        "Helena Loew-Durand": None,
+        "Mme Anne DUPONT": "local.members.s-12",
+        "Anne Martin": "3990000018/12",
+    }
+    made = {
+        name: await store.create(person, name, address(), now_ms=NOW)
+        for name, person in people.items()
+    }
+
+    async def found(text: str, **page: Any) -> set[str]:
+        accounts = await store.listing(words=normalise(text), **page)
+        assert [one.address for one in accounts] == sorted(one.address for one in accounts)
+        assert all(made[one.name] == one.address for one in accounts)
+        return {one.name for one in accounts}
+
+    assert await found("") == people.keys()
+    assert await found("HÉLÈNE") == {"Dr Hélène LŒWENTHAL"}
+    assert await found("hele") == {"Dr Hélène LŒWENTHAL", "Helena Loew-Durand"}
+    assert await found("loewen helene") == {"Dr Hélène LŒWENTHAL"}
+    assert await found("durand") == {"Helena Loew-Durand"}
+    assert await found("ene") == set()
+    assert await found("anne m") == {"Anne Martin"}
+    assert await found("8100000000") == {"Dr Hélène LŒWENTHAL"}
+    assert await found("local.members.s-12") == {"Mme Anne DUPONT"}
+    assert await found("3990000018/12") == {"Anne Martin"}
+    first, last = sorted((made["Mme Anne DUPONT"], made["Anne Martin"]))
+    assert [one.address for one in await store.listing(words=["anne"], limit=1)] == [first]
+    [rest] = await store.listing(words=["anne"], after=first)
+    assert (rest.address, rest.devices, rest.seen_ms) == (last, 0, None)
+
+
+async def test_many_of_a_name_are_found_page_by_page(store: Store) -> None:
+    made = [
+        await store.create(None, "Anne", AccountAddress(f"{n:026d}@miss.example"), now_ms=NOW)
+        for n in range(510)
+    ]
+    assert [one.address for one in await store.listing(words=["an"], limit=2000)] == made
 
 
 async def test_a_code_is_used_once_and_a_repeat_is_the_same(store: Store) -> None:

@@ -14,6 +14,7 @@ from miss_protocol.identity.enrolment_link import read_link
 from miss_protocol.ids import DeviceId
 from tests.scenarios.test_attesting import eventually
 from tests.support.server import DOMAIN, ServerProcess, miss_server
+from tests.support.wire import open_call
 
 QUICK = Timing(backoff_min=0.05, backoff_max=0.2)
 LIST = (
@@ -88,6 +89,11 @@ async def test_an_establishment_enrols_its_secretary_and_ends_her_access(tmp_pat
         assert link.server == server.url
         assert "code until" in await miss("admin", "list")
         assert "No code waits" in await miss("admin", "end-code", SECRETARY)
+        assert "code until" not in await miss("admin", "list")
+        ended = await open_call(server, "POST", "/v1/enrolment/preview", {"code": link.code})
+        assert ended.json()["code"] == "code_expired"
+        assert "No code waits" in await miss("admin", "end-code", "quesnimont anne")
+        assert "not_found" in await miss("admin", "end-code", COLLEAGUE, status=1)
         told = await miss("admin", "enrol", SECRETARY, "--yes")
         secretary = await enrol(read_link(told.splitlines()[-1]).code, "secretary")
 

@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 
 from miss_server.cli import app
-from miss_server.cli.sources import FILE, SECRETS
+from miss_server.cli.sources import FILE, OPERATOR, SECRETS
 from miss_server.config import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ OF_THE_PROXY = {"MISS_LISTEN", "MISS_CERTIFICATE", "MISS_NODE_1", "MISS_NODE_2"}
 
 
 def known_settings() -> set[str]:
-    return {f"MISS_{name.upper()}" for name in Settings.model_fields} | {FILE, SECRETS}
+    return {f"MISS_{name.upper()}" for name in Settings.model_fields} | {FILE, SECRETS, OPERATOR}
 
 
 def commands() -> list[list[str]]:

@@ -3,13 +3,15 @@
 Only the file of the command that was typed is loaded: what the others need takes a second to load.
 """
 
+import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from miss_server.cli.common import EXIT_USAGE
+from miss_server.cli.common import EXIT_USAGE, operator_name
+from miss_server.cli.sources import OPERATOR
 from miss_server.config import NoFileError
 from miss_server.words import tr
 
@@ -47,7 +49,7 @@ def application(*names: str) -> typer.Typer:
             "Faire fonctionner un serveur MiSS : messagerie instantanée chiffrée entre soignants.",
         ),
     )
-    made.callback()(_nothing)  # else a single command would lose its name
+    made.callback()(_begin)  # it also keeps a single command its name
     for name in names:
         file, what, *help_ = COMMANDS[name].split(":")
         module = import_module(f"miss_server.cli.{file}")
@@ -58,8 +60,21 @@ def application(*names: str) -> typer.Typer:
     return made
 
 
-def _nothing() -> None:
-    pass
+def _begin(
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            envvar=OPERATOR,
+            help=tr(
+                "Your name, for the audit log, where the machine knows only one user, as in a container.",
+                "Votre nom, pour le journal d'audit, si la machine ne connaît qu'un seul utilisateur,"
+                " comme dans un conteneur.",
+            ),
+        ),
+    ] = None,
+) -> None:
+    if operator is not None:
+        os.environ[OPERATOR] = operator_name(operator)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,25 @@
 """`miss-server accounts`: who has one, who is about to lose it, and whom it may write to."""
 
+import json
 import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from miss_protocol.directory import normalise
 from miss_protocol.errors import RemoteError
 from miss_protocol.ids import parse_address
 from miss_server.cli import standing
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
+from miss_server.cli.common import (
+    EXIT_USAGE,
+    DatabaseOption,
+    DomainOption,
+    JsonOption,
+    fail,
+    operating_user,
+    printable,
+    settings,
+)
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.storage.departures import Cause
@@ -19,10 +28,10 @@ from miss_server.words import tr
 app = typer.Typer(
     invoke_without_command=True,
     help=tr(
-        "List accounts with their number of devices and when they were last seen.\n\n"
-        "Example: miss-server accounts --limit 20",
-        "Lister les comptes, leur nombre d'appareils et leur dernière connexion.\n\n"
-        "Exemple : miss-server accounts --limit 20",
+        "List accounts: address, person, devices, when they were last seen.\n\n"
+        'Example: miss-server accounts --name "anne dup"',
+        "Lister les comptes : adresse, titulaire, appareils, dernière connexion.\n\n"
+        'Exemple : miss-server accounts --name "anne dup"',
     ),
 )
 
@@ -44,27 +53,53 @@ def accounts(
     after: Annotated[
         str, typer.Option(help=tr("Go on after this address.", "Continuer après cette adresse."))
     ] = "",
+    name: Annotated[
+        str,
+        typer.Option(
+            help=tr(
+                "Only those of this name: beginnings of words, accents and case do not matter; or the "
+                "person's identifier.",
+                "Seulement ceux de ce nom : des débuts de mots, sans accents ni majuscules ; ou "
+                "l'identifiant de la personne.",
+            )
+        ),
+    ] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """List accounts."""
     if context.invoked_subcommand is not None:
         return
+    words = normalise(name)
+    if name.strip() and not words:
+        fail(
+            tr(f"no letter and no digit: {name}", f"ni lettre ni chiffre : {name}"),
+            status=EXIT_USAGE,
+        )
     found = with_store(
         settings(database=database, domain=domain),
-        lambda store: store.listing(after=after, limit=limit),
+        lambda store: store.listing(after=after, limit=limit + 1, words=words),
     )
-    table = Table(
-        tr("Address", "Adresse"),
-        tr("Name", "Nom"),
-        tr("Person", "Personne"),
-        tr("Devices", "Appareils"),
-        tr("Last seen", "Vu le"),
-    )
-    for account in found:
-        seen = time_of(account.seen_ms) if account.seen_ms else tr("never", "jamais")
-        table.add_row(
-            account.address, account.name, account.person or "", str(account.devices), seen
+    for one in found[:limit]:
+        if as_json:
+            who = {"address": one.address, "name": one.name, "person": one.person}
+            typer.echo(json.dumps(who | {"devices": one.devices, "seen_ms": one.seen_ms}))
+            continue
+        seen = (
+            tr("seen ", "vu le ") + time_of(one.seen_ms)
+            if one.seen_ms
+            else tr("never seen", "jamais vu")
         )
-    Console().print(table)
+        devices = tr(f"{one.devices} devices", f"{one.devices} appareils")
+        typer.echo(f"{one.address}  {_who(one.name, one.person)}  {devices}  {seen}")
+    if len(found) > limit:
+        last = found[limit - 1].address
+        typer.echo(
+            tr(f"There are more: --after {last}", f"Il y en a d'autres : --after {last}"), err=True
+        )
+
+
+def _who(name: str, person: str | None) -> str:
+    return printable(f"{name} ({person})" if person else name)
 
 
 @app.command(
@@ -78,27 +113,28 @@ def accounts(
         "\n\nExemple : miss-server accounts leaving",
     ),
 )
-def leaving(database: DatabaseOption = None, domain: DomainOption = None) -> None:
+def leaving(
+    database: DatabaseOption = None, domain: DomainOption = None, as_json: JsonOption = False
+) -> None:
     """List who is leaving."""
     found = with_store(settings(database=database, domain=domain), lambda store: store.departures())
-    table = Table(
-        tr("Address", "Adresse"),
-        tr("Name", "Nom"),
-        tr("Person", "Personne"),
-        tr("Why", "Pourquoi"),
-        tr("Since", "Depuis"),
-        tr("Suspension", "Suspension"),
-    )
     for one in found:
+        if as_json:
+            who = {"address": one.account, "name": one.name, "person": one.person}
+            times = {"since_ms": one.since_ms, "due_ms": one.due_ms}
+            typer.echo(
+                json.dumps(
+                    who | {"cause": one.cause.value} | times | {"suspended_ms": one.suspended_ms}
+                )
+            )
+            continue
+        begun, due = time_of(one.since_ms), time_of(one.due_ms)
         when = (
-            tr("on ", "le ") + time_of(one.due_ms)
+            tr(f"noticed {begun}, suspension {due}", f"constaté le {begun}, suspension le {due}")
             if one.suspended_ms is None
-            else tr("since ", "depuis le ") + time_of(one.suspended_ms)
+            else tr("suspended since ", "suspendu depuis le ") + time_of(one.suspended_ms)
         )
-        table.add_row(
-            one.account, one.name, one.person, CAUSES[one.cause], time_of(one.since_ms), when
-        )
-    Console().print(table)
+        typer.echo(f"{one.account}  {_who(one.name, one.person)}  {CAUSES[one.cause]}  {when}")
 
 
 @app.command(

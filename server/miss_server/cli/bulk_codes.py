@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated
 
 import typer
 
@@ -20,14 +20,16 @@ from miss_server.admin.people_lists import LIST_MAX, ListError, PeopleList, read
 from miss_server.cli.common import (
     DatabaseOption,
     DomainOption,
+    LanguageOption,
     fail,
+    letters_language,
     operating_user,
     settings,
 )
 from miss_server.cli.stores import with_store
 from miss_server.relay.clock import SystemClock
 from miss_server.stores import Store
-from miss_server.words import LANGUAGE, tr
+from miss_server.words import tr
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,10 +77,7 @@ def create(
         Path | None,
         typer.Option(help=tr("Where to write the table (CSV).", "Où écrire le tableau (CSV).")),
     ] = None,
-    language: Annotated[
-        Literal["fr", "en"] | None,
-        typer.Option(help=tr("The letters' language.", "La langue des lettres.")),
-    ] = None,
+    language: LanguageOption = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +144,7 @@ def create(
             if table is not None:
                 table.write("\ufeff" + codes_table(issued.codes, at))
             if pages is not None:
-                wanted = language or ("fr" if LANGUAGE == "fr" else "en")
+                wanted = letters_language(chosen, language)
                 written = [Letter(one.name, one.code, one.expires_ms) for one in issued.codes]
                 pages.write(letters_page(written, domain=chosen.domain, server=at, language=wanted))
         except OSError as error:

@@ -17,15 +17,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from miss_protocol.errors import Malformed
 from miss_protocol.ids import AccountAddress, parse_address
-from miss_server.cli.sources import SourceError, sources, unknown
+from miss_protocol.languages import Language
+from miss_server.cli.sources import OPERATOR, SourceError, sources, unknown
 from miss_server.config import Settings
 from miss_server.storage.audit import operator
-from miss_server.words import tr
+from miss_server.words import clinicians_language, tr
 
 T = TypeVar("T")
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 1
+OPERATOR_MAX = 64
 
 DatabaseOption = Annotated[
     str | None,
@@ -48,6 +50,16 @@ DomainOption = Annotated[
         ),
         show_default="localhost",
     ),
+]
+LanguageOption = Annotated[
+    Language | None,
+    typer.Option(
+        help=tr("The letters' language (MISS_LANGUAGE).", "La langue des lettres (MISS_LANGUAGE)."),
+        show_default=tr("that of LANG, else fr", "celle de LANG, sinon fr"),
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help=tr("One JSON object a line.", "Un objet JSON par ligne."))
 ]
 
 
@@ -73,6 +85,11 @@ def printable(text: str) -> str:
         "\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
         for c in text
     )
+
+
+def letters_language(chosen: Settings, given: Language | None) -> Language:
+    """The language of what clinicians get, which the option gave before everything else."""
+    return given or clinicians_language(chosen.language, os.environ)
 
 
 def must_exist(database: Path, *, by_option: bool = True) -> None:
@@ -128,16 +145,34 @@ def refuse_unknown_settings() -> None:
 
 
 def operating_user() -> str:
-    """The actor that the audit log shall name: the user of this process, and who became it by sudo.
+    """The actor that the audit log shall name: the user of this process, and who became it by sudo or
+    says to be it.
 
-    It is a word of the machine's: whoever is root there can claim another's name.
+    Whoever is root there can claim another's name, and who named themselves did.
     """
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user without a name
         name = f"uid-{os.getuid()}"
-    came_from = os.environ.get("SUDO_USER")
-    return operator(f"{name} (sudo {came_from})" if came_from else name)
+    if came_from := os.environ.get("SUDO_USER"):
+        name += f" (sudo {came_from})"
+    if named := os.environ.get(OPERATOR):
+        name += f" (named {operator_name(named)})"
+    return operator(name)
+
+
+def operator_name(text: str) -> str:
+    """A name that whoever acts may give; ends the command if it is none."""
+    plain = " ".join(text.split())
+    if not plain or len(plain) > OPERATOR_MAX or not plain.isprintable() or set(plain) & set("()"):
+        fail(
+            tr(
+                f"{OPERATOR} is a name of 1 to {OPERATOR_MAX} characters, without parentheses",
+                f"{OPERATOR} est un nom de 1 à {OPERATOR_MAX} caractères, sans parenthèses",
+            ),
+            status=EXIT_USAGE,
+        )
+    return plain
 
 
 class Bar(Protocol):

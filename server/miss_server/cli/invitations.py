@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from miss_protocol.ids import AccountAddress
+from miss_protocol.languages import Language
 from miss_server.admin.invitations import Text, TextError, Written, text_of, write
 from miss_server.admin.post import (
     MailServer,
@@ -27,7 +28,9 @@ from miss_server.cli.common import (
     EXIT_USAGE,
     DatabaseOption,
     DomainOption,
+    LanguageOption,
     fail,
+    letters_language,
     operating_user,
     settings,
 )
@@ -36,7 +39,7 @@ from miss_server.config import Settings
 from miss_server.relay.clock import SystemClock
 from miss_server.storage.invitations import Letter
 from miss_server.stores import Store
-from miss_server.words import LANGUAGE, tr
+from miss_server.words import tr
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,10 +59,6 @@ _Person = Annotated[
     typer.Argument(
         help=tr("Identifiers of the directory.", "Identifiants de l'annuaire."),
     ),
-]
-_Language = Annotated[
-    Literal["fr", "en"] | None,
-    typer.Option(help=tr("The letters' language.", "La langue des lettres.")),
 ]
 _TextFile = Annotated[
     Path | None,
@@ -135,14 +134,14 @@ def export(
             "--letters", help=tr("A folder for one text each.", "Un dossier, un texte par lettre.")
         ),
     ] = None,
-    language: _Language = None,
+    language: LanguageOption = None,
     text: _TextFile = None,
     database: DatabaseOption = None,
     domain: DomainOption = None,
 ) -> None:
     """Write the letters that wait."""
     chosen = settings(database=database, domain=domain)
-    words = _words(language, text)
+    words = _words(chosen, language, text)
     _, written, gone = with_store(chosen, lambda store: _all(store, chosen, words))
     try:
         with file.open("w", encoding="utf-8-sig", newline="") as out:
@@ -254,7 +253,7 @@ def send(
     limit: Annotated[
         int, typer.Option(min=1, help=tr("At most so many.", "Au plus autant."))
     ] = PAGE,
-    language: _Language = None,
+    language: LanguageOption = None,
     text: _TextFile = None,
     database: DatabaseOption = None,
     domain: DomainOption = None,
@@ -267,7 +266,7 @@ def send(
             hint="--smtp smtp://HOST --from ADDRESS (MISS_SMTP, MISS_SMTP_FROM)",
             status=EXIT_USAGE,
         )
-    words = _words(language, text)
+    words = _words(chosen, language, text)
     server = MailServer(
         chosen.smtp,
         chosen.smtp_from,
@@ -393,9 +392,9 @@ async def _all(
     return letters, written, gone
 
 
-def _words(language: Literal["fr", "en"] | None, given: Path | None) -> Text:
+def _words(chosen: Settings, language: Language | None, given: Path | None) -> Text:
     try:
-        return text_of(language or ("fr" if LANGUAGE == "fr" else "en"), given)
+        return text_of(letters_language(chosen, language), given)
     except TextError as error:
         fail(tr(f"the letter's text: {error}", f"le texte de la lettre : {error}"))
 

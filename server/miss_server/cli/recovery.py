@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,7 +12,15 @@ from miss_protocol.ids import AccountAddress, parse_address
 from miss_server.admin.codes import new_code
 from miss_server.admin.letters import Letter, letters_page
 from miss_server.cli.bulk_codes import private_file
-from miss_server.cli.common import DatabaseOption, DomainOption, fail, operating_user, settings
+from miss_server.cli.common import (
+    DatabaseOption,
+    DomainOption,
+    LanguageOption,
+    fail,
+    letters_language,
+    operating_user,
+    settings,
+)
 from miss_server.cli.stores import with_store
 from miss_server.cli.times import time_of
 from miss_server.relay.clock import SystemClock
@@ -52,10 +60,7 @@ def code(
         Path | None,
         typer.Option(help=tr("Write a letter instead (HTML).", "Écrire plutôt une lettre (HTML).")),
     ] = None,
-    language: Annotated[
-        Literal["fr", "en"] | None,
-        typer.Option(help=tr("The letter's language.", "La langue de la lettre.")),
-    ] = None,
+    language: LanguageOption = None,
     database: DatabaseOption = None,
     domain: DomainOption = None,
 ) -> None:
@@ -85,7 +90,7 @@ def code(
                     [one],
                     domain=chosen.domain,
                     server=chosen.address,
-                    language=language or ("fr" if LANGUAGE == "fr" else "en"),
+                    language=letters_language(chosen, language),
                 )
             )
             return

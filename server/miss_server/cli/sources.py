@@ -11,6 +11,8 @@ from miss_server.config import Settings
 FILE, SECRETS = "MISS_SETTINGS", "MISS_SECRETS"
 """A file of `MISS_…=value` lines; a folder with one file for each secret, named as the variable in
 lower case (`miss_database`), as container engines hand secrets over."""
+OPERATOR = "MISS_OPERATOR"
+"""Who types the command, for the audit log: in a container every user is the same."""
 ELSEWHERE = frozenset(
     {"MISS_HOME", "MISS_SERVER", "MISS_PASSPHRASE", "MISS_ALLOW_HTTP", "MISS_TRACE", "MISS_FUZZ"}
 )
@@ -48,7 +50,7 @@ def sources() -> dict[str, Any]:
 
 def unknown() -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the one that may be meant."""
-    known = {f"MISS_{name.upper()}" for name in Settings.model_fields} | {FILE, SECRETS}
+    known = {f"MISS_{name.upper()}" for name in Settings.model_fields} | {FILE, SECRETS, OPERATOR}
     for name in sorted(os.environ.keys() - known - ELSEWHERE):
         if name.startswith("MISS_") and not name.startswith(OF_TESTS):
             yield name, next(iter(get_close_matches(name, known, 1, ALIKE)), None)

@@ -4,7 +4,7 @@ Every method is one transaction, durable when it returns. A refusal raises `Refu
 and changes nothing. `tests/contract/test_accounts.py` is the contract suite.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -95,8 +95,15 @@ class Accounts(Protocol):
         """One account."""
         ...
 
-    async def listing(self, *, after: str = "", limit: int = 100) -> list[Account]:
-        """Accounts by address, for the operator."""
+    async def listing(
+        self, *, after: str = "", limit: int = 100, words: Collection[str] = ()
+    ) -> list[Account]:
+        """Accounts by address, for the operator.
+
+        Args:
+            words: folded by `normalise`; each begins a word of the account's name, or of its person's
+                identifier.
+        """
         ...
 
     async def add_code(

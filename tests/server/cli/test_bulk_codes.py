@@ -56,6 +56,45 @@ def count_accounts(database: Path) -> int:
     return shown.count("never")
 
 
+@pytest.mark.parametrize(
+    ("words", "variables", "language"),
+    [
+        ([], {"LANG": "C.UTF-8"}, "fr"),
+        ([], {"LANG": ""}, "fr"),
+        ([], {"LANG": "POSIX"}, "fr"),
+        ([], {"LANG": "en_GB.UTF-8"}, "en"),
+        ([], {"LANG": "en_GB.UTF-8", "LC_ALL": "fr_FR.UTF-8"}, "fr"),
+        ([], {"LANG": "en_GB.UTF-8", "MISS_LANGUAGE": "fr"}, "fr"),
+        ([], {"LANG": "fr_FR.UTF-8", "MISS_LANGUAGE": "en"}, "en"),
+        (["--language", "fr"], {"LANG": "C.UTF-8", "MISS_LANGUAGE": "en"}, "fr"),
+    ],
+)
+def test_letters_are_in_the_language_of_who_reads_them(
+    database: Path,
+    directory: tuple[Path, list[str]],
+    tmp_path: Path,
+    words: list[str],
+    variables: dict[str, str],
+    language: str,
+) -> None:
+    people, letters = tmp_path / "people.csv", tmp_path / "letters.html"
+    people.write_text(f"identifiant\n{directory[1][0]}\n")
+    done = run_command(
+        *("miss_server", "codes", "create", "--from", str(people), "--letters", str(letters)),
+        *("--database", str(database), "--domain", DOMAIN, *words),
+        settings=variables,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f'<html lang="{language}">' in letters.read_text("utf-8")
+
+
+def test_a_language_that_we_do_not_write_is_told(database: Path) -> None:
+    done = run_command("miss_server", "config", "check", settings={"MISS_LANGUAGE": "de"})
+    assert done.returncode == 2
+    assert "language" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 async def test_a_list_becomes_codes_and_letters_that_enrol(
     database: Path, directory: tuple[Path, list[str]], tmp_path: Path
 ) -> None:

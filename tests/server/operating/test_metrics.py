@@ -241,7 +241,7 @@ def test_each_worker_takes_the_next_port() -> None:
 class Broken(SqliteStore):
     """A store with a fault in one method."""
 
-    async def count_prekeys(self, device: DeviceId) -> int:
+    async def count_prekeys(self, device: DeviceId) -> tuple[int, int]:
         raise RuntimeError(device)
 
 

@@ -1,9 +1,11 @@
 """Accounts, enrolment codes, charters and signed requests' nonces."""
 
+from collections.abc import Collection
 from hashlib import blake2b
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from miss_protocol.directory import normalise
 from miss_protocol.errors import Code, Refused
 from miss_protocol.identity.charter import CharterAcceptance
 from miss_protocol.ids import AccountAddress, DeviceId
@@ -33,6 +35,16 @@ _LISTING = (
     .order_by(accounts.c.address)
     .limit(bindparam("most"))
 )
+_NAMES = (
+    select(accounts.c.address, accounts.c.name, accounts.c.person)
+    .where(accounts.c.address > bindparam("after"))
+    .order_by(accounts.c.address)
+)
+_SOME = _ACCOUNT.where(accounts.c.address.in_(bindparam("addresses", expanding=True))).order_by(
+    accounts.c.address
+)
+_SOME_MAX = 500
+"""Addresses in one question: far from what a database takes."""
 _OF_PERSON = select(accounts.c.address).where(accounts.c.person == bindparam("person_"))
 _GENESIS = select(accounts.c.genesis).where(accounts.c.address == bindparam("address_"))
 _CODE = select(
@@ -71,10 +83,26 @@ def find(connection: Connection, address: AccountAddress) -> Account | None:
     return None if row is None else _account(row)
 
 
-def listing(connection: Connection, after: str, limit: int) -> list[Account]:
-    """Accounts by address."""
-    found = connection.execute(_LISTING, {"after": after, "most": limit})
-    return [_account(row) for row in found]
+def listing(
+    connection: Connection, after: str, limit: int, words: Collection[str] = ()
+) -> list[Account]:
+    """Accounts by address, perhaps only those that `_bears` these words."""
+    if not words:
+        found = connection.execute(_LISTING, {"after": after, "most": limit})
+        return [_account(row) for row in found]
+    named = connection.execute(_NAMES, {"after": after})
+    addresses = [row.address for row in named if _bears(row.name, row.person, words)][:limit]
+    return [
+        _account(row)
+        for first in range(0, len(addresses), _SOME_MAX)
+        for row in connection.execute(_SOME, {"addresses": addresses[first : first + _SOME_MAX]})
+    ]
+
+
+def _bears(name: str, person: str | None, words: Collection[str]) -> bool:
+    """Whether each word begins one of the name or of the identifier. No database folds as we do."""
+    borne = (*normalise(name), *normalise(person or ""))
+    return all(any(one.startswith(word) for one in borne) for word in words)
 
 
 def _account(row: Row[*tuple[object, ...]]) -> Account:

@@ -1,7 +1,7 @@
 """The quiet calls of a store, once for every engine: each is one transaction or one look."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -105,8 +105,12 @@ class QuietCalls(
     async def find(self, address: AccountAddress) -> Account | None:
         return await self.read_with(lambda connection: accounts.find(connection, address))
 
-    async def listing(self, *, after: str = "", limit: int = 100) -> list[Account]:
-        return await self.read_with(lambda connection: accounts.listing(connection, after, limit))
+    async def listing(
+        self, *, after: str = "", limit: int = 100, words: Collection[str] = ()
+    ) -> list[Account]:
+        return await self.read_with(
+            lambda connection: accounts.listing(connection, after, limit, words)
+        )
 
     async def add_code(
         self,
