@@ -20,7 +20,13 @@ from tests.support.postgres import PASSWORD, postgres_server
 from tests.support.server import ServerProcess, environment, run_command
 
 GUIDE = SERVER / "README.md"
-HERE = {"/etc/miss": "etc", "/var/lib/miss": "lib", "/mnt/backup": "backup", "/srv": "srv"}
+HERE = {
+    "/etc/miss": "etc",
+    "/var/lib/miss": "lib",
+    "/mnt/backup": "backup",
+    "/srv": "srv",
+    "/var/log": "log",
+}
 """Folders of an operator's machine, and where a test has them."""
 
 
@@ -102,7 +108,8 @@ def test_the_nightly_jobs_do_what_they_say(machine: Path) -> None:
     (machine / "srv" / "directory").mkdir()
     people = machine / "srv" / "directory" / "people.txt"
     run_command("miss_server", "directory", "generate", str(people), "--people", "30")
-    done = shell(machine, moved(block_with("Every night by itself", "cat >"), machine))
+    block = moved(block_with("Every night by itself", "cat >"), machine)
+    done = shell(machine, block.replace("-o miss ", ""))
     assert done.returncode == 0, done.stdout
     old = machine / "backup" / "miss-miss.example-20200101T020000Z.sqlite"
     replaced = machine / "lib" / "miss.sqlite.schema-1"
@@ -119,7 +126,7 @@ def test_the_nightly_jobs_do_what_they_say(machine: Path) -> None:
     assert not old.exists()
     assert not replaced.exists()
     [_kept] = (machine / "backup").glob("miss-*.sqlite")
-    assert "Head: " in (machine / "backup" / "audit").read_text()
+    assert "Head: " in (machine / "log" / "miss-audit").read_text()
     [invitations] = jobs.values()
     assert "no mail server is set" in shell(machine, str(invitations)).stderr
 
