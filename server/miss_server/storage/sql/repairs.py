@@ -1,8 +1,8 @@
 """What is found when the words as typed find too little: by words that exist and are spelt nearly so.
 
 First, words with which nothing in the vocabulary begins are taken for misspelt, the others as they are; if
-that finds nobody, the short ones of them are left out, then every word may be misspelt, and at last all
-short ones are left out. Which entries come first, their cost says (`miss_protocol.spelling`), so
+that finds nobody, the short ones of them are left out, then every word may be misspelt, and at last, where nobody
+was found as typed either, all short ones are left out: what is left may be a town and a profession. Which entries come first, their cost says (`miss_protocol.spelling`), so
 that the answer is the same on every engine. Spec: 05-directory §3.4.
 """
 
@@ -63,15 +63,15 @@ def repaired(
 ) -> list[Repaired]:
     """Entries by repaired words, the nearest first; none of `without`."""
     told = _looked_up(connection, slot, asked.words)
-    for attempt in _attempts(told):
+    for attempt in _attempts(told, as_typed=bool(without)):
         found = _find(words, connection, slot, asked, attempt, without)
         if found:
             return found
     return []
 
 
-def _attempts(told: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
-    """What the words may mean, the likeliest first."""
+def _attempts(told: Sequence[_Word], *, as_typed: bool) -> Iterator[Sequence[_Word]]:
+    """What the words may mean, the likeliest first; `as_typed`: whether they find anybody."""
     # A few letters that begin nothing are a slip in a particle or a title: "vn den", "md".
     long = [word for word in told if not spelling.is_short(word.typed)]
     fitting = [word for word in told if word.known or not spelling.is_short(word.typed)]
@@ -83,7 +83,7 @@ def _attempts(told: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
         yield [w for w in broken if w.known or not spelling.is_short(w.typed)]
     if any(word.meanings or not word.known for word in told):
         yield fitting
-    if LEFT <= len(long) < len(fitting):
+    if LEFT <= len(long) < len(fitting) and not as_typed:
         yield long
 
 
@@ -100,7 +100,8 @@ def _find(
     meant = asked.meaning(
         tuple((*((word.typed,) if word.known else ()), *word.meanings) for word in told)
     )
-    meant = meant.listing(vocabulary.beginning_so(connection, slot, meant.beginnings))
+    listed = vocabulary.beginning_so(connection, slot, meant.beginnings, many=True)
+    meant = meant.listing(listed)
     ranked = holders(words, connection, slot, meant, (-1, 0), HOLDER_RANKS, COMPARED_MAX)
     standing = {id_: rank // 2 for rank, id_ in ranked}
     entries = dict(words.first(connection, slot, meant, COMPARED_MAX))

@@ -27,6 +27,8 @@ TWO_SLIPS_MAX = 2_000
 LISTED_MAX = 16
 """Words of one beginning that are asked for by themselves: of more, PostgreSQL takes longer to compare an entry
 with each than to gather theirs."""
+LISTED_AMONG_MANY_MAX = 5
+"""The same on PostgreSQL for a query of many texts, each of which would bring so many."""
 WORD_MAX = 255
 """Characters of a word that are kept, as PostgreSQL's index does; nobody types so many."""
 WHOLE = ("", "")
@@ -56,21 +58,26 @@ _NEAR = tuple(
     for table in vocabulary
 )
 
-# Each text is looked up by itself in the order of the alphabet: nothing is read that does not begin so.
+_TEXTS = {
+    "sqlite": "(SELECT value AS begun FROM json_each(?)) t",
+    "postgresql": "unnest(CAST(:texts AS varchar[])) AS t (begun)",
+}
+_BEHIND = {"sqlite": "char(1114111)", "postgresql": "chr(1114111)"}
+"""The last character that there can be: behind everything that goes on."""
+
+# Each text is looked up by itself: nothing is read that does not begin so.
 _BEGUN = """
-    SELECT begun FROM (
-        SELECT t.begun AS begun, (
-            SELECT v.word FROM directory_vocabulary_{slot} v WHERE v.word >= t.begun
-            ORDER BY v.word LIMIT 1
-        ) AS word FROM {texts}
-    ) AS found WHERE substr(word, 1, length(begun)) = begun
+    SELECT t.begun FROM {texts} WHERE EXISTS (
+        SELECT 1 FROM directory_vocabulary_{slot} v
+        WHERE v.word >= t.begun AND v.word < t.begun || {behind}
+    )
 """
 _BEGUN_IN_SQLITE = tuple(
-    _BEGUN.format(slot=slot, texts="(SELECT value AS begun FROM json_each(?)) t") for slot in (0, 1)
+    _BEGUN.format(slot=slot, behind=_BEHIND["sqlite"], texts=_TEXTS["sqlite"]) for slot in (0, 1)
 )
 _BEGUN_IN_POSTGRES = tuple(
     text(
-        _BEGUN.format(slot=slot, texts="unnest(CAST(:texts AS varchar[])) AS t (begun)")
+        _BEGUN.format(slot=slot, behind=_BEHIND["postgresql"], texts=_TEXTS["postgresql"])
     ).bindparams(bindparam("texts", type_=ARRAY(String)))
     for slot in (0, 1)
 )
@@ -90,8 +97,8 @@ _LISTED_IN_SQLITE = tuple(
         slot=slot,
         most=LISTED_MAX + 1,
         joined="group_concat(word, ' ')",
-        behind="char(1114111)",  # the last character that there can be
-        texts="(SELECT value AS begun FROM json_each(?)) t",
+        behind=_BEHIND["sqlite"],
+        texts=_TEXTS["sqlite"],
     )
     for slot in (0, 1)
 )
@@ -101,8 +108,8 @@ _LISTED_IN_POSTGRES = tuple(
             slot=slot,
             most=LISTED_MAX + 1,
             joined="string_agg(word, ' ')",
-            behind="chr(1114111)",
-            texts="unnest(CAST(:texts AS varchar[])) AS t (begun)",
+            behind=_BEHIND["postgresql"],
+            texts=_TEXTS["postgresql"],
         )
     ).bindparams(bindparam("texts", type_=ARRAY(String)))
     for slot in (0, 1)
@@ -137,21 +144,25 @@ def learn(connection: Connection, slot: int, new: Iterable[tuple[str, str]]) -> 
         connection.execute(_INSERTS[connection.dialect.name][slot], some)
 
 
-def beginning_so(connection: Connection, slot: int, texts: Iterable[str]) -> dict[str, list[str]]:
+def beginning_so(
+    connection: Connection, slot: int, texts: Iterable[str], *, many: bool = False
+) -> dict[str, list[str]]:
     """For each of these texts all words that begin so; without those of which there are none, too many, or
-    of which that is not known."""
+    of which that is not known. `many`: the texts are what misspelt words may mean."""
     asked = sorted(text for text in texts if len(text) < WORD_MAX)
     if is_postgres(connection):
+        most = LISTED_AMONG_MANY_MAX if many else LISTED_MAX
         found = connection.execute(_LISTED_IN_POSTGRES[slot], {"texts": asked})
     else:
+        most = LISTED_MAX
         found = connection.exec_driver_sql(_LISTED_IN_SQLITE[slot], (json.dumps(asked),))
     listed = {begun: joined.split(" ") for begun, joined in found if joined}
-    return {begun: words for begun, words in listed.items() if _are_all(words)}
+    return {begun: words for begun, words in listed.items() if _are_all(words, most)}
 
 
-def _are_all(words: Sequence[str]) -> bool:
+def _are_all(words: Sequence[str], most: int) -> bool:
     # Of a word that was cut, only its beginning is known.
-    return len(words) <= LISTED_MAX and all(len(word) < WORD_MAX for word in words)
+    return len(words) <= most and all(len(word) < WORD_MAX for word in words)
 
 
 def sounding_like(connection: Connection, slot: int, words: Iterable[str]) -> dict[str, list[str]]:
