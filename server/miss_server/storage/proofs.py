@@ -173,8 +173,8 @@ class Proofs(Protocol):
 
         An account of the person that nobody has founded yet gets the address that the genesis is of.
         Repeated it succeeds again. Raises `Refused`: out_of_place before it is confirmed; untrusted
-        for another genesis than it was begun with; already_enrolled; not_allowed for who is without a national number, and whose
-        organisation ended that it vouches; another_person for a renewal by somebody else.
+        for another genesis than it was begun with; already_enrolled; not_allowed for who has no national
+        number, and whose organisation ended that it vouches; another_person for a renewal by somebody else.
         """
         ...
 

@@ -2,8 +2,9 @@
 
 First, words with which nothing in the vocabulary begins are taken for misspelt, the others as they are; if
 that finds nobody, the short ones of them are left out, then every word may be misspelt, and at last, where nobody
-was found as typed either, all short ones are left out: what is left may be a town and a profession. Which entries come first, their cost says (`miss_protocol.spelling`), so
-that the answer is the same on every engine. Spec: 05-directory §3.4.
+was found as typed either, all short ones are left out: what is left may be a town and a profession. Which entries
+come first, their cost says (`miss_protocol.spelling`), so that the answer is the same on every engine. Spec:
+05-directory §3.4.
 """
 
 from collections.abc import Iterator, Sequence
