@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Any, Self
 
+from miss_server.trickling import trickling
 from miss_server.words import tr
 
 _processes = get_context("spawn")
@@ -51,7 +52,8 @@ def _begin(pipe: "Connection[Any, Any]", serve: Callable[[Worker], None]) -> Non
     _give_way()
     worker = Worker(pipe)
     try:
-        serve(worker)
+        with trickling():
+            serve(worker)
     except (Told, OSError) as error:
         worker.send(error)
 

@@ -1,7 +1,7 @@
 """PostgreSQL for benches: everything on the same cores, every commit on the disk."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,17 @@ from tests.support.server import DOMAIN
 
 SETTINGS = {
     "shared_buffers": "256MB",
-    "max_wal_size": "2GB",
+    "max_wal_size": "4GB",
+    "min_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "autovacuum_naptime": "15s",
 }
-"""As server/README.md advises; what makes a commit durable is as it comes."""
+"""As server/POSTGRES.md advises; what makes a commit durable is as it comes."""
+_USE = (
+    "SELECT count(pg_logical_emit_message(false, 'bench', repeat('-', 1048576)))"
+    " FROM generate_series(1, 2048)"
+)
+"""Fills as much of the log as is kept."""
 
 
 @dataclass
@@ -92,9 +98,15 @@ async def _copy(source: Connection, target: "asyncpg.Connection", table: Table) 
     )
 
 
-def server() -> AbstractAsyncContextManager[PostgresProcess]:
-    """A started PostgreSQL with the settings of the benches."""
-    return postgres_server(**SETTINGS)
+@asynccontextmanager
+async def server() -> AsyncIterator[PostgresProcess]:
+    """A started PostgreSQL with the settings of the benches, whose log has been in use for a while: a new
+    one makes each piece of it within somebody's commit, once."""
+    async with postgres_server(**SETTINGS) as process:
+        for _ in range(2):
+            await process.sql(_USE)
+            await process.sql("CHECKPOINT")
+        yield process
 
 
 @asynccontextmanager

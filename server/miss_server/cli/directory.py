@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -40,6 +40,7 @@ from miss_server.storage.sqlite.directory_building import CannotBuild
 from miss_server.storage.sqlite.directory_filling import filling
 from miss_server.storage.sqlite.engine import open_engine
 from miss_server.storage.sqlite.store import DatabaseError, prepare
+from miss_server.trickling import trickling
 from miss_server.words import tr
 
 NICENESS = 10
@@ -286,7 +287,7 @@ def import_command(
 
         def work(target: DirectoryFilling) -> Report:
             target.actor = operating_user()
-            with bar("") as shown:
+            with bar("") as shown, trickling() if processes else nullcontext():
                 return run_import(
                     texts,
                     target,

@@ -53,6 +53,9 @@ FILLING = {
     "idle_in_transaction_session_timeout": "10min",
     # What one sort or index takes at most; it is PostgreSQL's memory, on its machine.
     "maintenance_work_mem": "128MB",
+    # What is written goes on to the disk as it comes. Else the system keeps it for half a minute, and a
+    # node's commit that comes when it writes all of it waits behind hundreds of megabytes.
+    "backend_flush_after": "1MB",
 }
 LOCK = epochs.LOCK + 2
 """The advisory lock of the one import; it ends with the connection that holds it."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 
@@ -39,8 +40,11 @@ BUILT_TOGETHER = 5_000
 BUILT_IN = ".import-"
 """In the name of a file in which an index is built, in the database's folder: there must be room for what is
 copied anyway."""
-CHECKPOINT_EVERY = 16
-"""Slices between two checkpoints: the log beside the database stays small."""
+SLICE_GROWTH = 1.25
+"""How much larger than the last one a slice may be: rows of one kind differ less than those of two."""
+CHECKPOINT_EVERY = 4
+"""Slices between two checkpoints: the log beside the database stays small, so that a sender's commit, which
+waits for all that is in it to be on the disk, seldom has to copy it as well."""
 
 WORDS_TABLES = tuple(
     f"CREATE VIRTUAL TABLE IF NOT EXISTS directory_words_{slot} USING fts5("
@@ -150,19 +154,22 @@ class SqliteDirectoryFilling(SqlFilling):
         """See `SqlFilling`."""
         return self._size
 
+    def begin_small(self) -> None:
+        """What comes next is of another kind: nothing says how many rows of it fit into a slice."""
+        self._size = SLICE_START
+
     def reading(self) -> AbstractContextManager[Connection]:
         """See `SqlFilling`."""
         return reading(self.connection)
 
     def put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
         """See `SqlFilling`."""
-        self._put_entries(slot, rows)
+        self._put_entries(slot, [_columns(row) for row in rows])
         directory_persons.put(self.connection, slot, rows)
 
-    def _put_entries(self, slot: int, rows: Sequence[Numbered]) -> None:
+    def _put_entries(self, slot: int, rows: list[tuple[Any, ...]]) -> None:
         self.connection.exec_driver_sql(
-            in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot),
-            [(number, r.person, r.name_key, r.digest, r.entry) for number, r in rows],
+            in_slot("INSERT INTO directory_entries_SLOT VALUES (?, ?, ?, ?, ?)", slot), rows
         )
 
     def drop_entries(self, slot: int, ids: Sequence[int]) -> None:
@@ -191,8 +198,9 @@ class SqliteDirectoryFilling(SqlFilling):
         file = Path(name)
         try:
             # What is aside is built while this writes what needs no order but that of numbers.
+            self.begin_small()
             build(Plan(file, words, made_by), self._written(numbered), apart=self._apart)
-            with scratch(self.connection, file, self.slice, self.size) as built:
+            with scratch(self.connection, file, self) as built:
                 built.copy_index(words)
                 built.copy(TEXTS, f"{words}_content", key="id", after=0)
                 built.copy(PERSONS, f"directory_persons_{slot}", key="person", after="")
@@ -208,7 +216,7 @@ class SqliteDirectoryFilling(SqlFilling):
         """Batches for what is built; each one's entries are in the database when the next is asked for."""
         while batch := list(islice(numbered, BUILT_TOGETHER)):
             yield [(number, r.words, r.person, r.digest) for number, r in batch]
-            rest = iter(batch)
+            rest = iter([_columns(numbered) for numbered in batch])
             while some := list(islice(rest, self.size())):
                 with self.slice():
                     self._put_entries(self.slot, some)
@@ -285,6 +293,14 @@ class SqliteDirectoryFilling(SqlFilling):
         self._free = time.perf_counter()
         took = self._free - start
         self.slices.append(took)
-        self._size = min(SLICE_MAX, max(10, int(self._size * min(2, SLICE_TARGET_S / took))))
+        self._size = min(
+            SLICE_MAX, max(10, int(self._size * min(SLICE_GROWTH, SLICE_TARGET_S / took)))
+        )
         if len(self.slices) % CHECKPOINT_EVERY == 0:
             self.connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+
+def _columns(numbered: Numbered) -> tuple[Any, ...]:
+    """Of `directory_entries`."""
+    number, record = numbered
+    return number, record.person, record.name_key, record.digest, record.entry

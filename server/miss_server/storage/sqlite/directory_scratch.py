@@ -5,11 +5,11 @@ copied row by row into those of an empty index of the same definition; another c
 anew whenever somebody else has written.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -19,17 +19,25 @@ _KEPT_BY_THE_INDEX = "_config"
 """The table of an index's own settings: those of the empty one stay."""
 
 
-class Scratch:
-    """An attached file; `scratch` opens it. What is copied goes into empty tables, `size` rows in a `slice_`."""
+class Slices(Protocol):
+    """The short write transactions in which it is copied."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        slice_: Callable[[], AbstractContextManager[Any]],
-        size: Callable[[], int],
-    ) -> None:
+    def slice(self) -> AbstractContextManager[Any]:
+        """One of them."""
+
+    def size(self) -> int:
+        """Rows of the next one."""
+
+    def begin_small(self) -> None:
+        """Rows of another kind come next."""
+
+
+class Scratch:
+    """An attached file; `scratch` opens it. What is copied goes into empty tables, some rows in each slice."""
+
+    def __init__(self, connection: Connection, slices: Slices) -> None:
         self._connection = connection
-        self._slice, self._size = slice_, size
+        self._slices = slices
 
     def copy_index(self, words: str) -> None:
         """Copy an index, which is not to be used between the slices. Afterwards this connection, too, reads its
@@ -52,13 +60,14 @@ class Scratch:
 
     def copy(self, source: str, target: str, *, key: str, after: int | str) -> None:
         """Copy a table of the file, in the order of its key, all of which are above `after`."""
+        self._slices.begin_small()
         while True:
-            with self._slice():
+            with self._slices.slice():
                 last = self._do(
                     f"SELECT max({key}) FROM (SELECT {key} FROM {SCHEMA}.{source}"  # noqa: S608  # our own names
                     f" WHERE {key} > ? ORDER BY {key} LIMIT ?)",
                     after,
-                    self._size(),
+                    self._slices.size(),
                 ).scalar_one()
                 if last is None:
                     return
@@ -72,9 +81,9 @@ class Scratch:
 
     def _copy_small(self, table: str) -> None:
         rows = iter(self._do(f"SELECT * FROM {SCHEMA}.{table}").all())  # noqa: S608
-        while some := [tuple(row) for row in islice(rows, self._size())]:
+        while some := [tuple(row) for row in islice(rows, self._slices.size())]:
             marks = ", ".join("?" * len(some[0]))
-            with self._slice():
+            with self._slices.slice():
                 self._connection.exec_driver_sql(
                     f"INSERT INTO main.{table} VALUES ({marks})",  # noqa: S608  # our own names
                     some,
@@ -85,17 +94,12 @@ class Scratch:
 
 
 @contextmanager
-def scratch(
-    connection: Connection,
-    file: Path,
-    slice_: Callable[[], AbstractContextManager[Any]],
-    size: Callable[[], int],
-) -> Iterator[Scratch]:
+def scratch(connection: Connection, file: Path, slices: Slices) -> Iterator[Scratch]:
     """Attach a file that is complete; it loses its name, so that nothing is left of an import that dies."""
     connection.exec_driver_sql(f"ATTACH ? AS {SCHEMA}", (str(file),))
     try:
         connection.exec_driver_sql(f"SELECT 1 FROM {SCHEMA}.sqlite_schema")  # noqa: S608  # opens it
         file.unlink()
-        yield Scratch(connection, slice_, size)
+        yield Scratch(connection, slices)
     finally:
         connection.exec_driver_sql(f"DETACH {SCHEMA}")

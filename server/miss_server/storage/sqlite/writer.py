@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NoReturn, TypeVar
 
 import structlog
@@ -53,6 +53,9 @@ ACKS_AT_ONCE = 32
 ACK_LINGER = 0.005
 """Acknowledgements wait, up to so many or for so many seconds, for others to share a batch with: a
 sender hardly sees its ticks later, and sends do not queue behind what nobody waits for."""
+LOCK_SOON = 0.05
+LOCK_ASKED_OFTEN, LOCK_ASKED_SELDOM = 0.0005, 0.01
+"""Seconds between two looks whether another process still holds the database, at first and later."""
 ROWS_INLINE = 1_024
 BYTES_INLINE = 2 << 20
 """Of a batch whose statements run in the event loop: beyond, it would stand still for 50 ms."""
@@ -287,10 +290,7 @@ class Writer:
         self, connection: Connection, jobs: list[Job], loop: asyncio.AbstractEventLoop
     ) -> None:
         """Write a batch from its start, waiting for what it has to wait for."""
-        db = driver(connection)
-        db.execute(f"PRAGMA busy_timeout = {self.lock_patience_ms}")
         self._commit(connection, jobs)
-        db.execute("PRAGMA busy_timeout = 0")
         self._tell(jobs, loop)
 
     def _tell(self, jobs: Sequence[Job], loop: asyncio.AbstractEventLoop) -> None:
@@ -303,7 +303,7 @@ class Writer:
         db = driver(connection)
         self._batch_on = connection
         try:
-            db.execute("BEGIN IMMEDIATE")
+            _begin_in_turn(db, self.lock_patience_ms / 1000)
             self._settle(db, jobs)
             news = self._news_for_the_witness(db, jobs)
             db.execute("COMMIT")
@@ -401,6 +401,22 @@ class Writer:
         db.execute("RELEASE job")
 
     _answer = staticmethod(answer)
+
+
+def _begin_in_turn(db: sqlite3.Connection, patience: float) -> None:
+    """Begin to write as soon as nobody else does. SQLite has no queue: whoever waits asks again, and SQLite
+    itself after 1, 2, 5, 10 and more milliseconds, in which an import takes the lock many times."""
+    begun = perf_counter()
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            waited = perf_counter() - begun
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or waited >= patience:
+                raise
+            sleep(LOCK_ASKED_OFTEN if waited < LOCK_SOON else LOCK_ASKED_SELDOM)
+        else:
+            return
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
