@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from miss_server.storage.directory import Directory, DirectoryFilling
 from miss_server.storage.postgres import directory_filling as postgres
 from miss_server.storage.postgres.directory import PostgresWords
+from miss_server.storage.postgres.pool import Options
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql.directory import SqlDirectory
 from miss_server.storage.sql.words import FEW
@@ -77,12 +78,15 @@ class SqliteShelf:
 
 class PostgresShelf:
     """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own. With `few` 0, it
-    is searched as where thousands match."""
+    is searched as where thousands match; with `beside`, a process writes the words of a whole directory."""
 
-    def __init__(self, server: PostgresProcess, few: int = FEW) -> None:
+    def __init__(
+        self, server: PostgresProcess, few: int = FEW, beside: Options | None = None
+    ) -> None:
         self._server = server
-        self._name = asyncio.run(server.new_database())
-        self._dsn = url(server, self._name)
+        self.beside = beside
+        self.name = asyncio.run(server.new_database())
+        self._dsn = url(server, self.name)
         self.directory: Directory = SqlDirectory(PostgresWords(few=few))
         self._readers, self._writers = Bridge(self._dsn), Bridge(self._dsn)
         self.write(create)
@@ -110,7 +114,7 @@ class PostgresShelf:
 
     def fill(self, work: Callable[[DirectoryFilling], T]) -> T:
         def run(connection: Connection) -> T:
-            with postgres.filling(connection) as target:
+            with postgres.filling(connection, self.beside) as target:
                 return work(target)
 
         # In a thread of its own: `work` waits for searches, and may ask for a second import.
@@ -123,7 +127,7 @@ class PostgresShelf:
     def close(self) -> None:
         self._readers.close()
         self._writers.close()
-        asyncio.run(self._server.drop(self._name))
+        asyncio.run(self._server.drop(self.name))
 
 
 class Bridge:

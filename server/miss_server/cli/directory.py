@@ -396,7 +396,7 @@ def _over(
 
     async def over_postgres(options: Options) -> Report:
         await prepare_postgres(options, domain=chosen.domain, now_ms=now_ms)
-        return await import_into(options, work)
+        return await import_into(options, work, apart=apart)
 
     return asyncio.run(over_postgres(Options(chosen.postgres.secret)))
 

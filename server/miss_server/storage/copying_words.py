@@ -20,7 +20,8 @@ from sqlalchemy import (
     select,
 )
 
-from miss_server.storage.postgres.directory_filling import lexemes, put_words, words
+from miss_server.storage.postgres.directory_building import lexemes
+from miss_server.storage.postgres.directory_filling import put_words, words
 from miss_server.storage.sql.directory import generation
 
 SLICE = 2_000

@@ -3,12 +3,13 @@
 Readers keep no lock that an import wants: rows of the slot aside are put in and taken out one by one, for
 a search that began before it went out of force may still read it; it is truncated by a later import only.
 
-Rows go in by COPY. A whole directory does in one transaction, without indexes: they are built once all is
-there, which is several times quicker than to keep them, and writes a fraction of the log.
+Rows go in by COPY. A whole directory does in one transaction, or in two at once (`directory_building`), without
+indexes: they are built once all is there, which is several times quicker than to keep them, and writes a
+fraction of the log.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -32,7 +33,17 @@ from sqlalchemy.dialects.postgresql import insert as insert_unless
 
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
 from miss_server.storage.directory_tables import entries, persons, state, tables
-from miss_server.storage.postgres.bulk import Bulk, vector
+from miss_server.storage.postgres.bulk import Bulk
+from miss_server.storage.postgres.directory_building import (
+    COLUMNS,
+    FILLING,
+    TWO_AT_ONCE,
+    Plan,
+    Row,
+    as_columns,
+    build,
+    set_for_transaction,
+)
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.postgres.trouble import not_durable
@@ -46,17 +57,6 @@ SLICE = 1_000
 """Records of one transaction."""
 FILLED_TOGETHER = 5_000
 """Records of one COPY while a whole directory is written."""
-FILLING = {
-    # No statement of it is short, and nobody waits for its locks: the slot is aside.
-    "statement_timeout": "0",
-    "lock_timeout": "10min",
-    "idle_in_transaction_session_timeout": "10min",
-    # What one sort or index takes at most; it is PostgreSQL's memory, on its machine.
-    "maintenance_work_mem": "128MB",
-    # What is written goes on to the disk as it comes. Else the system keeps it for half a minute, and a
-    # node's commit that comes when it writes all of it waits behind hundreds of megabytes.
-    "backend_flush_after": "1MB",
-}
 LOCK = epochs.LOCK + 2
 """The advisory lock of the one import; it ends with the connection that holds it."""
 
@@ -98,8 +98,12 @@ def create_directory(connection: Connection) -> None:
 
 
 @contextmanager
-def filling(connection: Connection) -> "Iterator[PostgresDirectoryFilling]":
+def filling(
+    connection: Connection, beside: Options | None = None
+) -> "Iterator[PostgresDirectoryFilling]":
     """Open the one import of a database, on a connection of its own that has no transaction.
+
+    `beside`: how a process of its own connects, which writes the words of a whole directory.
 
     Raises:
         DirectoryBusy: another one is running.
@@ -110,7 +114,7 @@ def filling(connection: Connection) -> "Iterator[PostgresDirectoryFilling]":
     try:
         with connection.begin():
             create_directory(connection)
-        yield PostgresDirectoryFilling(connection)
+        yield PostgresDirectoryFilling(connection, beside)
     finally:
         if not connection.invalidated:
             connection.rollback()
@@ -118,8 +122,12 @@ def filling(connection: Connection) -> "Iterator[PostgresDirectoryFilling]":
                 connection.execute(select(func.pg_advisory_unlock(LOCK)))
 
 
-async def import_into(options: Options, work: Callable[[DirectoryFilling], T]) -> T:
+async def import_into(
+    options: Options, work: Callable[[DirectoryFilling], T], *, apart: bool = False
+) -> T:
     """Open the one import of a database for `work`, beside running nodes.
+
+    `apart`: the words of a whole directory are written by a process of its own.
 
     Raises:
         DirectoryBusy: another one is running.
@@ -127,7 +135,7 @@ async def import_into(options: Options, work: Callable[[DirectoryFilling], T]) -
     """
 
     def run(connection: Connection) -> T:
-        with filling(connection) as target:
+        with filling(connection, options if apart else None) as target:
             return work(target)
 
     quiet = Quiet(options)
@@ -142,9 +150,10 @@ async def import_into(options: Options, work: Callable[[DirectoryFilling], T]) -
 class PostgresDirectoryFilling(SqlFilling):
     """The implementation of `DirectoryFilling`; `filling` opens it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, beside: Options | None = None) -> None:
         super().__init__(connection)
         self._bulk = Bulk(connection)
+        self._beside = beside
         self._durable = False
         self.begin()
 
@@ -163,7 +172,9 @@ class PostgresDirectoryFilling(SqlFilling):
         """See `SqlFilling`."""
         with self.connection.begin():
             # Slices need only be on the disk in their order; what is published waits for all of them.
-            self._set({} if self._durable else {"synchronous_commit": "off"})
+            set_for_transaction(
+                self.connection, {} if self._durable else {"synchronous_commit": "off"}
+            )
             yield
 
     def reading(self) -> AbstractContextManager[Any]:
@@ -182,31 +193,57 @@ class PostgresDirectoryFilling(SqlFilling):
         """See `SqlFilling`."""
         self._bulk.put(
             f"directory_words_{slot}",
-            ("id", "words"),
-            ((number, vector(_lexemes(record.words))) for number, record in rows),
+            COLUMNS,
+            as_columns((number, record.words) for number, record in rows),
         )
 
     def fill(self, numbered: Iterator[Numbered]) -> None:
         """See `SqlFilling`."""
         # What comes is sorted before the first one does: no transaction waits for it.
         batches = iter(lambda: list(islice(numbered, FILLED_TOGETHER)), [])
-        begun = list(islice(batches, 1))
+        begun = chain(list(islice(batches, 1)), batches)
+        if self._beside is not None and self.learns:
+            self._fill_beside(Plan(self._beside, f"directory_words_{self.slot}"), begun)
+            return
         learnt: set[str] = set()
         with self.connection.begin():
-            self._set(FILLING)
+            set_for_transaction(self.connection, FILLING)
             self.connection.execute(text(f"TRUNCATE {', '.join(self._tables)}"))
             with self._bulk.unindexed(self._tables):
-                for batch in chain(begun, batches):
+                for batch in begun:
                     self.put_entries(self.slot, batch)
                     self.put_words(self.slot, batch)
                     for _, record in batch:
                         learnt.update(record.words.split())
                 if self.learns:
-                    self._bulk.put(
-                        f"directory_vocabulary_{self.slot}",
-                        ("word", "sound"),
-                        chain(vocabulary.rows(learnt), [vocabulary.WHOLE]),
-                    )
+                    self._put_vocabulary(chain(vocabulary.rows(learnt), [vocabulary.WHOLE]))
+
+    def _fill_beside(self, plan: Plan, batches: Iterator[list[Numbered]]) -> None:
+        # Whoever dies from here on leaves a slot that says that it is not whole.
+        self.clear()
+        with closing(self._written(batches)) as written:
+            build(plan, written)
+        with self.connection.begin():
+            self._put_vocabulary([vocabulary.WHOLE])
+
+    def _written(self, batches: Iterator[list[Numbered]]) -> Generator[list[Row], None, None]:
+        """The words of each batch, whose entries are written when the next is asked for; indexes are built
+        behind the last one, which is empty."""
+        learnt: set[str] = set()
+        tables = [name for name in self._tables if "_words_" not in name]
+        with self.connection.begin():
+            set_for_transaction(self.connection, TWO_AT_ONCE)
+            with self._bulk.unindexed(tables):
+                for batch in batches:
+                    yield [(number, record.words) for number, record in batch]
+                    self.put_entries(self.slot, batch)
+                    for _, record in batch:
+                        learnt.update(record.words.split())
+                yield []
+                self._put_vocabulary(vocabulary.rows(learnt))
+
+    def _put_vocabulary(self, rows: Iterable[tuple[str, str]]) -> None:
+        self._bulk.put(f"directory_vocabulary_{self.slot}", ("word", "sound"), rows)
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""
@@ -241,29 +278,11 @@ class PostgresDirectoryFilling(SqlFilling):
 
     def _do(self, statement: str) -> None:
         with self.connection.begin():
-            self._set(FILLING)
+            set_for_transaction(self.connection, FILLING)
             self.connection.execute(text(statement))
-
-    def _set(self, settings: Mapping[str, str]) -> None:
-        """Of the transaction that is open."""
-        for name, value in settings.items():
-            self.connection.execute(select(func.set_config(name, value, True)))
-
-
-def _lexemes(folded: str) -> Iterable[bytes]:
-    """Words as the index takes them."""
-    words = folded.encode().split()
-    if max(map(len, words), default=0) > vocabulary.WORD_MAX:
-        return {word.encode() for word in lexemes(folded).split()}
-    return words
 
 
 def put_words(slot: int) -> Insert:
     """The statement that adds an entry's words: `number`, and `folded` from `lexemes`."""
     vector = func.array_to_tsvector(func.string_to_array(bindparam("folded"), " "))
     return insert(words[slot]).values(id=bindparam("number"), words=vector)
-
-
-def lexemes(folded: str) -> str:
-    """Words as the index takes them: none empty, none too long."""
-    return " ".join(word[: vocabulary.WORD_MAX] for word in folded.split())
