@@ -2,15 +2,17 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from miss_protocol.ids import DeviceId
-from miss_server.storage.sqlite import lookups
-from miss_server.storage.sqlite.lookups import Found, Lookups
+from miss_server.storage import lookups
+from miss_server.storage.lookups import Lookups
+from miss_server.storage.messages import DeviceRecord
+from miss_server.storage.sqlite import devices
 
 ABSENT = DeviceId(bytes(16))
 
@@ -24,11 +26,11 @@ class Reader:
         self.begun = asyncio.Event()
         self.let = asyncio.Event()
 
-    async def read(self, work: Callable[[sqlite3.Connection], Found]) -> Found:
+    async def read(self, wanted: Sequence[DeviceId]) -> list[DeviceRecord | None]:
         self.reads += 1
         self.begun.set()
         await self.let.wait()
-        return work(self.db)
+        return devices.find(self.db, wanted)
 
 
 @pytest.fixture

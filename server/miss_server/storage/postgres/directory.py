@@ -89,19 +89,21 @@ _PLACED = f"""
     ORDER BY w.id LIMIT :count
 """  # noqa: S608 - constants of this file
 
-# Planned for the very words: a plan for any words would read the whole directory for rare ones.
-_PLANNING = select(
-    func.set_config("plan_cache_mode", "force_custom_plan", True),
-    func.set_config("jit", "off", True),
-    func.set_config("enable_seqscan", "off", True),
-)
-_SCANNING = {
-    allowed: select(func.set_config("enable_seqscan", "on" if allowed else "off", True))
-    for allowed in (False, True)
+_PLANNING = {
+    # For the very words: a plan for any words would read the whole directory for rare ones. A whole table may be
+    # read where many match, not to find out whether few do.
+    "words": {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "off"},
+    "many": {"plan_cache_mode": "force_custom_plan", "enable_seqscan": "on"},
+    # One plan for any numbers: they are few, and to make it takes longer than to follow it.
+    "numbers": {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"},
 }
-"""Whether a whole table may be read: not to find out whether few match, nor where few do."""
-_MAY_SCAN = "directory may be read whole"
-"""Where a connection keeps, for one transaction, which of the two was said."""
+_PLANS = {
+    kind: select(*[func.set_config(name, value, True) for name, value in settings.items()])
+    for kind, settings in _PLANNING.items()
+}
+_BEGIN = _PLANS["words"].add_columns(func.set_config("jit", "off", True))
+_PLANS_BY = "directory is planned by"
+"""Where a connection keeps, for one transaction, which of them is in force."""
 _HITS = tuple(
     text(
         f"SELECT w.id FROM directory_words_{slot} w WHERE {_MATCHES[False]} LIMIT {FEW}"  # noqa: S608
@@ -189,8 +191,8 @@ class PostgresWords:
         # Said with BEGIN, which saves a way to PostgreSQL and back; the pool takes it back.
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         with connection.begin():
-            connection.execute(_PLANNING)
-            connection.info[_MAY_SCAN] = False
+            connection.execute(_BEGIN)
+            connection.info[_PLANS_BY] = "words"
             yield connection
 
     def seeking(self, seeker: Seeker) -> dict[str, Any]:
@@ -205,6 +207,7 @@ class PostgresWords:
         self, connection: Connection, slot: int, asked: Asked, after: int, count: int
     ) -> Sequence[int]:
         """See `Words`."""
+        _plan_by(connection, "many")
         values = {"match": _match(asked), "id": after, "count": count}
         return connection.execute(_FOLLOWING[slot], values).scalars().all()
 
@@ -239,6 +242,7 @@ class PostgresWords:
 
     def distinguished(self, connection: Connection, slot: int, asked: Asked) -> Sequence[int]:
         """See `Words`."""
+        _plan_by(connection, "many")
         values = {"match": _match(asked), "names": list(asked.names)}
         values |= {"seeker": asked.seeker.values()["seeker"]}
         return connection.execute(_DISTINGUISHED[slot], values).scalars().all()
@@ -306,6 +310,7 @@ class PostgresWords:
         more: dict[str, Any],
     ) -> Sequence[Any]:
         """By number if `more` has those of `hits`, otherwise by words."""
+        _plan_by(connection, "numbers" if "hits" in more else "many")
         values = more | asked.seeker.values() | {"names": list(asked.names), "count": count}
         statement = statements[slot, asked.seeker.people, "hits" in more]
         rows: Sequence[Any] = connection.execute(statement, values).all()
@@ -316,25 +321,25 @@ class PostgresWords:
         # What is remembered wrongly, after an import or by two of one hash, costs time and changes no answer.
         key = hash((slot, match))
         if key in self._many:
-            _let_scan(connection, True)
+            _plan_by(connection, "many")
             return None
         known: dict[str, Sequence[int]] = connection.info.setdefault(_FOUND_HITS, {})
         if match not in known:
-            _let_scan(connection, False)
+            _plan_by(connection, "words")
             known[match] = connection.execute(_HITS[slot], {"match": match}).scalars().all()
         if len(known[match]) < self._few:
             return known[match]
         if len(self._many) >= REMEMBERED:
             self._many.clear()
         self._many.add(key)
-        _let_scan(connection, True)
+        _plan_by(connection, "many")
         return None
 
 
-def _let_scan(connection: Connection, allowed: bool) -> None:
-    if connection.info.get(_MAY_SCAN) is not allowed:
-        connection.execute(_SCANNING[allowed])
-        connection.info[_MAY_SCAN] = allowed
+def _plan_by(connection: Connection, kind: str) -> None:
+    if connection.info.get(_PLANS_BY) != kind:
+        connection.execute(_PLANS[kind])
+        connection.info[_PLANS_BY] = kind
 
 
 def _bounds(asked: Asked, after: tuple[int, int], below: int) -> dict[str, Any]:

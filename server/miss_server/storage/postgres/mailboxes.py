@@ -18,9 +18,10 @@ from miss_server.storage.states import decode_states, for_wire
 ROWS_AT_ONCE = 256
 """Rows read for one connection at a time; more come with its next acknowledgement."""
 
-_DEVICE = (
-    "SELECT d.account, d.signing_key, d.revoked_ms, a.suspended, a.roster_version"
-    " FROM devices d JOIN accounts a ON a.address = d.account WHERE d.id = $1"
+_DEVICES = (
+    "SELECT d.id, d.account, d.signing_key, d.revoked_ms, a.suspended, a.roster_version"
+    " FROM unnest($1::bytea[]) AS w(id) JOIN devices d ON d.id = w.id"
+    " JOIN accounts a ON a.address = d.account"
 )
 _HEADS = (
     "SELECT m.device, m.head, d.tick, d.generation"
@@ -55,15 +56,15 @@ _FETCH = (
 )
 
 
-async def device(db: Connection, device_id: DeviceId) -> DeviceRecord | None:
-    """Look a device up; revoked ones are found too."""
-    row = await db.fetchrow(_DEVICE, device_id)
-    if row is None:
-        return None
-    account, key, revoked, suspended, version = row
-    return DeviceRecord(
-        device_id, AccountAddress(account), key, revoked is not None, suspended, version
-    )
+async def devices(db: Connection, wanted: Sequence[DeviceId]) -> list[DeviceRecord | None]:
+    """Look devices up; revoked ones are found too, None stands for those that are not there."""
+    found = {
+        id_: DeviceRecord(
+            DeviceId(id_), AccountAddress(account), key, revoked is not None, suspended, version
+        )
+        for id_, account, key, revoked, suspended, version in await db.fetch(_DEVICES, wanted)
+    }
+    return [found.get(device) for device in wanted]
 
 
 async def heads(db: Connection, devices: Sequence[DeviceId]) -> dict[DeviceId, Head]:

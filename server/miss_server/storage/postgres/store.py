@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from miss_protocol.ids import DeviceId
 from miss_server.storage.database import DOCTOR, OWN_FOLDER, DatabaseError, WitnessError
+from miss_server.storage.lookups import Lookups
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -76,6 +77,7 @@ class PostgresStore(QuietCalls):
         self._life = life
         self._pool = Pool(options, self._recognise)
         self._quiet = Quiet(options, self._recognise)
+        self._lookups = Lookups(self._look_up)
         self._writer = Writer(self._pool, self._begin_alone, life, first_contacts)
         self._directory = SqlDirectory(PostgresWords())
         self._beaten_ms = 0
@@ -195,8 +197,11 @@ class PostgresStore(QuietCalls):
     # --- Messages ---------------------------------------------------------------------------------
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
+        return await self._lookups.find(device)
+
+    async def _look_up(self, devices: Sequence[DeviceId]) -> list[DeviceRecord | None]:
         async with self._pool.connection() as db:
-            return await mailboxes.device(db, device)
+            return await mailboxes.devices(db, devices)
 
     async def begin_session(
         self, greeting: Greeting, *, now_ms: int

@@ -25,6 +25,7 @@ from miss_server.storage.database import (
     DatabaseError,
     WitnessError,
 )
+from miss_server.storage.lookups import Lookups
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -47,7 +48,7 @@ from miss_server.storage.sql import (
 )
 from miss_server.storage.sql.calls import QuietCalls
 from miss_server.storage.sql.directory import SqlDirectory
-from miss_server.storage.sqlite import mailboxes, sessions
+from miss_server.storage.sqlite import devices, mailboxes, sessions
 from miss_server.storage.sqlite.directory import SqliteWords
 from miss_server.storage.sqlite.directory_filling import create_directory
 from miss_server.storage.sqlite.engine import (
@@ -56,7 +57,6 @@ from miss_server.storage.sqlite.engine import (
     open_engine,
     writing,
 )
-from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.sqlite.writer import Writer
 from miss_server.storage.witness import Damaged, Witness, beside
 from miss_server.tallies import StorageTally
@@ -236,7 +236,7 @@ class SqliteStore(QuietCalls):
         self._connections = ThreadConnections(self._reading)
         self._searching = asyncio.Semaphore(READERS - 1)
         self._directory = SqlDirectory(SqliteWords())
-        self._lookups = Lookups(self.read)
+        self._lookups = Lookups(lambda some: self.read(lambda db: devices.find(db, some)))
 
     def begin_life(self, *, now_ms: int) -> bool:
         """Compare the database with its witness, before `open` and before anybody is served; tells
