@@ -20,6 +20,7 @@ from sqlalchemy import Connection as SqlConnection
 
 from miss_protocol.ids import DeviceId
 from miss_server.storage.jobs import Job, place
+from miss_server.storage.lookups import Lookups
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
@@ -42,7 +43,6 @@ from miss_server.storage.postgres.sessions import Ending
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.postgres.writer import Writer
 from miss_server.storage.schema import metadata
-from miss_server.storage.sqlite.lookups import Lookups
 from miss_server.storage.witness import Testimony
 from tests.simulation.cast import DOMAIN, NOW, cast
 from tests.simulation.loop import VirtualLoop
@@ -175,28 +175,6 @@ class SteppedWriter:
         Writer._answer(jobs)
 
 
-class _FarLookups(Lookups):
-    """Looks devices up as many at once as on SQLite."""
-
-    def __init__(self, store: "SteppedPostgres") -> None:
-        self._store = store
-        super().__init__(self._none)
-
-    async def _none(self, _: Any) -> Any:
-        raise NotImplementedError
-
-    async def _answer(
-        self, asked: Sequence[tuple[DeviceId, asyncio.Future[DeviceRecord | None]]]
-    ) -> None:
-        async def look() -> list[DeviceRecord | None]:
-            return [await PostgresStore.device(self._store, device) for device, _ in asked]
-
-        records = await self._store.later(look)
-        for (_, future), record in zip(asked, records, strict=True):
-            if not future.done():
-                future.set_result(record)
-
-
 class SteppedPostgres(PostgresStore):
     """The store. Reads wait in a queue until `answer_reads`, writes until `writer.commit`."""
 
@@ -208,7 +186,7 @@ class SteppedPostgres(PostgresStore):
         self._loop = loop
         self._fated = self._writer = _FatedWriter(self._pool, self._begin_alone, self.life, LIFTED)
         self.writer = SteppedWriter(self)
-        self._lookups = _FarLookups(self)
+        self._lookups = Lookups(lambda some: self.later(lambda: self._look_up(some)))
         self._asked: list[tuple[Callable[[], Coroutine[Any, Any, Any]], asyncio.Future[Any]]] = []
 
     @property

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from miss_server.storage.sqlite.directory_filling import (
     create_directory,
     filling,
 )
-from miss_server.storage.sqlite.engine import writing
+from miss_server.storage.sqlite.engine import driver, writing
 from tests.support import register
 from tests.support.devices import NOW
 from tests.support.directories import SqliteShelf
@@ -151,6 +152,34 @@ def test_an_import_that_died_while_it_emptied_is_followed_by_one_that_begins_ane
                     for table in ("directory_entries", "directory_words")
                 ]
                 assert counts == [400, 400]
+
+
+def test_changes_do_not_make_the_index_write_all_of_itself_at_once(
+    shelf: SqliteShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "miss_server.storage.sqlite.directory_filling"
+    people = [activity(n, name=f"NOM{n}", given=f"Prénom{n % 97}") for n in range(12_000)]
+    for turn in range(2):
+        people[turn] = activity(turn, name="Dupont-Fictif")
+        file = register.write(tmp_path / "f.txt", *people)
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW)
+    with shelf.engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT count(*) FROM directory_words_1_data")
+        pages = rows.scalar_one()  # nearly all of one piece
+    monkeypatch.setattr(f"{module}.SLICE_MAX", 10)
+    people[:2000] = [activity(n, name=f"AUTRE{n}") for n in range(2000)]
+    file = register.write(tmp_path / "f.txt", *people)
+    changes: list[int] = []
+
+    def note(_: float) -> None:
+        changes.append(driver(target.connection).total_changes)
+
+    with filling(shelf.engine, shelf.path, pause=note) as target:
+        run_import(readers(file), target, now_ms=NOW)
+        check(target.connection, 1)
+    assert len(changes) > 400
+    assert max(after - before for before, after in pairwise(changes)) < pages
 
 
 def test_a_process_builds_the_same_index(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import glob
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from miss_server.storage.directory import DirectoryBusy, ImportedFile
+from miss_server.storage.directory import DirectoryBusy, ImportedFile, Record
 from miss_server.storage.directory_tables import tables
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import vocabulary
@@ -27,13 +27,13 @@ from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
 from miss_server.storage.sqlite import directory_persons
 from miss_server.storage.sqlite.directory_building import HEARD, PERSONS, TEXTS, Plan, Row, build
 from miss_server.storage.sqlite.directory_scratch import scratch
-from miss_server.storage.sqlite.engine import reading, writing
+from miss_server.storage.sqlite.engine import driver, reading, writing
 
 SLICE_TARGET_S = 0.002
 """A transaction of an import aims at this. A sender that finds the lock taken asks again after 1, 2, 5, 10
-milliseconds, so that a slice that is a little longer costs it much more. Now and then the full-text index
-merges inside one, which takes 20 ms: the whole stays under the 50 ms that a sender may wait for it."""
-SLICE_START = 100
+milliseconds, so that a slice that is a little longer costs it much more."""
+SLICE_START, SLICE_START_CHANGED = 100, 10
+"""Rows of the first one: of those that are added at the end, and of those that take others' places."""
 SLICE_MAX = 5_000
 BUILT_TOGETHER = 5_000
 """Entries of one transaction that nobody waits for, and of what goes to another process at once."""
@@ -45,6 +45,12 @@ SLICE_GROWTH = 1.25
 CHECKPOINT_EVERY = 4
 """Slices between two checkpoints: the log beside the database stays small, so that a sender's commit, which
 waits for all that is in it to be on the disk, seldom has to copy it as well."""
+MERGE_EVERY = 8
+MERGE_PAGES = 40
+"""Slices of changes between two merges of the full-text index's pieces, and about how many pages one writes, in
+a slice of its own. Left to itself it merges all that there is, hundreds of megabytes, in the midst of one."""
+_MERGING = {"automerge": 0, "crisismerge": 1_900, "usermerge": 16}
+"""It merges when it is told to; how many pieces of one size must be there. SQLite allows 2,000 in all."""
 
 WORDS_TABLES = tuple(
     f"CREATE VIRTUAL TABLE IF NOT EXISTS directory_words_{slot} USING fts5("
@@ -147,6 +153,8 @@ class SqliteDirectoryFilling(SqlFilling):
         self.slices: list[float] = []
         self._pause = pause
         self._size = SLICE_START
+        self._merges = False
+        """Changes are being made, whose pieces are merged meanwhile."""
         self._free = time.perf_counter()
         self.begin()
 
@@ -220,6 +228,36 @@ class SqliteDirectoryFilling(SqlFilling):
             while some := list(islice(rest, self.size())):
                 with self.slice():
                     self._put_entries(self.slot, some)
+
+    def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
+        """See `DirectoryFilling`."""
+        for setting, value in _MERGING.items():
+            with self.slice():
+                self._tell_index(setting, value)
+        self._size = SLICE_START_CHANGED
+        self._merges = True
+        super().amend(gone, records, count)
+        while self._merge():
+            pass
+        self._merges = False
+
+    def _merge(self) -> bool:
+        """Merge some pages of the index, in a slice; tells whether there was something to do."""
+        size, db = self._size, driver(self.connection)
+        before = db.total_changes
+        with self.slice():
+            self._tell_index("merge", MERGE_PAGES)
+        self._size = size
+        return (
+            db.total_changes - before >= 2
+        )  # less, and nothing was done (documentation of FTS5, 6.8)
+
+    def _tell_index(self, what: str, value: int) -> None:
+        words = f"directory_words_{self.slot}"
+        self.connection.exec_driver_sql(
+            f"INSERT INTO {words} ({words}, rank) VALUES (?, ?)",  # noqa: S608  # our own name
+            (what, value),
+        )
 
     def drop_words(self, slot: int, ids: Sequence[int]) -> None:
         """See `SqlFilling`."""
@@ -296,6 +334,10 @@ class SqliteDirectoryFilling(SqlFilling):
         self._size = min(
             SLICE_MAX, max(10, int(self._size * min(SLICE_GROWTH, SLICE_TARGET_S / took)))
         )
+        if self._merges and len(self.slices) % MERGE_EVERY == 0:
+            self._merges = False
+            self._merge()
+            self._merges = True
         if len(self.slices) % CHECKPOINT_EVERY == 0:
             self.connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
