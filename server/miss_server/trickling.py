@@ -14,8 +14,8 @@ from threading import Event, Thread
 
 EVERY = 0.05
 """Seconds between two looks: a disk takes in milliseconds what an import writes in that time."""
-NAMES = ("/etilqs_", ".import-")
-"""Parts of the paths of SQLite's own temporary files, and of those in which an index is built."""
+NAMES = ("etilqs_", ".import-")
+"""Parts of the names of SQLite's own temporary files, and of those in which an index is built."""
 
 _OPEN = Path("/proc/self/fd")
 _WRITE = 2
@@ -46,12 +46,14 @@ def trickling(every: float = EVERY) -> Iterator[None]:
 
 def hand_over(begin: Callable[[int], object]) -> int:
     """Call `begin` with each temporary file that is open; returns how many there are."""
-    count = 0
-    for name in os.listdir(_OPEN):
+    count, numbers = 0, list[str]()
+    with suppress(OSError):
+        numbers = os.listdir(_OPEN)
+    for number in numbers:
         # One that is closed meanwhile, even if another file has its number then, is none the worse for it.
         with suppress(OSError):
-            if any(part in os.readlink(_OPEN / name) for part in NAMES):
-                begin(int(name))
+            if any(part in (_OPEN / number).readlink().name for part in NAMES):
+                begin(int(number))
                 count += 1
     return count
 

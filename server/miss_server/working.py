@@ -2,7 +2,8 @@
 
 They are begun anew (no copy of this one, which has connections and locks open), know nothing but what they
 are sent, and end as soon as this one does: their pipe is closed then. They get what the machine has left:
-a server beside them is not to feel them, and none of them holds a lock that it could wait for.
+a server beside them is not to feel them, and none of them holds a lock that it could wait for. One that has
+somebody wait for it, a database with its deadlines, is only as nice as this one.
 """
 
 import os
@@ -46,10 +47,11 @@ class Worker:
             raise SystemExit from None
 
 
-def _begin(pipe: "Connection[Any, Any]", serve: Callable[[Worker], None]) -> None:
+def _begin(pipe: "Connection[Any, Any]", serve: Callable[[Worker], None], last: bool) -> None:
     # Ctrl-C reaches every process of a terminal; the one that has the locks tidies up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _give_way()
+    if last:
+        _give_way()
     worker = Worker(pipe)
     try:
         with trickling():
@@ -65,10 +67,12 @@ def _give_way() -> None:
 
 
 class Crew:
-    """Some processes that all run `serve`; a context, at whose end they are gone."""
+    """Some processes that all run `serve`; a context, at whose end they are gone. With `last` they get what
+    nobody else wants of the machine."""
 
-    def __init__(self, serve: Callable[[Worker], None], count: int) -> None:
+    def __init__(self, serve: Callable[[Worker], None], count: int, *, last: bool = True) -> None:
         self._serve = serve
+        self._last = last
         self._pipes: list[Connection[Any, Any]] = []
         self._running: list[Any] = []
         self._count = count
@@ -80,7 +84,9 @@ class Crew:
 
     def _start(self) -> None:
         mine, its = _processes.Pipe()
-        process = _processes.Process(target=_begin, args=(its, self._serve), daemon=True)
+        process = _processes.Process(
+            target=_begin, args=(its, self._serve, self._last), daemon=True
+        )
         process.start()
         its.close()
         self._pipes.append(mine)

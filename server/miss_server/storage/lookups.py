@@ -37,7 +37,9 @@ class Lookups:
         while self._waiting:
             asked = self._waiting[:AT_ONCE]
             del self._waiting[:AT_ONCE]
-            await self._answer(asked)
+            # Whoever asked may have gone.
+            if asked := [(device, found) for device, found in asked if not found.done()]:
+                await self._answer(asked)
         self._looking = None
 
     async def _answer(
@@ -46,7 +48,9 @@ class Lookups:
         try:
             records = await self._look([device for device, _ in asked])
         except Exception as error:  # noqa: BLE001  # handed to all who asked
-            for _, future in asked:
+            # Also to those who wait: where one look fails after seconds, each of many would.
+            failed, self._waiting = [*asked, *self._waiting], []
+            for _, future in failed:
                 if not future.done():
                     future.set_exception(error)
             return

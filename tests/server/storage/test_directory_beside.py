@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 
 from miss_server.importers.importing import run_import
 from miss_server.importers.recognising import readers
-from miss_server.storage.directory import DirectoryFilling
+from miss_server.storage.directory import DirectoryBusy, DirectoryFilling
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres import directory_filling
-from miss_server.storage.postgres.directory_building import build
+from miss_server.storage.postgres.directory_building import BESIDE, Plan, build
 from miss_server.storage.postgres.pool import Options
 from tests.support import register
 from tests.support.devices import NOW
@@ -139,6 +139,34 @@ def test_an_import_that_dies_takes_its_process_with_it(
     assert kept(shelf, 1)["words"] == []
     bring_in(shelf, file)
     assert names(shelf, "nom699") == ["NOM699"]
+
+
+def hold(connection: Connection) -> None:
+    """As the process of an import that was killed, while it builds its index."""
+    connection.execute(text(f"SELECT pg_advisory_lock({BESIDE})"))
+
+
+def test_while_a_killed_imports_process_still_builds_an_import_is_running(
+    shelf: PostgresShelf, file: Path
+) -> None:
+    shelf.write(hold)
+    with pytest.raises(DirectoryBusy):
+        bring_in(shelf, file)
+
+
+def test_a_process_that_meets_another_one_gives_up(shelf: PostgresShelf, file: Path) -> None:
+    def work(target: DirectoryFilling) -> None:
+        shelf.write(hold)
+        with pytest.raises(NotDurable, match="still ending"):
+            run_import(readers(file), target, now_ms=NOW)
+
+    shelf.fill(work)
+
+
+def test_what_the_role_may_not_write_is_told(shelf: PostgresShelf) -> None:
+    assert shelf.beside is not None
+    with pytest.raises(NotDurable, match="Undefined"):
+        build(Plan(shelf.beside, "gone"), iter([[(1, "word")], []]))
 
 
 def test_what_postgresql_does_not_take_from_the_process_is_told(

@@ -10,9 +10,11 @@ from sqlalchemy import Connection
 
 from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
+from miss_server.storage.directory import NoRoom, Record
 from miss_server.storage.sqlite.directory_building import CannotBuild, Plan, build
 from miss_server.storage.sqlite.directory_filling import (
     WORDS_TABLES,
+    SqliteDirectoryFilling,
     create_directory,
     filling,
 )
@@ -180,6 +182,37 @@ def test_changes_do_not_make_the_index_write_all_of_itself_at_once(
         check(target.connection, 1)
     assert len(changes) > 400
     assert max(after - before for before, after in pairwise(changes)) < pages
+
+
+def test_an_index_of_many_pieces_is_emptied_without_being_merged(
+    shelf: SqliteShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "miss_server.storage.sqlite.directory_filling"
+    fit_in = SqliteDirectoryFilling._fit_in
+
+    def load(first: int) -> None:
+        file = register.write(tmp_path / "f.txt", *(activity(n) for n in range(first, first + 900)))
+        with filling(shelf.engine, shelf.path, pause=lambda _: None) as target:
+            run_import(readers(file), target, now_ms=NOW, allowed=Allowed(gone=1))
+
+    def fit_in_vain(self: SqliteDirectoryFilling, records: Iterator[Record]) -> None:
+        fit_in(self, records)
+        # Many pieces are left, and from now on they would be merged after every slice.
+        monkeypatch.setattr(f"{module}.MERGE_EVERY", 1)
+        raise NoRoom
+
+    for first in (0, 1):
+        load(first)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{module}.SLICE_MAX", 10)
+        patch.setattr(SqliteDirectoryFilling, "_fit_in", fit_in_vain)
+        load(400)
+    load(401)
+    with shelf.engine.connect() as connection:
+        for slot in (0, 1):
+            check(connection, slot)
+    found = shelf.read(lambda on: shelf.directory.search(on, "nom1300", now_ms=NOW))
+    assert [entry.name for entry in found.entries] == ["NOM1300"]
 
 
 def test_a_process_builds_the_same_index(tmp_path: Path) -> None:

@@ -75,6 +75,36 @@ async def test_who_asks_meanwhile_shares_the_next_read(
     assert {one.roster_version for one in found if one and not one.suspended} == {3}
 
 
+async def test_what_fails_fails_for_those_who_wait_too(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "AT_ONCE", 2)
+    reader = Reader(db)
+    looking = Lookups(reader.read)
+    db.execute("ALTER TABLE devices RENAME TO away")
+    asked = [asyncio.create_task(looking.find(ABSENT)) for _ in range(7)]
+    await reader.begun.wait()
+    asked[5].cancel()
+    reader.let.set()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in outcomes].count(sqlite3.OperationalError) == 6
+    assert reader.reads == 1
+
+
+async def test_nobody_looks_for_those_who_have_gone(db: sqlite3.Connection) -> None:
+    reader = Reader(db)
+    looking = Lookups(reader.read)
+    first = asyncio.create_task(looking.find(ABSENT))
+    await reader.begun.wait()
+    gone = asyncio.create_task(looking.find(ABSENT))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    reader.let.set()
+    assert await first is None
+    assert reader.reads == 1
+
+
 async def test_what_fails_fails_for_all_and_the_next_is_read(db: sqlite3.Connection) -> None:
     reader = Reader(db)
     looking = Lookups(reader.read)

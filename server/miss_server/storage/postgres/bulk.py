@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, text
 from miss_server.storage.postgres.pool import Session
 
 INDEX_SECONDS = 3_600.0
-"""For how long one index may be built."""
+"""For how long one index may be built, or rows be made and copied: by a process that goes last."""
 
 _ENDED = b"\0\0\0"
 """Behind each word of a vector: its end, and that no places of it are known."""
@@ -52,7 +52,9 @@ class Bulk:
     def put(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Add rows, in the transaction that is open and has begun to work."""
         self._driven(
-            lambda driver: driver.copy_records_to_table(table, columns=columns, records=rows)
+            lambda driver: driver.copy_records_to_table(
+                table, columns=columns, records=rows, timeout=INDEX_SECONDS
+            )
         )
 
     @contextmanager

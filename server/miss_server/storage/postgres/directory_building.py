@@ -8,14 +8,16 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+import asyncpg
 from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import DBAPIError
 
 from miss_server.storage.messages import NotDurable
 from miss_server.storage.postgres.bulk import Bulk, vector
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
-from miss_server.storage.postgres.trouble import not_durable
-from miss_server.storage.sql import vocabulary
+from miss_server.storage.postgres.trouble import describe, not_durable
+from miss_server.storage.sql import epochs, vocabulary
 from miss_server.working import Crew, Told, Worker
 
 FILLING = {
@@ -29,8 +31,15 @@ FILLING = {
     # node's commit that comes when it writes all of it waits behind hundreds of megabytes.
     "backend_flush_after": "1MB",
 }
-TWO_AT_ONCE = FILLING | {"max_parallel_maintenance_workers": "0"}
-"""Of two connections that each build an index: more at once would leave a server no core."""
+TWO_AT_ONCE = FILLING | {
+    # Of two connections that each build an index: more at once would leave a server no core.
+    "max_parallel_maintenance_workers": "0",
+    # PostgreSQL sees that a process is gone also while it builds an index for it.
+    "client_connection_check_interval": "1s",
+}
+BESIDE = epochs.LOCK + 3
+"""The advisory lock of the process. It outlives an import that is killed, by as long as the index takes: whoever
+comes meanwhile is told that an import is running."""
 
 Row = tuple[int, str]
 """An entry's number and words."""
@@ -58,7 +67,7 @@ def build(plan: Plan, batches: Iterator[list[Row]]) -> None:
         NotDurable: PostgreSQL did not take it; `ChildProcessError` if the process is gone.
     """
     try:
-        with Crew(serve, 1) as crew:
+        with Crew(serve, 1, last=False) as crew:
             for _ in crew.mapped(iter([plan])):
                 pass
             for _ in crew.mapped(batches):
@@ -76,6 +85,8 @@ def serve(worker: Worker) -> None:
         bulk = Bulk(connection)
         with connection.begin():
             bulk.begin()
+            if not connection.execute(select(func.pg_try_advisory_lock(BESIDE))).scalar_one():
+                raise WordsNotWritten("another import is still ending")
         worker.send(None)
         with connection.begin():
             set_for_transaction(connection, TWO_AT_ONCE)
@@ -89,6 +100,8 @@ def serve(worker: Worker) -> None:
         asyncio.run(_connected(plan.options, run))
     except NotDurable as error:
         raise WordsNotWritten(str(error)) from None
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        raise WordsNotWritten(describe(error)) from None
 
 
 async def _connected(options: Options, run: Callable[[Connection], None]) -> None:

@@ -8,6 +8,8 @@ indexes: they are built once all is there, which is several times quicker than t
 fraction of the log.
 """
 
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import chain, islice
@@ -35,6 +37,7 @@ from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, Impor
 from miss_server.storage.directory_tables import entries, persons, state, tables
 from miss_server.storage.postgres.bulk import Bulk
 from miss_server.storage.postgres.directory_building import (
+    BESIDE,
     COLUMNS,
     FILLING,
     TWO_AT_ONCE,
@@ -113,6 +116,9 @@ def filling(
             raise DirectoryBusy
     try:
         with connection.begin():
+            # Of an import that was killed the process may still build its index.
+            if not connection.execute(select(func.pg_try_advisory_xact_lock(BESIDE))).scalar_one():
+                raise DirectoryBusy
             create_directory(connection)
         yield PostgresDirectoryFilling(connection, beside)
     finally:
@@ -140,11 +146,25 @@ async def import_into(
 
     quiet = Quiet(options)
     try:
-        with not_durable():
+        with not_durable(), _interruptible():
             async with quiet.engine.connect() as connection:
                 return await connection.run_sync(run)
     finally:
         await quiet.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is felt at once, as everywhere: `asyncio.run` would only cancel, which `work` does not notice
+    while it waits for its processes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class PostgresDirectoryFilling(SqlFilling):

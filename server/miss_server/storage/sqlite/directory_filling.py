@@ -11,7 +11,7 @@ import glob
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -30,8 +30,8 @@ from miss_server.storage.sqlite.directory_scratch import scratch
 from miss_server.storage.sqlite.engine import driver, reading, writing
 
 SLICE_TARGET_S = 0.002
-"""A transaction of an import aims at this. A sender that finds the lock taken asks again after 1, 2, 5, 10
-milliseconds, so that a slice that is a little longer costs it much more."""
+"""A transaction of an import aims at this: a sender that finds the lock taken asks again every half of a
+millisecond, and waits no longer than the slice lasts."""
 SLICE_START, SLICE_START_CHANGED = 100, 10
 """Rows of the first one: of those that are added at the end, and of those that take others' places."""
 SLICE_MAX = 5_000
@@ -45,12 +45,15 @@ SLICE_GROWTH = 1.25
 CHECKPOINT_EVERY = 4
 """Slices between two checkpoints: the log beside the database stays small, so that a sender's commit, which
 waits for all that is in it to be on the disk, seldom has to copy it as well."""
-MERGE_EVERY = 8
+MERGE_EVERY = 128
 MERGE_PAGES = 40
-"""Slices of changes between two merges of the full-text index's pieces, and about how many pages one writes, in
-a slice of its own. Left to itself it merges all that there is, hundreds of megabytes, in the midst of one."""
+"""Slices of changes between two merges of the full-text index's pieces, and about how many pages one slice of a
+merge writes. Left to itself the index merges all that there is, hundreds of megabytes, in the midst of a slice."""
 _MERGING = {"automerge": 0, "crisismerge": 1_900, "usermerge": 16}
-"""It merges when it is told to; how many pieces of one size must be there. SQLite allows 2,000 in all."""
+"""While changes are made it merges when it is told to, if there are so many pieces of one size, which is after
+days for those that are large. SQLite allows 2,000 pieces in all; a slice makes up to three."""
+_AS_MADE = {"automerge": 4, "crisismerge": 16, "usermerge": 4}
+"""SQLite's own settings, for who else may change the index."""
 
 WORDS_TABLES = tuple(
     f"CREATE VIRTUAL TABLE IF NOT EXISTS directory_words_{slot} USING fts5("
@@ -231,26 +234,39 @@ class SqliteDirectoryFilling(SqlFilling):
 
     def amend(self, gone: Iterable[str], records: Iterable[Record], count: int) -> None:
         """See `DirectoryFilling`."""
-        for setting, value in _MERGING.items():
-            with self.slice():
-                self._tell_index(setting, value)
+        if self._anew:  # what is there may be half an index, and is emptied first of all
+            super().amend(gone, records, count)
+            return
+        self._set_index(_MERGING)
         self._size = SLICE_START_CHANGED
         self._merges = True
-        super().amend(gone, records, count)
-        while self._merge():
+        try:
+            super().amend(gone, records, count)
+            self._merge_all()
+        finally:
+            self._merges = False
+        self._set_index(_AS_MADE)
+
+    def _merge_all(self) -> None:
+        """Merge what there are enough pieces of, each some pages a slice."""
+        size, merges, self._merges = self._size, self._merges, False
+        while merges and self._merge():
             pass
-        self._merges = False
+        self._size, self._merges = size, merges
 
     def _merge(self) -> bool:
-        """Merge some pages of the index, in a slice; tells whether there was something to do."""
-        size, db = self._size, driver(self.connection)
+        """One slice of it; tells whether there was something to do."""
+        db = driver(self.connection)
         before = db.total_changes
         with self.slice():
             self._tell_index("merge", MERGE_PAGES)
-        self._size = size
-        return (
-            db.total_changes - before >= 2
-        )  # less, and nothing was done (documentation of FTS5, 6.8)
+        # Fewer, and nothing was done (documentation of FTS5, section 6.8).
+        return db.total_changes - before >= 2
+
+    def _set_index(self, settings: Mapping[str, int]) -> None:
+        for setting, value in settings.items():
+            with self.slice():
+                self._tell_index(setting, value)
 
     def _tell_index(self, what: str, value: int) -> None:
         words = f"directory_words_{self.slot}"
@@ -282,6 +298,9 @@ class SqliteDirectoryFilling(SqlFilling):
 
     def clear(self) -> None:
         """See `DirectoryFilling`."""
+        self._merges = (
+            False  # there will be nothing to merge, and for a while no whole index either
+        )
         # The full-text index's own tables are emptied piece by piece first: `delete-all` alone would
         # hold the lock for as long as it takes to free hundreds of megabytes.
         slot = self.slot
@@ -320,7 +339,7 @@ class SqliteDirectoryFilling(SqlFilling):
     @contextmanager
     def slice(self) -> Iterator[None]:
         """See `SqlFilling`."""
-        # A waiting writer asks for the lock every few milliseconds (SQLite has no queue): taken again
+        # A waiting writer asks for the lock now and then (SQLite has no queue): taken again
         # at once, it would never be free when the server asks. What the import works between two
         # slices counts.
         took = self.slices[-1] if self.slices else 0.0
@@ -335,9 +354,7 @@ class SqliteDirectoryFilling(SqlFilling):
             SLICE_MAX, max(10, int(self._size * min(SLICE_GROWTH, SLICE_TARGET_S / took)))
         )
         if self._merges and len(self.slices) % MERGE_EVERY == 0:
-            self._merges = False
-            self._merge()
-            self._merges = True
+            self._merge_all()
         if len(self.slices) % CHECKPOINT_EVERY == 0:
             self.connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
 
