@@ -298,9 +298,8 @@ class SqliteDirectoryFilling(SqlFilling):
 
     def clear(self) -> None:
         """See `DirectoryFilling`."""
-        self._merges = (
-            False  # there will be nothing to merge, and for a while no whole index either
-        )
+        # There will be nothing to merge, and for a while no whole index either.
+        self._merges = False
         # The full-text index's own tables are emptied piece by piece first: `delete-all` alone would
         # hold the lock for as long as it takes to free hundreds of megabytes.
         slot = self.slot
