@@ -24,11 +24,12 @@ SETTINGS = {
     "autovacuum_naptime": "15s",
 }
 """As server/POSTGRES.md advises; what makes a commit durable is as it comes."""
+USED_MIB = 2_048
+"""How much of the log is filled first: as much as is kept for use again."""
 _USE = (
     "SELECT count(pg_logical_emit_message(false, 'bench', repeat('-', 1048576)))"
-    " FROM generate_series(1, 2048)"
+    " FROM generate_series(1, USED_MIB)"
 )
-"""Fills as much of the log as is kept."""
 
 
 @dataclass
@@ -103,9 +104,8 @@ async def server() -> AsyncIterator[PostgresProcess]:
     """A started PostgreSQL with the settings of the benches, whose log has been in use for a while: a new
     one makes each piece of it within somebody's commit, once."""
     async with postgres_server(**SETTINGS) as process:
-        for _ in range(2):
-            await process.sql(_USE)
-            await process.sql("CHECKPOINT")
+        await process.sql(_USE.replace("USED_MIB", str(USED_MIB)))
+        await process.sql("CHECKPOINT")
         yield process
 
 

@@ -20,6 +20,7 @@ from tests.bench import (
     nodes,
     one_way,
     phone_day,
+    postgres,
     readme,
     soak,
     throughput,
@@ -28,6 +29,12 @@ from tests.bench.calendar_month import REGIONS, Month
 from tests.bench.figures import Bar, Figure, save
 from tests.bench.machine import commit, machine
 from tests.bench.slow_disk import DELAY_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def _new_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of PostgreSQL: nobody looks at the figures, and to fill it takes seconds and gigabytes each time."""
+    monkeypatch.setattr(postgres, "USED_MIB", 1)
 
 
 def test_throughput_on_a_slow_disk() -> None:

@@ -11,6 +11,7 @@ from threading import Event
 import pytest
 
 from miss_server import trickling
+from miss_server.storage.sqlite.directory_filling import BUILT_IN
 
 
 def names(found: list[int]) -> list[str]:
@@ -19,17 +20,18 @@ def names(found: list[int]) -> list[str]:
 
 def test_temporary_files_are_handed_over_and_no_others(tmp_path: Path) -> None:
     called: list[int] = []
+    aside = tmp_path / f"miss.sqlite{BUILT_IN}1"
     with (
         (tmp_path / "other").open("w"),
-        (tmp_path / "miss.sqlite.import-1").open("w"),
+        aside.open("w"),
         closing(sqlite3.connect("", isolation_level=None)) as db,
     ):
         db.execute("PRAGMA cache_size = 1")
         db.execute("CREATE TABLE t AS SELECT zeroblob(100000)")
         assert trickling.hand_over(called.append) == 2
-        [spilt, built] = sorted(names(called), key=lambda name: name.endswith("import-1"))
+        [spilt, built] = sorted(names(called), key=lambda name: name == str(aside))
     assert Path(spilt).name.startswith("etilqs_")
-    assert built == str(tmp_path / "miss.sqlite.import-1")
+    assert built == str(aside)
     assert trickling.hand_over(called.append) == 0
 
 

@@ -24,7 +24,6 @@ from miss_server.storage.lookups import Lookups
 from miss_server.storage.messages import (
     Acknowledged,
     Acknowledgement,
-    DeviceRecord,
     Fetched,
     Greeting,
     Head,
@@ -275,9 +274,6 @@ class SteppedPostgres(PostgresStore):
 
     async def _beat(self, life: Life) -> None:
         """Never: it counts what SQLite has nothing to count for, and a copy would be told by it."""
-
-    async def device(self, device: DeviceId) -> DeviceRecord | None:
-        return await self._lookups.find(device)
 
     def begin_session(  # type: ignore[override]  # awaited all the same
         self, greeting: Greeting, *, now_ms: int

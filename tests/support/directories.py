@@ -78,13 +78,11 @@ class SqliteShelf:
 
 class PostgresShelf:
     """A database of PostgreSQL. Readers and writers have a thread each, with a loop of its own. With `few` 0, it
-    is searched as where thousands match; with `beside`, a process writes the words of a whole directory."""
+    is searched as where thousands match; once `beside` is set, a process writes the words of a whole directory."""
 
-    def __init__(
-        self, server: PostgresProcess, few: int = FEW, beside: Options | None = None
-    ) -> None:
+    def __init__(self, server: PostgresProcess, few: int = FEW) -> None:
         self._server = server
-        self.beside = beside
+        self.beside: Options | None = None
         self.name = asyncio.run(server.new_database())
         self._dsn = url(server, self.name)
         self.directory: Directory = SqlDirectory(PostgresWords(few=few))

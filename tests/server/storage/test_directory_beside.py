@@ -1,6 +1,9 @@
 """The words of a whole directory, written to PostgreSQL by a process beside the import."""
 
+import asyncio
 import multiprocessing
+import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +24,7 @@ from tests.support.devices import NOW
 from tests.support.directories import PostgresShelf
 from tests.support.postgres import PostgresProcess
 from tests.support.register import activity
+from tests.support.server import environment
 
 TABLES = ("entries", "words", "vocabulary")
 
@@ -147,8 +151,9 @@ def hold(connection: Connection) -> None:
 
 
 def test_while_a_killed_imports_process_still_builds_an_import_is_running(
-    shelf: PostgresShelf, file: Path
+    shelf: PostgresShelf, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(directory_filling, "BESIDE_MS", 10)
     shelf.write(hold)
     with pytest.raises(DirectoryBusy):
         bring_in(shelf, file)
@@ -163,7 +168,39 @@ def test_a_process_that_meets_another_one_gives_up(shelf: PostgresShelf, file: P
     shelf.fill(work)
 
 
-def test_what_the_role_may_not_write_is_told(shelf: PostgresShelf) -> None:
+WAITING = """
+import asyncio, multiprocessing, sys
+from multiprocessing.connection import wait
+from miss_server.storage.postgres.directory_filling import import_into
+from miss_server.storage.postgres.pool import Options
+
+nobody, ours = multiprocessing.Pipe()
+
+def work(target):
+    print("waiting", flush=True)
+    wait([ours])
+
+asyncio.run(import_into(Options(sys.argv[1], unsafe_fsync=True), work))
+"""
+
+
+async def test_ctrl_c_is_felt_while_an_import_waits_for_its_process(
+    postgres: PostgresProcess, shelf: PostgresShelf
+) -> None:
+    importing = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WAITING, postgres.dsn(shelf.name),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment(),
+    )  # fmt: skip
+    assert importing.stdout is not None
+    async with asyncio.timeout(120):
+        assert await importing.stdout.readline() == b"waiting\n"
+        importing.send_signal(signal.SIGINT)
+        _, told = await importing.communicate()
+    assert importing.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in told
+
+
+def test_what_postgresql_refuses_outright_is_told(shelf: PostgresShelf) -> None:
     assert shelf.beside is not None
     with pytest.raises(NotDurable, match="Undefined"):
         build(Plan(shelf.beside, "gone"), iter([[(1, "word")], []]))

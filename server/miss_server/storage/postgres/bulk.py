@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, text
 from miss_server.storage.postgres.pool import Session
 
 INDEX_SECONDS = 3_600.0
-"""For how long one index may be built, or rows be made and copied: by a process that goes last."""
+"""For how long one index may be built, or rows be made and copied: a busy machine is no fault of theirs."""
 
 _ENDED = b"\0\0\0"
 """Behind each word of a vector: its end, and that no places of it are known."""

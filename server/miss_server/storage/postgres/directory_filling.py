@@ -32,6 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.dialects.postgresql import insert as insert_unless
+from sqlalchemy.exc import DBAPIError
 
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling, ImportedFile, Record
 from miss_server.storage.directory_tables import entries, persons, state, tables
@@ -49,7 +50,7 @@ from miss_server.storage.postgres.directory_building import (
 )
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
-from miss_server.storage.postgres.trouble import not_durable
+from miss_server.storage.postgres.trouble import locked, not_durable
 from miss_server.storage.schema import metadata
 from miss_server.storage.sql import epochs, vocabulary
 from miss_server.storage.sql.directory_filling import Numbered, SqlFilling
@@ -62,6 +63,8 @@ FILLED_TOGETHER = 5_000
 """Records of one COPY while a whole directory is written."""
 LOCK = epochs.LOCK + 2
 """The advisory lock of the one import; it ends with the connection that holds it."""
+BESIDE_MS = 5_000
+"""How long an import waits for the process of one that was killed: PostgreSQL takes a moment to notice."""
 
 _words_metadata = MetaData()
 
@@ -116,9 +119,7 @@ def filling(
             raise DirectoryBusy
     try:
         with connection.begin():
-            # Of an import that was killed the process may still build its index.
-            if not connection.execute(select(func.pg_try_advisory_xact_lock(BESIDE))).scalar_one():
-                raise DirectoryBusy
+            _wait_for_the_process(connection)
             create_directory(connection)
         yield PostgresDirectoryFilling(connection, beside)
     finally:
@@ -126,6 +127,17 @@ def filling(
             connection.rollback()
             with connection.begin():
                 connection.execute(select(func.pg_advisory_unlock(LOCK)))
+
+
+def _wait_for_the_process(connection: Connection) -> None:
+    """Of an import that was killed, the process may still build its index."""
+    set_for_transaction(connection, {"lock_timeout": str(BESIDE_MS)})
+    try:
+        connection.execute(select(func.pg_advisory_xact_lock(BESIDE)))
+    except DBAPIError as error:
+        if locked(error):
+            raise DirectoryBusy from None
+        raise
 
 
 async def import_into(

@@ -52,6 +52,11 @@ def outage(error: BaseException) -> bool:
     return isinstance(driver, DriverError) or isinstance(error, InterfaceError)
 
 
+def locked(error: BaseException) -> bool:
+    """Whether somebody else held what was wanted for longer than `lock_timeout`."""
+    return _state_of(error) == "55P03"
+
+
 def forbidden(error: BaseException) -> bool:
     """Whether the role may not do this."""
     return _state_of(error) == "42501"

@@ -53,7 +53,7 @@ _MERGING = {"automerge": 0, "crisismerge": 1_900, "usermerge": 16}
 """While changes are made it merges when it is told to, if there are so many pieces of one size, which is after
 days for those that are large. SQLite allows 2,000 pieces in all; a slice makes up to three."""
 _AS_MADE = {"automerge": 4, "crisismerge": 16, "usermerge": 4}
-"""SQLite's own settings, for who else may change the index."""
+"""SQLite's own settings, for a version of this server that merges by them."""
 
 WORDS_TABLES = tuple(
     f"CREATE VIRTUAL TABLE IF NOT EXISTS directory_words_{slot} USING fts5("
