@@ -53,7 +53,7 @@ from miss_server.operating.watching import (
     StayingWatch,
 )
 from miss_server.provider import settings as provider_settings
-from miss_server.relay.clock import Clock, SystemClock
+from miss_server.relay.clock import Clock, EarlierClock, SystemClock
 from miss_server.relay.delivery import Delivery
 from miss_server.relay.departing import Departing
 from miss_server.relay.hub import Hub
@@ -78,13 +78,14 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
     hub, doorbell = Hub(store), doorbell_of(settings, clock)
     sweep = Sweep(store, hub)
     doorbell.listen(sweep.hear)
-    departing = Departing(store, hub, doorbell, clock, grace_days=settings.leaving_days)
+    earlier = EarlierClock(clock, store.tally)
+    departing = Departing(store, hub, doorbell, earlier, grace_days=settings.leaving_days)
     provider = provider_of(settings)
     renewing = Renewing(
         store,
         hub,
         doorbell,
-        clock,
+        earlier,
         # Nobody could prove themselves anew without a provider.
         renew_days=settings.provider_renew_days if provider else 0,
         grace_days=settings.provider_grace_days,
@@ -99,7 +100,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
         rounds=[
             (settings.leaving_every, departing.depart),
             (LAPSE_EVERY, renewing.lapse),
-            (RECOVER_EVERY, Recovering(store, hub, doorbell, clock).recover),
+            (RECOVER_EVERY, Recovering(store, hub, doorbell, earlier).recover),
         ],
     )
     figures = FiguresKept(opened.overview, clock)

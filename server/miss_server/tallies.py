@@ -62,6 +62,15 @@ class StorageTally:
     behind_ms: int = 0
     """How far this machine's clock was behind that of a database elsewhere, when last compared."""
 
+    def earlier_ms(self, now_ms: int) -> int:
+        """The earlier of both clocks, if this machine's says `now_ms`: nobody knows which of them is
+        right, and what is ended by this one ends too soon by neither."""
+        return now_ms + min(0, self.behind_ms)
+
+    def later_ms(self, now_ms: int) -> int:
+        """The later of both: what is said to be of the future is so by both."""
+        return now_ms + max(0, self.behind_ms)
+
 
 @dataclass(slots=True)
 class RelayTally:

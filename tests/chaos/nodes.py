@@ -152,5 +152,6 @@ FAULTS = (
     Fault("a node stopped for a minute, then woken", freeze_node, rate=50.0),
     Fault("devices change nodes, two at once", change_nodes, in_tests=True),
     Fault("a node's clock a day ahead", nothing, Shape(modules=("tests.support.a_day_ahead", "miss_server"))),
+    Fault("a node's clock a day behind", nothing, Shape(modules=("tests.support.a_day_behind", "miss_server"))),
     Fault("three nodes, rung by PostgreSQL alone, killed in turn", kill_nodes, Shape(nodes=3, rung_by="postgres"), ends=_KILLED, in_tests=True),
 )  # fmt: skip

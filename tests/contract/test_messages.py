@@ -482,3 +482,14 @@ async def test_heads_tell_positions_and_leave_out_revoked_devices(store: Store) 
         gp.id: (0, 0, gp.generation),
         cardiologist.id: (1, 0, cardiologist.generation),
     }
+
+
+async def test_of_two_clocks_neither_ends_a_message_alone(store: Store) -> None:
+    """A node hands in the later one, and how far apart they are."""
+    gp, cardiologist = await pair(store)
+    send = gp.send(cardiologist.person, ttl=3600)
+    settled = await gp.submit(send, NOW + DAY_MS, unsure_ms=DAY_MS)
+    assert settled.reply == f.Sent(1, send.id, NOW + DAY_MS)
+    assert not await store.expire(protected={}, now_ms=NOW)
+    over = gp.send(cardiologist.person, ttl=3600)
+    assert code_of(await gp.submit(over, NOW + DAY_MS, unsure_ms=DAY_MS - 3_600_000)) == "expired"

@@ -10,9 +10,10 @@ import pytest
 
 from miss_protocol import client_session as events
 from miss_protocol import frames as f
+from miss_protocol import limits
 from tests.support.postgres import PostgresProcess
 from tests.support.server import ServerProcess
-from tests.support.wire import Server, enrolled, open_call
+from tests.support.wire import Server, enrolled, now_ms, open_call
 
 PATIENCE = 60.0
 DAY = 24 * 3600
@@ -63,10 +64,18 @@ async def test_a_day_behind(nodes: list[ServerProcess]) -> None:
         await reader.ack(receipts=[nurse.receipt(row)])
         told = (await writer.next(events.StatusChanged)).status
         assert (told.id, [each.state for each in told.devices]) == (send.id, ["delivered"])
-        # It takes its people for those whose clocks are wrong, and says so: nothing is passed over.
-        refused = await reader.settle(nurse.send(gp.person))
+        # By its own clock, this one would come from the future; by the database's it does not.
+        back = nurse.send(gp.person, ttl=limits.TTL_MIN)
+        assert isinstance(await reader.settle(back), f.Sent)
+        [row] = await writer.deliveries(1)
+        assert row.id == back.id
+        await writer.ack(receipts=[gp.receipt(row)])
+        # Nor does one that is a day ahead by both.
+        ahead = nurse.send(gp.person, at=now_ms() + DAY * 1000)
+        refused = await reader.settle(ahead)
         assert isinstance(refused, f.Refused)
         assert refused.code == "clock_skew"
+    assert (await nurse.call("GET", "/v1/account/notices")).status_code == 200
     said = await clock_is(wrong, "degraded")
     assert f"is -{DAY}" in said or f"is -{DAY - 1}" in said or f"is -{DAY + 1}" in said
     await clock_is(right, "ok")
@@ -82,9 +91,18 @@ async def test_a_day_behind(nodes: list[ServerProcess]) -> None:
 async def test_a_day_ahead(nodes: list[ServerProcess]) -> None:
     right, wrong = nodes
     wrong.module = "tests.support.a_day_ahead"
-    await wrong.start()
     gp, nurse = await enrolled(right), await enrolled(right)
+    async with gp.online() as writer:
+        waiting = gp.send(nurse.person, ttl=3600)
+        assert isinstance(await writer.settle(waiting), f.Sent)
+    # It looks what is over before it lets anybody in.
+    await wrong.start()
     nurse.server = wrong
+    async with nurse.online() as reader:
+        [row] = await reader.deliveries(1)
+        assert row.id == waiting.id
+        await reader.ack()
+    assert (await nurse.call("GET", "/v1/account/notices")).status_code == 200
     async with gp.online() as writer, nurse.online() as reader:
         for sender, line, to in ((gp, writer, nurse), (nurse, reader, gp)):
             await line.caught_up()

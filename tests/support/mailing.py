@@ -128,10 +128,10 @@ class Phone:
         }
         return f.Send(**(values | fields))
 
-    async def submit(self, send: f.Send, now_ms: int = NOW) -> Settled:
+    async def submit(self, send: f.Send, now_ms: int = NOW, unsure_ms: int = 0) -> Settled:
         """Hand a send in, as the relay does."""
         submission = Submission(
-            self.id, self.generation, send, fingerprint(send), verdict(send, now_ms)
+            self.id, self.generation, send, fingerprint(send), verdict(send, now_ms), unsure_ms
         )
         return await self.store.submit(submission, now_ms=now_ms)
 

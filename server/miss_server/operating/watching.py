@@ -116,11 +116,11 @@ class ClockWatch:
         return Condition(
             State.DEGRADED,
             Both(
-                f"This machine's clock is {-behind:+.0f} s from the database's. Beyond five minutes,"
-                " messages and requests are refused as if their devices were wrong. Set both by NTP.",
-                f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Au-delà de cinq"
-                " minutes, des messages et des demandes sont refusés comme si leurs appareils avaient"
-                " tort. Réglez les deux par NTP.",
+                f"This machine's clock is {-behind:+.0f} s from the database's. Nothing is refused or"
+                " ended unless both say so, but times that people see may be wrong. Set both by NTP.",
+                f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Rien n'est refusé"
+                " ni terminé sans l'accord des deux, mais des heures affichées peuvent être fausses."
+                " Réglez les deux par NTP.",
             ),
         )
 

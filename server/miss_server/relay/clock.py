@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+from miss_server.tallies import StorageTally
+
 
 class Clock(Protocol):
     """Wall time for what is told to people and peers, steady time for deadlines."""
@@ -24,3 +26,16 @@ class SystemClock:
 
     def steady(self) -> float:
         return time.monotonic()
+
+
+class EarlierClock:
+    """The earlier of this machine's clock and the database's, for what ends something: a node whose
+    clock is ahead, beside others, must not end it before its time."""
+
+    def __init__(self, own: Clock, tally: StorageTally) -> None:
+        self._own = own
+        self._tally = tally
+        self.steady = own.steady
+
+    def now_ms(self) -> int:
+        return self._tally.earlier_ms(self._own.now_ms())

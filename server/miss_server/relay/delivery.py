@@ -82,8 +82,18 @@ class Delivery:
 
         `sent` is only ever said after the commit (rule 2 of the design).
         """
-        now_ms = self._clock.now_ms()
-        submission = Submission(device, generation, send, fingerprint(send), verdict(send, now_ms))
+        # Of two clocks that differ, nobody knows which is right. By the wrong one, a node would take its
+        # people for those whose clocks are wrong, or messages for those whose time is over.
+        own_ms, tally = self._clock.now_ms(), self._messages.tally
+        now_ms = tally.later_ms(own_ms)
+        submission = Submission(
+            device,
+            generation,
+            send,
+            fingerprint(send),
+            verdict(send, now_ms),
+            now_ms - tally.earlier_ms(own_ms),
+        )
         try:
             settling = self._messages.submit(submission, now_ms=now_ms)
         except Exception as error:  # noqa: BLE001  # told to the sender like any other trouble

@@ -7,7 +7,7 @@ from typing import Protocol
 import structlog
 
 from miss_server.doorbell.interface import Doorbell
-from miss_server.relay.clock import Clock
+from miss_server.relay.clock import Clock, EarlierClock
 from miss_server.relay.hub import Hub
 from miss_server.relay.sweep import Sweep
 from miss_server.storage.messages import Messages, NotDurable
@@ -52,6 +52,7 @@ class Keeper:
         self._doorbell = doorbell
         self._sweep = sweep
         self._clock = clock
+        self._earlier = EarlierClock(clock, messages.tally)
         self._sweep_every = sweep_every
         self._rounds = rounds
 
@@ -107,5 +108,5 @@ class Keeper:
 
     async def clean(self) -> None:
         """Forget what is kept for retries only."""
-        while await self._messages.clean(now_ms=self._clock.now_ms()):
+        while await self._messages.clean(now_ms=self._earlier.now_ms()):
             pass

@@ -23,6 +23,7 @@ from miss_protocol import frames as f
 from miss_protocol.errors import Code
 from miss_protocol.identity.receipts import Receipt
 from miss_protocol.ids import AccountAddress, DeviceId
+from miss_server.tallies import StorageTally
 
 
 class NotDurable(Exception):
@@ -107,6 +108,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     send: f.Send
     fingerprint: bytes
     verdict: Code | None = None
+    unsure_ms: int = 0
+    """How much earlier it may be than the time that it is submitted at: two clocks differ."""
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -214,6 +217,11 @@ class Head(NamedTuple):
 
 class Messages(Protocol):
     """Sessions, sends, mailboxes and statuses of one database."""
+
+    @property
+    def tally(self) -> StorageTally:
+        """What it counts, and how far its clock is from this machine's."""
+        ...
 
     async def device(self, device: DeviceId) -> DeviceRecord | None:
         """Look a device up; revoked ones are found too."""

@@ -49,8 +49,6 @@ _PROVE = (
 
 EXIT_EXCHANGED = 75
 """EX_TEMPFAIL: started anew, the node compares and begins a new epoch."""
-COMPARED_WITHIN = 1.0
-"""Seconds of a look at the database's clock: one that was held up says nothing of either."""
 
 
 def end_as_exchanged() -> NoReturn:
@@ -169,9 +167,11 @@ class PostgresStore(QuietCalls):
             begun = asyncio.get_running_loop().time()
             await self._beat(self._life)
             self._beaten_ms = now_ms
-            if asyncio.get_running_loop().time() - begun < COMPARED_WITHIN:
-                self.tally.behind_ms = self._life.database_ms - now_ms
-        return await self._write(self._expire, protected, now_ms)
+            took = round((asyncio.get_running_loop().time() - begun) * 1000)
+            # What the look took may be no difference at all: as little of one as it can be.
+            behind = self._life.database_ms - now_ms
+            self.tally.behind_ms = min(behind, max(0, behind - took))
+        return await self._write(self._expire, protected, self.tally.earlier_ms(now_ms))
 
     def _expire(
         self, connection: Connection, protected: Mapping[DeviceId, int], now_ms: int

@@ -238,7 +238,7 @@ class Sends:
         send, sender = submission.send, self._senders[submission.device]
         if self._accounts[sender.account].suspended:
             raise Refusal(Code.SUSPENDED)
-        if send.at + send.ttl * 1000 <= now_ms:
+        if send.at + send.ttl * 1000 <= now_ms - submission.unsure_ms:
             raise Refusal(Code.EXPIRED)
         named = {used.account: used.version for used in send.rosters}
         if len(named) != len(send.rosters):
@@ -270,7 +270,7 @@ class Sends:
             raise Refusal(Code.STALE_ROSTER, stale)
         if unconfirmed:
             raise Refusal(Code.UNCONFIRMED, unconfirmed, UNCONFIRMED_RETRY)
-        horizon = now_ms - limits.DORMANT_AFTER * 1000
+        horizon = now_ms - submission.unsure_ms - limits.DORMANT_AFTER * 1000
         wrapped = {w.device for w in send.wraps}
         if len(wrapped) != len(send.wraps):
             raise Refusal(Code.MALFORMED)
