@@ -76,6 +76,28 @@ def test_an_altered_field_shows(change: dict[str, Any]) -> None:
     assert first_fault(entries) is Fault.ALTERED
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"at_ms": "yesterday"},
+        {"at_ms": 1.5},
+        {"at_ms": -1},
+        {"at_ms": 2**64},
+        {"actor": b"\xffA"},
+        {"actor": 7},
+        {"detail": "\ud800"},
+        {"previous": "none"},
+        {"hash": None},
+    ],
+    ids=str,
+)
+def test_what_was_never_written_so_was_altered(change: dict[str, Any]) -> None:
+    """Some databases, and any file of JSON lines, hold whatever somebody put there."""
+    entries = log("a", "b", "c")
+    entries[1] = msgspec.structs.replace(entries[1], **change)
+    assert first_fault(entries) is Fault.ALTERED
+
+
 def test_entries_that_were_taken_out_put_in_or_moved_show() -> None:
     a, b, c = log("a", "b", "c")
     assert first_fault([a, c]) is Fault.MISSING

@@ -168,9 +168,9 @@ def export(database: DatabaseOption = None, domain: DomainOption = None) -> None
 
 
 async def _all(
-    log: AuditLog, *, subject: str | None = None, since_ms: int = 0
+    log: AuditLog, *, subject: str | None = None, since_ms: int | None = None
 ) -> AsyncIterator[AuditEntry]:
-    after = 0
+    after = None  # what was put in before the first entry is no part of the log, and must show
     while page := await log.audit_entries(
         after=after, limit=PAGE, subject=subject, since_ms=since_ms
     ):
@@ -196,9 +196,9 @@ def _head(text: str | None) -> Head | None:
         )
 
 
-def _since(text: str | None) -> int:
+def _since(text: str | None) -> int | None:
     if text is None:
-        return 0
+        return None
     try:
         if text.endswith("d"):
             now = datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC)
@@ -216,7 +216,10 @@ def _since(text: str | None) -> int:
 
 
 def _line(entry: AuditEntry) -> str:
-    when = datetime.fromtimestamp(entry.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        when = datetime.fromtimestamp(entry.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (TypeError, ValueError, OverflowError):
+        when = f"{entry.at_ms} ms"  # no time: somebody altered it, as `verify` tells
     detail = "" if entry.detail == "{}" else f"  {entry.detail}"
     about = f" {entry.subject}" if entry.subject else ""
     return f"{entry.seq}  {when}  {entry.actor}  {entry.action}{about}{detail}"

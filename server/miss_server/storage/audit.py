@@ -100,7 +100,15 @@ class AuditLog(Protocol):
         ...
 
     async def audit_entries(
-        self, *, after: int = 0, limit: int = 1_000, subject: str | None = None, since_ms: int = 0
+        self,
+        *,
+        after: int | None = None,
+        limit: int = 1_000,
+        subject: str | None = None,
+        since_ms: int | None = None,
     ) -> list[AuditEntry]:
-        """Entries by their number, above `after`; of one subject if it is named."""
+        """Entries by their number, above `after` and not before `since_ms`; of one subject if it is named.
+
+        On SQLite, whose file takes anything, fields of an altered entry may be of another type.
+        """
         ...

@@ -67,6 +67,15 @@ def test_who_has_an_export_can_follow_it_alone(database: Path) -> None:
         ("DELETE FROM audit WHERE seq = 2", "taken out"),
         ("DELETE FROM audit WHERE seq = 3", "ends before"),
         ("UPDATE audit SET previous = zeroblob(32) WHERE seq = 3", "altered"),
+        ("UPDATE audit SET at_ms = 'yesterday' WHERE seq = 2", "altered"),
+        ("UPDATE audit SET at_ms = at_ms + 0.5 WHERE seq = 2", "altered"),
+        ("UPDATE audit SET at_ms = -1 WHERE seq = 2", "altered"),
+        ("UPDATE audit SET at_ms = 9e18 WHERE seq = 2", "altered"),
+        ("UPDATE audit SET actor = x'ff41' WHERE seq = 2", "altered"),
+        ("UPDATE audit SET detail = CAST(x'ff' AS TEXT) WHERE seq = 2", "altered"),
+        ("UPDATE audit SET hash = 'none' WHERE seq = 2", "altered"),
+        ("UPDATE audit SET seq = 'two' WHERE seq = 2", "taken out"),
+        ("UPDATE audit SET seq = -9223372036854775808 WHERE seq = 2", "taken out"),
     ],
 )
 def test_what_was_done_to_the_file_is_found(database: Path, statement: str, said: str) -> None:
@@ -77,6 +86,8 @@ def test_what_was_done_to_the_file_is_found(database: Path, statement: str, said
         for trigger in ("audit_not_updated", "audit_not_deleted"):
             db.execute(f"DROP TRIGGER {trigger}")
         db.execute(statement)
+    run(database, "audit", "show")
+    run(database, "audit", "export")
     assert said in run(database, "audit", "verify", "--expect", head, status=4).stderr
 
 

@@ -1,9 +1,10 @@
 """Appends to the audit log and reads it. No statement here changes or deletes an entry."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import BigInteger, Connection, LargeBinary, cast, func, insert, select
 
 from miss_protocol.audit import START, AuditEntry, Head, entry_hash
 from miss_server.storage.audit import DETAIL_MAX, Deed
@@ -20,13 +21,10 @@ SINCE = 2
 _TAKE = select(func.pg_advisory_xact_lock(LOCK))
 _HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
 _COLUMNS = tuple(audit.c[name] for name in AuditEntry.__struct_fields__)
-_FOUND = (
-    select(*_COLUMNS)
-    .where(audit.c.seq > bindparam("after"), audit.c.at_ms >= bindparam("since"))
-    .order_by(audit.c.seq)
-    .limit(bindparam("most"))
+# SQLite keeps whatever somebody put into the file; as bytes all of it can be read, and shown.
+_COLUMNS_OF_SQLITE = tuple(
+    one if isinstance(one.type, BigInteger) else cast(one, LargeBinary) for one in _COLUMNS
 )
-_FOUND_OF = _FOUND.where(audit.c.subject == bindparam("subject_"))
 
 
 def append(connection: Connection, deed: Deed, now_ms: int) -> Head:
@@ -81,11 +79,24 @@ def head(connection: Connection) -> Head:
 
 
 def entries(
-    connection: Connection, after: int, limit: int, subject: str | None, since_ms: int
+    connection: Connection, after: int | None, limit: int, subject: str | None, since_ms: int | None
 ) -> list[AuditEntry]:
     """Entries by their number."""
-    values: dict[str, int | str] = {"after": after, "most": limit, "since": since_ms}
-    statement = _FOUND
+    wanted = select(*(_COLUMNS if is_postgres(connection) else _COLUMNS_OF_SQLITE))
+    wanted = wanted.order_by(audit.c.seq).limit(limit)
+    if since_ms is not None:
+        wanted = wanted.where(audit.c.at_ms >= since_ms)
+    if after is not None:
+        wanted = wanted.where(audit.c.seq > after)
     if subject is not None:
-        statement, values["subject_"] = _FOUND_OF, subject
-    return [AuditEntry(*row) for row in connection.execute(statement, values)]
+        wanted = wanted.where(audit.c.subject == subject)
+    return [_entry(*row) for row in connection.execute(wanted)]
+
+
+def _entry(seq: int, at_ms: int, *fields: Any) -> AuditEntry:
+    *words, previous, made = fields
+    actor, action, subject, detail = (
+        word.decode(errors="backslashreplace") if isinstance(word, bytes) else word
+        for word in words
+    )
+    return AuditEntry(seq, at_ms, actor, action, subject, detail, previous, made)

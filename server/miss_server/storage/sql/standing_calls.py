@@ -35,7 +35,12 @@ class StandingCalls(ABC):
         return await self.read_with(audit.head)
 
     async def audit_entries(
-        self, *, after: int = 0, limit: int = 1_000, subject: str | None = None, since_ms: int = 0
+        self,
+        *,
+        after: int | None = None,
+        limit: int = 1_000,
+        subject: str | None = None,
+        since_ms: int | None = None,
     ) -> list[AuditEntry]:
         return await self.read_with(
             lambda connection: audit.entries(connection, after, limit, subject, since_ms)
