@@ -13,7 +13,7 @@ from miss_protocol import frames as f
 from miss_protocol import limits
 from tests.support.postgres import PostgresProcess
 from tests.support.server import ServerProcess
-from tests.support.wire import Server, enrolled, now_ms, open_call
+from tests.support.wire import Server, enrolled, exchange, json_problem, now_ms, open_call
 
 PATIENCE = 60.0
 DAY = 24 * 3600
@@ -75,7 +75,10 @@ async def test_a_day_behind(nodes: list[ServerProcess]) -> None:
         refused = await reader.settle(ahead)
         assert isinstance(refused, f.Refused)
         assert refused.code == "clock_skew"
-    assert (await nurse.call("GET", "/v1/account/notices")).status_code == 200
+    request = nurse.request("GET", "/v1/account/notices")
+    assert (await exchange(request)).status_code == 200
+    # Nor is what was signed forgotten before it can be signed no more.
+    assert json_problem(await exchange(request)).code == "replayed"
     said = await clock_is(wrong, "degraded")
     assert f"is -{DAY}" in said or f"is -{DAY - 1}" in said or f"is -{DAY + 1}" in said
     await clock_is(right, "ok")

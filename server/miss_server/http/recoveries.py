@@ -44,7 +44,12 @@ async def begin(request: Request) -> Response:
         request, code, lambda: it.recoveries.account_of_recovery_code(code, now_ms=now_ms)
     ):
         enrolment = enrolment_of(it, given)
-        begun = await it.recoveries.begin_recovery(enrolment, delay_ms=_delay_ms(it), now_ms=now_ms)
+        begun = await it.recoveries.begin_recovery(
+            # A node whose clock is behind would give the other devices less time to object.
+            enrolment,
+            delay_ms=_delay_ms(it) + it.messages.tally.later_ms(now_ms) - now_ms,
+            now_ms=now_ms,
+        )
     log.warning("recovery", account=short(begun.account), state=begun.state)
     return reply(_shown(begun))
 
