@@ -35,12 +35,20 @@ def check_sources(
 
 
 def check_older(
-    files: Sequence[ImportedFile], before: Sequence[ImportedFile], allowed: Allowed
+    texts: Sequence[Reader],
+    files: Sequence[ImportedFile],
+    before: Sequence[ImportedFile],
+    allowed: Allowed,
 ) -> None:
-    """Refuse a file of a day before that in force."""
+    """Refuse a file of a day before that in force. `files` are what is noted of the texts, in their order."""
+    # A version before took the disk's date for the stated one when the same file came twice.
+    stated = {text.source for text in texts if text.tells_date}
     for name in dict.fromkeys(file.name for file in files):
         now = max(file.date_ms for file in files if file.name == name)
-        then = max((old.date_ms for old in before if old.name == name), default=now)
+        dates = (
+            old.since_ms if name in stated else old.date_ms for old in before if old.name == name
+        )
+        then = max(dates, default=now)
         if now // _DAY_MS < then // _DAY_MS and not allowed.older:
             raise ImportRefused(
                 "older",

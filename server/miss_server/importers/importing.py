@@ -76,7 +76,7 @@ def run_import(
     if repeats(ordered, filling.remembered(), report, progress):
         _check_read(ordered, report, allowed)
         report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(report.files, before, allowed)
+        check_older(ordered, report.files, before, allowed)
         if not dry_run:
             filling.renew(report.files, kept(ordered, report))
         return report
@@ -86,7 +86,7 @@ def run_import(
     ):
         communes = _read(ordered, staging, report, allowed, progress, apart=processes > 0)
         report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(report.files, before, allowed)
+        check_older(ordered, report.files, before, allowed)
         check_shrunk(report.files, before, allowed.gone)
         progress(tr("comparing", "comparaison"), 0)
         differences(

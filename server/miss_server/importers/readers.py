@@ -34,7 +34,8 @@ class Reader(ABC):
         text: what to read.
         test_identifiers: keep entries whose identifier fails its check, with a warning.
 
-    `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it.
+    `tells_date`: `date_ms` is what the first line says, whatever the file is called; it is known after `rows` or
+    `digests`. `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it.
 
     `rows` raises `ImportRefused` when the text as a whole cannot be used. Afterwards `lines`,
     `rejected`, `warnings` and the digests (`header`, and `digest` of all other lines) are complete; `read` (bytes) tells how far it is.
@@ -53,6 +54,7 @@ class Reader(ABC):
         self.rejected = Faults()
         self.warnings = Faults()
         self.header, self.digest = b"", b""
+        self.tells_date = False
         self.specialities = True
         self.path, self.place = Path(), 0
         self.settling = Settling(Geography())
@@ -61,6 +63,10 @@ class Reader(ABC):
     @abstractmethod
     def begin(self, header: str) -> None:
         """Find the columns. Raises `ImportRefused`."""
+
+    def told_date(self, header: str) -> int | None:
+        """The date of its data that the first line states, in milliseconds."""
+        return None
 
     @abstractmethod
     def row(self, text: str, number: int) -> tuple[str, str] | None:
@@ -106,10 +112,12 @@ class Reader(ABC):
         self.digest = seen.digest()
 
     def digests(self) -> tuple[bytes, bytes]:
-        """The digests that `rows` would leave behind, for a tenth of what it costs."""
+        """The digests that `rows` would leave behind, for a tenth of what it costs; the date that the first
+        line states is left behind as well."""
         seen = blake2b(digest_size=DIGEST)
         with self.text.opened() as file:
             header = file.readline(LINE_MAX + 1)
+            self._date(header_text(self.name, header, latin_1=self.latin_1))
             while some := file.read(BUFFER):
                 seen.update(some)
         return blake2b(header, digest_size=DIGEST).digest(), seen.digest()
@@ -135,7 +143,13 @@ class Reader(ABC):
             if len(raw) > LINE_MAX:
                 self._refuse_long_line(1)
             raise self._cut()
+        self._date(header)
         self.begin(header.rstrip("\r\n"))
+
+    def _date(self, header: str) -> None:
+        told = self.told_date(header.rstrip("\r\n"))
+        if told is not None:
+            self.date_ms, self.tells_date = told, True
 
     def warn(self, number: int, reason: str) -> None:
         """Let a faulty identifier pass where test identifiers may, otherwise raise `Unusable`."""
