@@ -1,10 +1,12 @@
 """Why an import is refused that could be read: what it would take away, and what it is older than."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from miss_server.importers.activities import ActivityReader
 from miss_server.importers.readers import Reader
 from miss_server.importers.refusal import ImportRefused
 from miss_server.importers.reports import Allowed, Report
+from miss_server.importers.skills import SkillReader
 from miss_server.storage.directory import ImportedFile, day
 from miss_server.words import tr
 
@@ -43,12 +45,11 @@ def check_older(
     """Refuse a file of a day before that in force. `files` are what is noted of the texts, in their order."""
     # A version before took the disk's date for the stated one when the same file came twice.
     stated = {text.source for text in texts if text.tells_date}
-    for name in dict.fromkeys(file.name for file in files):
-        now = max(file.date_ms for file in files if file.name == name)
-        dates = (
-            old.since_ms if name in stated else old.date_ms for old in before if old.name == name
-        )
-        then = max(dates, default=now)
+    for name, given, old in _beside(files, before):
+        if not given or not old:
+            continue
+        now = max(file.date_ms for file in given)
+        then = max(one.since_ms if one.name in stated else one.date_ms for one in old)
         if now // _DAY_MS < then // _DAY_MS and not allowed.older:
             raise ImportRefused(
                 "older",
@@ -66,10 +67,10 @@ def check_older(
 def check_shrunk(
     files: Sequence[ImportedFile], before: Sequence[ImportedFile], share: float
 ) -> None:
-    """Refuse if a source has many lines less."""
-    for name in dict.fromkeys(file.name for file in files):
-        now = sum(file.activities for file in files if file.name == name)
-        then = sum(old.activities for old in before if old.name == name)
+    """Refuse if a source has many lines less, or its files of one kind have."""
+    for name, given, old in _beside(files, before):
+        now = sum(file.activities for file in given)
+        then = sum(one.activities for one in old)
         # A handful more or less of a short list says nothing.
         if then - now > max(10, share * then):
             raise ImportRefused(
@@ -79,6 +80,29 @@ def check_shrunk(
                     f"Les fichiers de {name} ont {now} lignes ; ceux en vigueur en avaient {then}.",
                 ),
                 _WHOLE,
+            )
+
+
+def _beside(
+    files: Sequence[ImportedFile], before: Sequence[ImportedFile]
+) -> Iterator[tuple[str, list[ImportedFile], list[ImportedFile]]]:
+    """How the files of each source, or of each of its kinds, are called, those given and those in force.
+
+    A source's activities hide what is missing in its skills. What a version before noted has no kinds: such a
+    source is compared as a whole.
+    """
+    for name in dict.fromkeys(file.name for file in files):
+        given = [file for file in files if file.name == name]
+        old = [one for one in before if one.name == name]
+        kinds = dict.fromkeys(file.kind for file in (*given, *old))
+        if len(kinds) == 1 or not all(one.kind for one in old):
+            yield name, given, old
+            continue
+        for kind in kinds:
+            yield (
+                f"{name} ({_KINDS.get(kind, kind)})",
+                [file for file in given if file.kind == kind],
+                [one for one in old if one.kind == kind],
             )
 
 
@@ -116,6 +140,10 @@ def check_gone(report: Report, share: float) -> None:
         )
 
 
+_KINDS = {
+    ActivityReader.kind: tr("activities", "activités"),
+    SkillReader.kind: tr("skills", "savoir-faire"),
+}
 _WHOLE = tr(
     "Check that the file is whole. If so many did leave, allow it with --max-gone.",
     "Vérifiez que le fichier est entier. Si tant d'entrées sont bien parties, autorisez-le avec"

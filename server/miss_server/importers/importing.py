@@ -218,4 +218,5 @@ def _imported(text: Reader, before: Sequence[ImportedFile], now_ms: int) -> Impo
         text.lines,
         text.digest,
         min(since, text.date_ms),
+        text.kind,
     )

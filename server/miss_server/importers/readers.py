@@ -43,6 +43,8 @@ class Reader(ABC):
 
     source: str = ""
     """The name under which the source asks to be cited."""
+    kind: ClassVar[str] = ""
+    """Which of its source's files it is, where they are of several kinds: each is compared with its own kind's."""
     latin_1: ClassVar[bool] = False
     """Lines that are no UTF-8 are Latin-1: so its publisher has always written them."""
 

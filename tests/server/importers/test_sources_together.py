@@ -1,5 +1,6 @@
 """One import of all sources: whose word is believed, what is added, what contradicts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,47 @@ def test_a_source_that_stands_still_is_told(tmp_path: Path, kept: Kept) -> None:
     assert (file.date, file.source.unchanged_since) == ("2026-01-14", "2026-01-05")
     load(kept, register.write(later, activity(2)), gone=1.0)
     assert kept.made_from[0].source.unchanged_since == ""
+
+
+def split(folder: Path, skills: int, day: str = "20260105") -> tuple[Path, Path]:
+    """A register of 200 activities, and so many skills of that day."""
+    return (
+        register.write(folder / STAMPED, *(activity(n) for n in range(200))),
+        sources.write_skills(
+            folder / f"PS_LibreAcces_SavoirFaire_{day}0630.txt",
+            *((n, "SM04", "Cardiologie") for n in range(skills)),
+        ),
+    )
+
+
+def test_activities_do_not_hide_that_half_of_the_skills_is_missing(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, *split(tmp_path, 40))
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) have 20 lines; .* had 40") as refusal:
+        load(kept, *split(tmp_path, 20))
+    assert refusal.value.code == "shrunk"
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) have 0 lines; .* had 40"):
+        load(kept, split(tmp_path, 40)[0])
+    load(kept, *split(tmp_path, 20), gone=0.6)
+    load(kept, *split(tmp_path, 20))
+
+
+def test_activities_do_not_hide_that_the_skills_are_of_years_ago(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, *split(tmp_path, 40))
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) is of 2024-01-05") as refusal:
+        load(kept, *split(tmp_path, 40, "20240105"))
+    assert refusal.value.code == "older"
+    load(kept, *split(tmp_path, 40, "20240105"), older=True)
+    load(kept, *split(tmp_path, 40))
+
+
+def test_what_was_noted_without_kinds_is_compared_as_a_whole(tmp_path: Path, kept: Kept) -> None:
+    load(kept, *split(tmp_path, 40))
+    kept.made_from = [replace(file, kind="") for file in kept.made_from]
+    load(kept, *split(tmp_path, 30, "20260101"))
+    assert [file.kind for file in kept.made_from] == ["activities", "skills"]
+    with pytest.raises(ImportRefused, match=r"\(skills\)"):
+        load(kept, *split(tmp_path, 10))
