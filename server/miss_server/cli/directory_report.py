@@ -74,6 +74,15 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         )
     for file in report.files:
         _tell_file(file, now_ms)
+    for file, said in report.ahead:
+        warn(
+            tr(
+                f"{file.file} is dated {said}, which is still to come: it is taken as of {file.date}."
+                " Check its name, and this machine's clock.",
+                f"{file.file} porte la date du {said}, qui est à venir : il est pris comme étant du"
+                f" {file.date}. Vérifiez son nom, et l'horloge de cette machine.",
+            )
+        )
     typer.echo(tr("Labels: ", "Libellés : ") + _nomenclatures())
     for name in report.without_specialities:
         warn(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from miss_server.importers.activities import ActivityReader
-from miss_server.importers.readers import Reader
+from miss_server.importers.readers import AHEAD_MS, Reader
 from miss_server.importers.refusal import ImportRefused
 from miss_server.importers.reports import Allowed, Report
 from miss_server.importers.skills import SkillReader
@@ -41,15 +41,18 @@ def check_older(
     files: Sequence[ImportedFile],
     before: Sequence[ImportedFile],
     allowed: Allowed,
+    now_ms: int,
 ) -> None:
     """Refuse a file of a day before that in force. `files` are what is noted of the texts, in their order."""
     # A version before took the disk's date for the stated one when the same file came twice.
     stated = {text.source for text in texts if text.tells_date}
     for name, given, old in _beside(files, before):
-        if not given or not old:
+        if not given:
             continue
         now = max(file.date_ms for file in given)
-        then = max(one.since_ms if one.name in stated else one.date_ms for one in old)
+        dates = (one.since_ms if one.name in stated else one.date_ms for one in old)
+        # A version before believed a day that was still to come.
+        then = max((one for one in dates if one <= now_ms + AHEAD_MS), default=now)
         if now // _DAY_MS < then // _DAY_MS and not allowed.older:
             raise ImportRefused(
                 "older",

@@ -29,7 +29,7 @@ from miss_server.importers.reports import (
 )
 from miss_server.importers.staging import Staging
 from miss_server.importers.surveying import together
-from miss_server.storage.directory import DirectoryFilling, ImportedFile, NoRoom
+from miss_server.storage.directory import DirectoryFilling, ImportedFile, NoRoom, day
 from miss_server.storage.geography import Commune, Geography
 from miss_server.words import tr
 
@@ -75,8 +75,8 @@ def run_import(
     ordered = sorted(texts, key=_trust)
     if repeats(ordered, filling.remembered(), report, progress):
         _check_read(ordered, report, allowed)
-        report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(ordered, report.files, before, allowed)
+        _noted(ordered, before, now_ms, report)
+        check_older(ordered, report.files, before, allowed, now_ms)
         if not dry_run:
             filling.renew(report.files, kept(ordered, report))
         return report
@@ -85,8 +85,8 @@ def run_import(
         merging(processes if not dry_run else 0) as merged,
     ):
         communes = _read(ordered, staging, report, allowed, progress, apart=processes > 0)
-        report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(ordered, report.files, before, allowed)
+        _noted(ordered, before, now_ms, report)
+        check_older(ordered, report.files, before, allowed, now_ms)
         check_shrunk(report.files, before, allowed.gone)
         progress(tr("comparing", "comparaison"), 0)
         differences(
@@ -201,22 +201,34 @@ def _counted(items: Iterable[T], total: int, text: str, progress: Progress) -> I
         yield item
 
 
+def _noted(
+    texts: Sequence[Reader], before: Sequence[ImportedFile], now_ms: int, report: Report
+) -> None:
+    report.files = [_imported(text, before, now_ms) for text in texts]
+    report.ahead = [
+        (file, day(text.date_ms))
+        for text, file in zip(texts, report.files, strict=True)
+        if text.date_ms > file.date_ms
+    ]
+
+
 def _imported(text: Reader, before: Sequence[ImportedFile], now_ms: int) -> ImportedFile:
+    date_ms = text.dated(now_ms)
     since = min(
         (
             old.since_ms
             for old in before
             if old.name == text.source and old.digest == text.digest and old.digest
         ),
-        default=text.date_ms,
+        default=date_ms,
     )
     return ImportedFile(
         text.source,
         text.name,
-        text.date_ms,
+        date_ms,
         now_ms,
         text.lines,
         text.digest,
-        min(since, text.date_ms),
+        min(since, date_ms),
         text.kind,
     )

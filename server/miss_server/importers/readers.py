@@ -16,6 +16,8 @@ from miss_server.words import tr
 
 LINE_MAX = 16 * 1024
 """Bytes of a line: real ones have 300 to 900. A file without line ends must not fill the memory."""
+AHEAD_MS = 86_400_000
+"""How far a date may lie ahead: names are in local time, and clocks differ. A later one is no date of data."""
 DIGEST = 16
 """Bytes of the digest by which two files are found to be the same."""
 
@@ -61,6 +63,14 @@ class Reader(ABC):
         self.path, self.place = Path(), 0
         self.settling = Settling(Geography())
         self.test_identifiers = test_identifiers
+
+    def dated(self, now_ms: int) -> int:
+        """The date of its data in milliseconds; for one that is still to come when the file was written, or now.
+
+        Believed, it would refuse every file that comes until then as older.
+        """
+        said = (self.date_ms, self.text.own_ms)
+        return next((one for one in said if one <= now_ms + AHEAD_MS), now_ms)
 
     @abstractmethod
     def begin(self, header: str) -> None:
