@@ -2,15 +2,43 @@
 
 from collections.abc import Iterator, Sequence
 
-from miss_server.importers.activities import ActivityReader
+from miss_server.importers.activities import REGISTER, ActivityReader
+from miss_server.importers.establishments import ESTABLISHMENTS
+from miss_server.importers.identifiers import slug
+from miss_server.importers.mailboxes import MAILBOXES
+from miss_server.importers.members import MemberReader
 from miss_server.importers.readers import AHEAD_MS, Reader
 from miss_server.importers.refusal import ImportRefused
 from miss_server.importers.reports import Allowed, Report
 from miss_server.importers.skills import SkillReader
 from miss_server.storage.directory import ImportedFile, day
+from miss_server.storage.geography import SOURCE as COMMUNES
 from miss_server.words import tr
 
 _DAY_MS = 86_400_000
+_PUBLISHED = (REGISTER, ESTABLISHMENTS, MAILBOXES, COMMUNES)
+
+
+def check_names(texts: Sequence[Reader], before: Sequence[ImportedFile]) -> None:
+    """Refuse an own list under the name of a published source, by which sources are believed, asked for and end
+    accounts."""
+    # One of another case was never taken for it, and another name would give its people other identifiers.
+    known = {old.name for old in before}.difference(_PUBLISHED)
+    for text in texts:
+        taken = next((name for name in _PUBLISHED if slug(name) == slug(text.source)), None)
+        if isinstance(text, MemberReader) and taken and text.source not in known:
+            raise ImportRefused(
+                "source_name",
+                tr(
+                    f"{text.name} is a list of your own, but {taken} is the name of a published source.",
+                    f"{text.name} est une liste à vous, mais {taken} est le nom d'une source publiée.",
+                ),
+                tr(
+                    "Rename the file: a list of your own is a source that is called as its file.",
+                    "Renommez le fichier : une liste à vous est une source qui porte le nom de son"
+                    " fichier.",
+                ),
+            )
 
 
 def check_sources(

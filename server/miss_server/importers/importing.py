@@ -6,6 +6,7 @@ from typing import TypeVar
 from miss_server.importers.activities import REGISTER
 from miss_server.importers.checking import (
     check_gone,
+    check_names,
     check_older,
     check_rejected,
     check_shrunk,
@@ -65,12 +66,13 @@ def run_import(
         processes: how many may work beside this one.
 
     Raises:
-        ImportRefused: a file cannot be used, too many lines of it cannot, it is older or much smaller
+        ImportRefused: a file cannot be used or is called as another source, too many lines of it cannot, it is older or much smaller
             than what is in force, a source is missing, or too many entries would be gone.
         OSError: a file cannot be read, or a process of the import has ended (`ChildProcessError`).
     """
     report = Report()
     before = filling.files()
+    check_names(texts, before)
     check_sources(texts, before, allowed)
     ordered = sorted(texts, key=_trust)
     if repeats(ordered, filling.remembered(), report, progress):

@@ -209,3 +209,26 @@ def test_a_day_that_a_version_before_believed_refuses_nothing(tmp_path: Path, ke
     kept.made_from = [replace(file, date_ms=NOW + 400 * DAY) for file in kept.made_from]
     load(kept, members(tmp_path / "own.csv", "A", "B"))
     assert [file.date for file in kept.made_from] == [day(NOW)]
+
+
+@pytest.mark.parametrize("name", ["RPPS.csv", "finess_20260105.csv", "MSSante.csv", "COMMUNES.csv"])
+def test_an_own_list_is_not_taken_for_a_published_source(
+    tmp_path: Path, kept: Kept, name: str
+) -> None:
+    with pytest.raises(ImportRefused, match=r"is a list of your own") as refusal:
+        load(kept, members(tmp_path / name, "A"))
+    assert refusal.value.code == "source_name"
+    assert "Rename" in refusal.value.advice
+    load(kept, register.write(tmp_path / "RPPS.txt", activity(1)))
+    with pytest.raises(ImportRefused) as refusal:
+        load(kept, tmp_path / "RPPS.txt", members(tmp_path / "RPPS.csv", "A"))
+    assert refusal.value.code == "source_name"
+
+
+def test_an_own_list_that_is_in_force_under_nearly_such_a_name_keeps_it(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, members(tmp_path / "own.csv", "A"))
+    kept.made_from = [replace(file, name="communes") for file in kept.made_from]
+    load(kept, members(tmp_path / "communes.csv", "A"), gone=1.0)
+    assert list(kept.in_force) == ["local.communes.0"]
