@@ -16,6 +16,7 @@ from miss_server.importers.communes import CommuneReader
 from miss_server.importers.comparing import Merging, differences, merging
 from miss_server.importers.establishments import ESTABLISHMENTS, EstablishmentReader
 from miss_server.importers.mailboxes import MAILBOXES
+from miss_server.importers.members import MemberReader
 from miss_server.importers.readers import Reader
 from miss_server.importers.reading import read_all, watched
 from miss_server.importers.refusal import ImportRefused
@@ -72,6 +73,9 @@ def run_import(
     """
     report = Report()
     before = filling.files()
+    for text in texts:
+        if isinstance(text, MemberReader):
+            text.keep_name(before)
     check_names(texts, before)
     check_sources(texts, before, allowed)
     ordered = sorted(texts, key=_trust)

@@ -21,8 +21,9 @@ Rows = list[tuple[str, str]]
 
 
 class Job(NamedTuple):
-    """The texts of one source, each by its file and number therein."""
+    """The texts of one source, each by its file and number therein; `source`: as this import calls it."""
 
+    source: str
     texts: Sequence[tuple[Path, int]]
     test_identifiers: bool
     geography: Geography
@@ -58,6 +59,7 @@ def read_all(
     by_source = list(_by_source(texts).values())
     jobs = [
         Job(
+            some[0].source,
             [(text.path, text.place) for text in some],
             any(text.test_identifiers for text in some),
             geography,
@@ -90,7 +92,7 @@ def serve(worker: Worker) -> None:
         settling = Settling(job.geography)
         for number, (path, place) in enumerate(job.texts):
             text = readers(path, test_identifiers=job.test_identifiers)[place]
-            text.settling = settling
+            text.source, text.settling = job.source, settling
             rows = text.rows()
             while some := list(islice(rows, BATCH)):
                 worker.send((number, (text.read, some)))
