@@ -44,6 +44,9 @@ _REASONS = {
     "a local identifier that another one is written like": (
         "un identifiant local qui s'écrit presque comme un autre"
     ),
+    "a local identifier of another file of this list": (
+        "un identifiant local d'un autre fichier de cette liste"
+    ),
     "a quote that is not closed": "un guillemet qui n'est pas fermé",
     "no code of a commune": "pas de code de commune",
     "no coordinates": "pas de coordonnées",
@@ -156,8 +159,10 @@ def _conflicts(report: Report) -> list[str]:
     count = report.conflict_count
     return [
         tr(
-            f"{count} people bear different names in two sources; the first one is shown:",
-            f"{count} personnes portent des noms différents dans deux sources ; le premier est montré :",
+            f"{count} people bear different names in two sources, or two share a number of your own list;"
+            " the first one is shown:",
+            f"{count} personnes portent des noms différents dans deux sources, ou deux partagent un numéro"
+            " de votre liste ; le premier est montré :",
         ),
         *(
             f"  {one.person}: " + " / ".join(f"{name} ({source})" for source, name in one.names)

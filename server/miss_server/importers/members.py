@@ -106,6 +106,9 @@ class MemberReader(Reader):
         missing = len(self._columns)
         wanted = ("national", "local", *FIELDS[1:])
         self._locals: dict[str, str] = {}
+        self._earlier: dict[str, str] = {}
+        if isinstance(self.before, MemberReader):
+            self._earlier = self.before._earlier | self.before._locals
         self._pick = itemgetter(*(found.get(field, missing) for field in wanted))
 
     def row(self, text: str, number: int) -> tuple[str, str] | None:
@@ -151,9 +154,12 @@ class MemberReader(Reader):
         if not local:
             raise Unusable("neither a national nor a local identifier")
         key = local_key(self.source, local)
+        earlier = self._earlier.get(key, local)
         # Two people must not become one because an identifier is folded.
-        if self._locals.setdefault(key, local) != local:
+        if earlier != local or self._locals.setdefault(key, local) != local:
             raise Unusable("a local identifier that another one is written like")
+        if key in self._earlier:
+            self.warnings.add(self.name, number, "a local identifier of another file of this list")
         return key
 
     def _split(self, text: str) -> list[str]:

@@ -37,7 +37,8 @@ class Reader(ABC):
         test_identifiers: keep entries whose identifier fails its check, with a warning.
 
     `tells_date`: `date_ms` is what the first line says, whatever the file is called; it is known after `rows` or
-    `digests`. `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it.
+    `digests`. `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it, and
+    `before`, if another text of the source was read.
 
     `rows` raises `ImportRefused` when the text as a whole cannot be used. Afterwards `lines`,
     `rejected`, `warnings` and the digests (`header`, and `digest` of all other lines) are complete; `read` (bytes) tells how far it is.
@@ -62,6 +63,7 @@ class Reader(ABC):
         self.specialities = True
         self.path, self.place = Path(), 0
         self.settling = Settling(Geography())
+        self.before: Reader | None = None
         self.test_identifiers = test_identifiers
 
     def dated(self, now_ms: int) -> int:

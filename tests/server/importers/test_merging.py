@@ -87,6 +87,18 @@ def test_the_richest_spelling_of_the_commonest_name_is_shown(
         ) | {""}
 
 
+def test_name_and_given_name_are_of_the_same_lines(tmp_path: Path) -> None:
+    lines = [
+        ("DURAND", "Zoé"),
+        ("PETIT", "Anne"),
+        ("Durand", ""),
+        ("PETIT", "Anne"),
+        ("DURAND", ""),
+    ]
+    found = entry(tmp_path, *({"name": name, "given": given} for name, given in lines))
+    assert (found.name, found.given) == ("DURAND", "Zoé")
+
+
 def test_a_person_without_title_has_the_civility(tmp_path: Path) -> None:
     assert entry(tmp_path, {"title": ""}).title == "Madame"
 
