@@ -19,7 +19,7 @@ from miss_server.importers.identifiers import LOCAL, structure_of
 from miss_server.importers.lines import ORGANISATION, Line
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
-from miss_server.importers.settling import FRANCE, REMEMBERED
+from miss_server.importers.settling import FRANCE, REMEMBERED, department_number
 from miss_server.storage.directory import (
     ORGANISATION_MARK,
     Record,
@@ -257,7 +257,7 @@ def _place(line: Line, position: str, *, organisation: bool) -> Place:
 def _department(line: Line, postcode: str) -> str:
     """The department's number, by the postcode if the source has none."""
     if line.department_code:
-        return line.department_code.removeprefix("0").rjust(2, "0")
+        return department_number(line.department_code)
     if not (len(postcode) == 5 and postcode.isdecimal()):
         return ""
     if postcode.startswith("20"):
