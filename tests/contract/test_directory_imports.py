@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from miss_protocol.directory import Source, normalise
@@ -10,7 +11,8 @@ from miss_server.importers.importing import Allowed, run_import
 from miss_server.importers.recognising import readers
 from miss_server.storage.directory import DirectoryBusy, DirectoryFilling
 from miss_server.storage.directory_tables import state
-from miss_server.storage.sql.directory import generation
+from miss_server.storage.sql import settings
+from miss_server.storage.sql.directory import FRESHNESS, generation
 from tests.support import register, sources
 from tests.support.devices import NOW
 from tests.support.register import STAMPED, STAMPED_DATE, activity, rpps
@@ -198,3 +200,18 @@ def test_only_the_same_directory_remembers_what_it_was_made_from(bench: Bench) -
         lambda target: run_import([reader], target, now_ms=NOW, allowed=Allowed(gone=1))
     )
     assert reader.read > 0
+
+
+def test_files_that_are_called_the_same_are_told_apart_by_their_kind(bench: Bench) -> None:
+    (bench.folder / "skills").mkdir()
+    texts = [
+        *readers(register.write(bench.folder / STAMPED, activity(1), activity(2))),
+        *readers(sources.write_skills(bench.folder / "skills" / STAMPED, (1, "SM04", "Cardio"))),
+    ]
+    bench.shelf.fill(lambda target: run_import(texts, target, now_ms=NOW))
+    told = [(file.kind, file.activities) for file in bench.files()]
+    assert told == [("activities", 2), ("skills", 1)]
+    # What a version before noted has no kinds.
+    noted = [[one.name, one.file, "", one.since_ms] for one in bench.files()]
+    bench.shelf.write(lambda on: settings.put(on, FRESHNESS, msgspec.json.encode(noted)))
+    assert [file.kind for file in bench.files()] == ["", ""]

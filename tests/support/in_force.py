@@ -68,7 +68,7 @@ async def put_in_force(
                 for number, file in enumerate(made_from)
             ],
         )
-        fresh = [Fresh(f.name, f.file, f.digest, f.since_ms) for f in made_from]
+        fresh = [Fresh(f.name, f.file, f.digest, f.since_ms, f.kind) for f in made_from]
         settings.put(connection, FRESHNESS, msgspec.json.encode(fresh))
 
     await store._write(work)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from miss_server.importers.establishments import STOCK_COLUMNS
 from miss_server.importers.fictive_establishments import ESTABLISHMENT_COLUMNS
 from miss_server.importers.identifiers import luhn_key
 from miss_server.importers.mailboxes import MAILBOX_COLUMNS
@@ -88,6 +89,17 @@ def write_establishments(path: Path, *lines: str, encoding: str = "latin-1") -> 
     """Write a whole file of establishments."""
     whole = "".join(line + "\n" for line in (";".join(ESTABLISHMENT_COLUMNS), *lines))
     path.write_text(whole, encoding=encoding)
+    return path
+
+
+def write_stock(path: Path, day: str, *numbers: str) -> Path:
+    """Write a monthly stock of establishments, which states its day (`YYYY-MM-DD`) and has no header line."""
+    lines = [f"finess;etalab;93;{day}"]
+    for number in numbers:
+        values = {"structureet": "structureet", "nofinesset": number, "rs": f"EHPAD {number}"}
+        values |= {"commune": "350", "departement": "59"}
+        lines.append(";".join(values.get(column, "") for column in STOCK_COLUMNS))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

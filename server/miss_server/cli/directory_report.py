@@ -44,6 +44,9 @@ _REASONS = {
     "a local identifier that another one is written like": (
         "un identifiant local qui s'écrit presque comme un autre"
     ),
+    "a local identifier of another file of this list": (
+        "un identifiant local d'un autre fichier de cette liste"
+    ),
     "a quote that is not closed": "un guillemet qui n'est pas fermé",
     "no code of a commune": "pas de code de commune",
     "no coordinates": "pas de coordonnées",
@@ -74,6 +77,15 @@ def tell(report: Report, *, dry_run: bool, now_ms: int) -> None:
         )
     for file in report.files:
         _tell_file(file, now_ms)
+    for file, said in report.ahead:
+        warn(
+            tr(
+                f"{file.file} is dated {said}, which is still to come: it is taken as of {file.date}."
+                " Check its name, and this machine's clock.",
+                f"{file.file} porte la date du {said}, qui est à venir : il est pris comme étant du"
+                f" {file.date}. Vérifiez son nom, et l'horloge de cette machine.",
+            )
+        )
     typer.echo(tr("Labels: ", "Libellés : ") + _nomenclatures())
     for name in report.without_specialities:
         warn(
@@ -147,8 +159,10 @@ def _conflicts(report: Report) -> list[str]:
     count = report.conflict_count
     return [
         tr(
-            f"{count} people bear different names in two sources; the first one is shown:",
-            f"{count} personnes portent des noms différents dans deux sources ; le premier est montré :",
+            f"{count} people bear different names in two sources, or two share a number of your own list;"
+            " the first one is shown:",
+            f"{count} personnes portent des noms différents dans deux sources, ou deux partagent un numéro"
+            " de votre liste ; le premier est montré :",
         ),
         *(
             f"  {one.person}: " + " / ".join(f"{name} ({source})" for source, name in one.names)

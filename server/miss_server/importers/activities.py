@@ -54,6 +54,7 @@ class ActivityReader(BarReader):
     """The reader of activities."""
 
     source = REGISTER
+    kind = "activities"
     NEEDED: ClassVar = {
         "type": "Type d'identifiant PP",
         "number": "Identifiant PP",

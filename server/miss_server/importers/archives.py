@@ -44,11 +44,13 @@ _AGAIN = tr("Download it again.", "Téléchargez-le à nouveau.")
 
 @dataclass(frozen=True)
 class Text:
-    """A text to read: `name` for people, `size` in bytes, `date_ms` of its data."""
+    """A text to read: `name` for people, `size` in bytes, `date_ms` of its data as names say it, `own_ms` when the
+    file was written."""
 
     name: str
     size: int
     date_ms: int
+    own_ms: int
     _open: Callable[[], BinaryIO]
     packed: bool = False
 
@@ -74,7 +76,8 @@ def texts(path: Path) -> list[Text]:
     own = path.stat()
     own_ms = int(own.st_mtime * 1000)
     if not packed:
-        return [Text(path.name, own.st_size, stamped(path.name) or own_ms, lambda: path.open("rb"))]
+        date_ms = stamped(path.name) or own_ms
+        return [Text(path.name, own.st_size, date_ms, own_ms, lambda: path.open("rb"))]
     try:
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if not one.is_dir()]
@@ -103,6 +106,7 @@ def texts(path: Path) -> list[Text]:
             one.filename.rsplit("/")[-1],
             one.file_size,
             stamped(one.filename) or stamped(path.name) or own_ms,
+            own_ms,
             _member(path, one),
             packed=True,
         )

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
+from miss_server.importers.identifiers import LOCAL
+from miss_server.importers.lines import ORGANISATION
 from miss_server.importers.merging import Conflict, conflict, merge
 from miss_server.importers.reports import CONFLICTS_MAX, Report
 from miss_server.importers.staging import Group, Staging
@@ -176,9 +178,15 @@ def _names_anybody(group: Group) -> bool:
 
 
 def _is_organisation(group: Group) -> bool:
-    return any(line.startswith("o") for _, line in group.packed)
+    if group.person.startswith(LOCAL):
+        return group.packed[0][1].startswith(ORGANISATION)
+    return any(line.startswith(ORGANISATION) for _, line in group.packed)
 
 
 def _may_differ(group: Group) -> bool:
+    if len(group.packed) == 1:
+        return False
+    if group.person.startswith(LOCAL):
+        return True
     first = group.packed[0][0]
     return any(source != first for source, _ in group.packed) and not _is_organisation(group)

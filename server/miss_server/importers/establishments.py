@@ -69,12 +69,17 @@ class EstablishmentReader(Reader):
         "phone": "telephone",
     }
 
+    def told_date(self, header: str) -> int | None:
+        """See `Reader`."""
+        if not header.startswith(STOCK):
+            return None
+        return stamped(header.rsplit(SEMICOLON, 1)[-1].replace("-", ""))
+
     def begin(self, header: str) -> None:
         """See `Reader`."""
         self._stock = header.startswith(STOCK)
         columns = header.split(SEMICOLON)
         if self._stock:
-            self.date_ms = stamped(columns[-1].replace("-", "")) or self.date_ms
             columns = list(STOCK_COLUMNS)
         self.found = places(columns, self.NEEDED, self.OPTIONAL)
         self._width = len(columns)

@@ -114,6 +114,10 @@ def service_key(structure: str, service: str) -> str:
     return f"{structure}.{slug(service)}"
 
 
+LOCAL = "local."
+"""Begins the identifiers of entries that only an association's own file knows."""
+
+
 def local_key(source: str, number: str) -> str:
     """The identifier of an entry that only an association's own file knows."""
-    return f"local.{slug(source)}.{slug(number)}"
+    return f"{LOCAL}{slug(source)}.{slug(number)}"

@@ -6,6 +6,7 @@ from typing import TypeVar
 from miss_server.importers.activities import REGISTER
 from miss_server.importers.checking import (
     check_gone,
+    check_names,
     check_older,
     check_rejected,
     check_shrunk,
@@ -15,6 +16,7 @@ from miss_server.importers.communes import CommuneReader
 from miss_server.importers.comparing import Merging, differences, merging
 from miss_server.importers.establishments import ESTABLISHMENTS, EstablishmentReader
 from miss_server.importers.mailboxes import MAILBOXES
+from miss_server.importers.members import MemberReader
 from miss_server.importers.readers import Reader
 from miss_server.importers.reading import read_all, watched
 from miss_server.importers.refusal import ImportRefused
@@ -29,7 +31,7 @@ from miss_server.importers.reports import (
 )
 from miss_server.importers.staging import Staging
 from miss_server.importers.surveying import together
-from miss_server.storage.directory import DirectoryFilling, ImportedFile, NoRoom
+from miss_server.storage.directory import DirectoryFilling, ImportedFile, NoRoom, day
 from miss_server.storage.geography import Commune, Geography
 from miss_server.words import tr
 
@@ -65,18 +67,22 @@ def run_import(
         processes: how many may work beside this one.
 
     Raises:
-        ImportRefused: a file cannot be used, too many lines of it cannot, it is older or much smaller
+        ImportRefused: a file cannot be used or is called as another source, too many lines of it cannot, it is older or much smaller
             than what is in force, a source is missing, or too many entries would be gone.
         OSError: a file cannot be read, or a process of the import has ended (`ChildProcessError`).
     """
     report = Report()
     before = filling.files()
+    for text in texts:
+        if isinstance(text, MemberReader):
+            text.keep_name(before)
+    check_names(texts, before)
     check_sources(texts, before, allowed)
     ordered = sorted(texts, key=_trust)
     if repeats(ordered, filling.remembered(), report, progress):
         _check_read(ordered, report, allowed)
-        report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(report.files, before, allowed)
+        _noted(ordered, before, now_ms, report)
+        check_older(ordered, report.files, before, allowed, now_ms)
         if not dry_run:
             filling.renew(report.files, kept(ordered, report))
         return report
@@ -85,8 +91,8 @@ def run_import(
         merging(processes if not dry_run else 0) as merged,
     ):
         communes = _read(ordered, staging, report, allowed, progress, apart=processes > 0)
-        report.files = [_imported(text, before, now_ms) for text in ordered]
-        check_older(report.files, before, allowed)
+        _noted(ordered, before, now_ms, report)
+        check_older(ordered, report.files, before, allowed, now_ms)
         check_shrunk(report.files, before, allowed.gone)
         progress(tr("comparing", "comparaison"), 0)
         differences(
@@ -201,21 +207,34 @@ def _counted(items: Iterable[T], total: int, text: str, progress: Progress) -> I
         yield item
 
 
+def _noted(
+    texts: Sequence[Reader], before: Sequence[ImportedFile], now_ms: int, report: Report
+) -> None:
+    report.files = [_imported(text, before, now_ms) for text in texts]
+    report.ahead = [
+        (file, day(text.date_ms))
+        for text, file in zip(texts, report.files, strict=True)
+        if text.date_ms > file.date_ms
+    ]
+
+
 def _imported(text: Reader, before: Sequence[ImportedFile], now_ms: int) -> ImportedFile:
+    date_ms = text.dated(now_ms)
     since = min(
         (
             old.since_ms
             for old in before
             if old.name == text.source and old.digest == text.digest and old.digest
         ),
-        default=text.date_ms,
+        default=date_ms,
     )
     return ImportedFile(
         text.source,
         text.name,
-        text.date_ms,
+        date_ms,
         now_ms,
         text.lines,
         text.digest,
-        min(since, text.date_ms),
+        min(since, date_ms),
+        text.kind,
     )

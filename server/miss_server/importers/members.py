@@ -2,9 +2,12 @@
 
 import csv
 import re
+from collections.abc import Sequence
+from hashlib import sha256
 from operator import itemgetter
 from typing import ClassVar
 
+from miss_protocol.directory import normalise
 from miss_server.importers.archives import Text
 from miss_server.importers.bars import not_separated
 from miss_server.importers.columns import column_key, places
@@ -19,6 +22,7 @@ from miss_server.importers.identifiers import (
 from miss_server.importers.lines import FIELDS, ORGANISATION, Line
 from miss_server.importers.mailboxes import is_address
 from miss_server.importers.readers import Reader, Unusable
+from miss_server.storage.directory import ImportedFile
 
 IN_FRENCH = {
     "identifiant national": "national identifier",
@@ -43,7 +47,9 @@ IN_FRENCH = {
 """Names of columns in French, folded, and what they are called in English."""
 SEPARATORS = (";", ",")
 SOURCE_MAX = 32
+"""Characters of a source's name, which stands beside every entry that is made from it."""
 
+_TOLD_APART = 8
 _STAMP = re.compile(r"[-_. ]*\d{6,14}$")
 _PERSONS = {"", "person", "personne"}
 _ORGANISATIONS = {"organisation", "organization", "service"}
@@ -76,8 +82,18 @@ class MemberReader(Reader):
 
     def __init__(self, text: Text, *, test_identifiers: bool = False) -> None:
         super().__init__(text, test_identifiers=test_identifiers)
-        stem = text.name.rsplit(".", 1)[0]
-        self.source = (_STAMP.sub("", stem) or stem)[:SOURCE_MAX]
+        self._stem = _stem(text.name)
+        self.source = _source(self._stem)
+
+    def keep_name(self, before: Sequence[ImportedFile]) -> None:
+        """Be called as a version before called this file, if it did: its people's identifiers begin with that.
+
+        That version cut long names, so that two lists could be one source: the first of them keeps the name.
+        """
+        cut = self._stem[:SOURCE_MAX]
+        first = next((old for old in before if old.name == cut), None)
+        if first is not None and _stem(first.file) == self._stem:
+            self.source = cut
 
     def begin(self, header: str) -> None:
         """See `Reader`."""
@@ -90,6 +106,9 @@ class MemberReader(Reader):
         missing = len(self._columns)
         wanted = ("national", "local", *FIELDS[1:])
         self._locals: dict[str, str] = {}
+        self._earlier: dict[str, str] = {}
+        if isinstance(self.before, MemberReader):
+            self._earlier = self.before._earlier | self.before._locals
         self._pick = itemgetter(*(found.get(field, missing) for field in wanted))
 
     def row(self, text: str, number: int) -> tuple[str, str] | None:
@@ -135,9 +154,12 @@ class MemberReader(Reader):
         if not local:
             raise Unusable("neither a national nor a local identifier")
         key = local_key(self.source, local)
+        earlier = self._earlier.get(key, local)
         # Two people must not become one because an identifier is folded.
-        if self._locals.setdefault(key, local) != local:
+        if earlier != local or self._locals.setdefault(key, local) != local:
             raise Unusable("a local identifier that another one is written like")
+        if key in self._earlier:
+            self.warnings.add(self.name, number, "a local identifier of another file of this list")
         return key
 
     def _split(self, text: str) -> list[str]:
@@ -147,6 +169,19 @@ class MemberReader(Reader):
         except (csv.Error, ValueError):
             raise Unusable("a quote that is not closed") from None
         return columns
+
+
+def _stem(file: str) -> str:
+    stem = file.rsplit(".", 1)[0]
+    return _STAMP.sub("", stem) or stem
+
+
+def _source(stem: str) -> str:
+    """The source of a file's name; long ones are cut and told apart by a hash."""
+    if len(stem) <= SOURCE_MAX:
+        return stem
+    told = sha256("-".join(normalise(stem)).encode()).hexdigest()[:_TOLD_APART]
+    return f"{stem[: SOURCE_MAX - _TOLD_APART - 1]}-{told}"
 
 
 def in_english(columns: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """Makes one entry of the directory from all lines that its sources have of a person or an organisation.
 
 The first source that names it decides what is shown; the others add to it. A name that has nothing in
-common with the first one's is a conflict: it is kept beside, searched, and reported.
+common with the first one's is a conflict: it is kept beside, searched, and reported. Where an association's own
+list gives a number to two, which no register does, the second one's name is all that is kept.
 """
 
 from collections import Counter
@@ -14,11 +15,11 @@ import msgspec
 
 from miss_protocol.directory import Entry, Place, everyday_words, normalise, place_words
 from miss_server.importers.establishments import ESTABLISHMENTS
-from miss_server.importers.identifiers import structure_of
+from miss_server.importers.identifiers import LOCAL, structure_of
 from miss_server.importers.lines import ORGANISATION, Line
 from miss_server.importers.mailboxes import MAILBOXES
 from miss_server.importers.nomenclatures import PROFESSIONS, SPECIALITIES, edition, label
-from miss_server.importers.settling import FRANCE, REMEMBERED
+from miss_server.importers.settling import FRANCE, REMEMBERED, department_number
 from miss_server.storage.directory import (
     ORGANISATION_MARK,
     Record,
@@ -33,7 +34,7 @@ from miss_server.storage.directory import (
 PLACES_MAX = 20
 """Places shown of one person, those first in the file: locums have had dozens. All are searched."""
 MAILBOXES_MAX = 10
-EDITION = blake2b(f"6 {edition()}".encode(), digest_size=16).digest()
+EDITION = blake2b(f"7 {edition()}".encode(), digest_size=16).digest()
 """Of what this file makes of the same lines: raise its number whenever that changes, and every entry is
 made anew."""
 
@@ -42,7 +43,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Conflict(NamedTuple):
-    """One number under names that have nothing in common: each with its source."""
+    """One number under names that have nothing in common, or of two in one list: each with its source."""
 
     person: str
     names: tuple[tuple[str, str], ...]
@@ -56,6 +57,9 @@ def merge(
     `told` has (source, line), the sources in the order in which they are believed, each one's lines in
     their order.
     """
+    strangers: Sequence[tuple[str, Line]] = ()
+    if found is not None and person.startswith(LOCAL):
+        told, strangers = _apart(told)
     lines = [line for _, line in told]
     first, own = _own(told)
     if first is None:
@@ -92,28 +96,60 @@ def merge(
         person=person,
         sort=sort_key(name, given, person),
         name_key=name_key(name),
-        words=" ".join(_words(lines, places, entry)),
+        words=" ".join(_words(lines, [line for _, line in strangers], places, entry)),
         digest=digest,
         entry=_encode(entry),
     )
 
 
 def conflict(person: str, told: Sequence[tuple[str, Line]]) -> Conflict | None:
-    """Whether two sources know a person by family names without a common word.
+    """Whether two sources know a person by family names without a common word, or lines of an own list speak of
+    two.
 
     A name in two spellings, or a part of a double name, is none.
     """
-    first, own = _own(told)
-    believed = {word for line in own for word in _family(line.name)}
-    different = {
-        (source, f"{line.given} {line.name}".strip()): None
-        for source, line in told
-        if source != first and line.name and not believed & _family(line.name)
-    }
-    if not different:
+    if person.startswith(LOCAL):
+        told, others = _apart(told)
+        first, own = _own(told)
+    else:
+        first, own = _own(told)
+        believed = {word for line in own for word in _family(line.name)}
+        others = [
+            (source, line)
+            for source, line in told
+            if source != first and line.name and not believed & _family(line.name)
+        ]
+    if not others:
         return None
+    different = {(source, f"{line.given} {line.name}".strip()): None for source, line in others}
     shown = " ".join(reversed(_named(own))).strip()
     return Conflict(person, ((first or "", shown), *different.keys()))
+
+
+def _apart(
+    told: Sequence[tuple[str, Line]],
+) -> tuple[list[tuple[str, Line]], list[tuple[str, Line]]]:
+    """Lines of a local identifier: those of whom the first one speaks, and those of somebody else."""
+    ours, strangers = [], []
+    kind, name, given = told[0][1].kind, told[0][1].name, told[0][1].given
+    known = set(_family(name))
+    for source, line in told:
+        family = _family(line.name)
+        alike = (known & family or line.name == name) and _alike(line.given, given)
+        if line.kind == kind and alike:
+            known |= family
+            ours.append((source, line))
+        else:
+            strangers.append((source, line))
+    return ours, strangers
+
+
+def _alike(given: str, other: str) -> bool:
+    """Whether two given names may be one person's: "Ph." and "Jean-Philippe" may, "Anne" and "Luc" may not."""
+    some, others = normalise(given), normalise(other)
+    if not some or not others:
+        return True
+    return any(one.startswith(two) or two.startswith(one) for one in some for two in others)
 
 
 def _own(told: Sequence[tuple[str, Line]]) -> tuple[str | None, list[Line]]:
@@ -123,8 +159,12 @@ def _own(told: Sequence[tuple[str, Line]]) -> tuple[str | None, list[Line]]:
 
 
 def _named(own: Sequence[Line]) -> tuple[str, str]:
-    """The name and the given name to show."""
-    return _best([line.name for line in own]), _best([line.given for line in own])
+    """The name and the given name to show: of the same lines, or they would be somebody's who does not exist."""
+    names = [line.name for line in own]
+    name = _best(names)
+    if names.count(name) < len(names):
+        own = [line for line in own if name_key(line.name) == name_key(name)]
+    return name, _best([line.given for line in own])
 
 
 @lru_cache(REMEMBERED)
@@ -217,7 +257,7 @@ def _place(line: Line, position: str, *, organisation: bool) -> Place:
 def _department(line: Line, postcode: str) -> str:
     """The department's number, by the postcode if the source has none."""
     if line.department_code:
-        return line.department_code.removeprefix("0").rjust(2, "0")
+        return department_number(line.department_code)
     if not (len(postcode) == 5 and postcode.isdecimal()):
         return ""
     if postcode.startswith("20"):
@@ -225,8 +265,10 @@ def _department(line: Line, postcode: str) -> str:
     return postcode[:3] if postcode.startswith(("97", "98")) else postcode[:2]
 
 
-def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict[str, None]:
-    """Every word that finds the entry, each once."""
+def _words(
+    lines: Sequence[Line], strangers: Sequence[Line], places: Sequence[Place], entry: Entry
+) -> dict[str, None]:
+    """Every word that finds the entry, each once; of `strangers` the names only."""
     words: dict[str, None] = {}
     naming = _service_words if entry.kind == "organisation" else _name_words
     names: set[str] = set()
@@ -243,6 +285,9 @@ def _words(lines: Sequence[Line], places: Sequence[Place], entry: Entry) -> dict
         words |= _name_words(line.given)
         if line.country in FRANCE:
             numbers.add(_department(line, line.postcode))
+    for line in strangers:
+        names.add(line.name)
+        words |= _name_words(line.given)
     labels.update((entry.profession, *entry.specialities))
     for place in places:
         towns.add(place.city)

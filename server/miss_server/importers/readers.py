@@ -16,6 +16,8 @@ from miss_server.words import tr
 
 LINE_MAX = 16 * 1024
 """Bytes of a line: real ones have 300 to 900. A file without line ends must not fill the memory."""
+AHEAD_MS = 86_400_000
+"""How far a date may lie ahead: names are in local time, and clocks differ. A later one is no date of data."""
 DIGEST = 16
 """Bytes of the digest by which two files are found to be the same."""
 
@@ -34,7 +36,9 @@ class Reader(ABC):
         text: what to read.
         test_identifiers: keep entries whose identifier fails its check, with a warning.
 
-    `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it.
+    `tells_date`: `date_ms` is what the first line says, whatever the file is called; it is known after `rows` or
+    `digests`. `path` and `place` say where it is: the number among the readers of its file. Set `settling` before `rows`, which completes addresses by it, and
+    `before`, if another text of the source was read.
 
     `rows` raises `ImportRefused` when the text as a whole cannot be used. Afterwards `lines`,
     `rejected`, `warnings` and the digests (`header`, and `digest` of all other lines) are complete; `read` (bytes) tells how far it is.
@@ -42,6 +46,8 @@ class Reader(ABC):
 
     source: str = ""
     """The name under which the source asks to be cited."""
+    kind: ClassVar[str] = ""
+    """Which of its source's files it is, where they are of several kinds: each is compared with its own kind's."""
     latin_1: ClassVar[bool] = False
     """Lines that are no UTF-8 are Latin-1: so its publisher has always written them."""
 
@@ -53,14 +59,28 @@ class Reader(ABC):
         self.rejected = Faults()
         self.warnings = Faults()
         self.header, self.digest = b"", b""
+        self.tells_date = False
         self.specialities = True
         self.path, self.place = Path(), 0
         self.settling = Settling(Geography())
+        self.before: Reader | None = None
         self.test_identifiers = test_identifiers
+
+    def dated(self, now_ms: int) -> int:
+        """The date of its data in milliseconds; for one that is still to come when the file was written, or now.
+
+        Believed, it would refuse every file that comes until then as older.
+        """
+        said = (self.date_ms, self.text.own_ms)
+        return next((one for one in said if one <= now_ms + AHEAD_MS), now_ms)
 
     @abstractmethod
     def begin(self, header: str) -> None:
         """Find the columns. Raises `ImportRefused`."""
+
+    def told_date(self, header: str) -> int | None:
+        """The date of its data that the first line states, in milliseconds."""
+        return None
 
     @abstractmethod
     def row(self, text: str, number: int) -> tuple[str, str] | None:
@@ -106,10 +126,12 @@ class Reader(ABC):
         self.digest = seen.digest()
 
     def digests(self) -> tuple[bytes, bytes]:
-        """The digests that `rows` would leave behind, for a tenth of what it costs."""
+        """The digests that `rows` would leave behind, for a tenth of what it costs; the date that the first
+        line states is left behind as well."""
         seen = blake2b(digest_size=DIGEST)
         with self.text.opened() as file:
             header = file.readline(LINE_MAX + 1)
+            self._date(header_text(self.name, header, latin_1=self.latin_1))
             while some := file.read(BUFFER):
                 seen.update(some)
         return blake2b(header, digest_size=DIGEST).digest(), seen.digest()
@@ -135,7 +157,13 @@ class Reader(ABC):
             if len(raw) > LINE_MAX:
                 self._refuse_long_line(1)
             raise self._cut()
+        self._date(header)
         self.begin(header.rstrip("\r\n"))
+
+    def _date(self, header: str) -> None:
+        told = self.told_date(header.rstrip("\r\n"))
+        if told is not None:
+            self.date_ms, self.tells_date = told, True
 
     def warn(self, number: int, reason: str) -> None:
         """Let a faulty identifier pass where test identifiers may, otherwise raise `Unusable`."""

@@ -21,8 +21,9 @@ Rows = list[tuple[str, str]]
 
 
 class Job(NamedTuple):
-    """The texts of one source, each by its file and number therein."""
+    """The texts of one source, each by its file and number therein; `source`: as this import calls it."""
 
+    source: str
     texts: Sequence[tuple[Path, int]]
     test_identifiers: bool
     geography: Geography
@@ -51,13 +52,16 @@ def read_all(
     """Put the lines of all texts aside, those of one source in their order. `apart`: in processes."""
     if not apart:
         settling = Settling(geography)
+        read: dict[str, Reader] = {}
         for text in texts:
-            text.settling = settling
+            text.settling, text.before = settling, read.get(text.source)
+            read[text.source] = text
             staging.add(text.source, watched(text, progress))
         return
     by_source = list(_by_source(texts).values())
     jobs = [
         Job(
+            some[0].source,
             [(text.path, text.place) for text in some],
             any(text.test_identifiers for text in some),
             geography,
@@ -88,9 +92,11 @@ def serve(worker: Worker) -> None:
     """Read one job: (number of the text, (bytes read, rows) or `Rest`), then None."""
     for job in islice(worker.received(), 1):
         settling = Settling(job.geography)
+        before: Reader | None = None
         for number, (path, place) in enumerate(job.texts):
             text = readers(path, test_identifiers=job.test_identifiers)[place]
-            text.settling = settling
+            text.source, text.settling, text.before = job.source, settling, before
+            before = text
             rows = text.rows()
             while some := list(islice(rows, BATCH)):
                 worker.send((number, (text.read, some)))

@@ -89,7 +89,7 @@ def repeats(
     texts: Sequence[Reader], remembered: bytes | None, report: Report, progress: Progress
 ) -> bool:
     """Whether these texts are those that are remembered, to the byte. If so, they and the report are as
-    if they had been read.
+    if they had been read; a date that their content states is read again, since their names may be others.
 
     Raises:
         ImportRefused: an archive is damaged.

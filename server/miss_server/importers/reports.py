@@ -24,6 +24,8 @@ class Report:
     """What an import did, or would do. Lines of `rejected` and `warnings` are (file, line, why)."""
 
     files: list[ImportedFile] = field(default_factory=list)
+    ahead: list[tuple[ImportedFile, str]] = field(default_factory=list)
+    """Files with the day that they say of themselves, which is still to come."""
     people: int = 0
     organisations: int = 0
     communes: int = 0

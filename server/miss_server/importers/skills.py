@@ -13,6 +13,7 @@ class SkillReader(BarReader):
     identifier; a line of somebody who has none makes no entry."""
 
     source = REGISTER
+    kind = "skills"
     NEEDED: ClassVar = {
         "key": "Identification nationale PP",
         "speciality_code": "Code savoir-faire",

@@ -41,7 +41,8 @@ class NoRoom(Exception):
 class ImportedFile:
     """A text that a directory was made from. Times are milliseconds; `name` is the source's.
 
-    `digest` is over its bytes; `since_ms` the date under which the same bytes first came.
+    `digest` is over its bytes; `since_ms` the date under which the same bytes first came; `kind` tells the files of
+    a source apart that has several kinds, and is empty if a version before noted it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ImportedFile:
     activities: int
     digest: bytes
     since_ms: int
+    kind: str = ""
 
     @property
     def date(self) -> str:

@@ -117,6 +117,13 @@ def test_older_and_standing_files_are_told(database: Path) -> None:
     run("import", "PS_20260105.txt", "--database", database, "--allow-older")
 
 
+def test_a_file_of_a_day_to_come_is_told(database: Path) -> None:
+    register.write(Path("PS_20991231.txt"), activity(1))
+    said = run("import", "PS_20991231.txt", "--database", database)
+    assert "PS_20991231.txt is dated 2099-12-31, which is still to come" in said
+    assert "(0 days old)" in said
+
+
 def test_skills_without_anybody_are_counted(database: Path) -> None:
     register.write(Path("f.txt"), activity(1))
     sources.write_skills(Path("s.txt"), (1, "SM04", "Cardiologie"), (2, "SM04", "Cardiologie"))

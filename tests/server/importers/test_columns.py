@@ -43,6 +43,6 @@ def test_the_variant_without_specialities_is_read() -> None:
 
 @pytest.mark.parametrize("separator", [";", ",", "\t"])
 def test_another_separator_is_refused(separator: str) -> None:
-    reader = ActivityReader(Text("f.txt", 0, 0, lambda: open("/dev/null", "rb")))  # noqa: SIM115
+    reader = ActivityReader(Text("f.txt", 0, 0, 0, lambda: open("/dev/null", "rb")))  # noqa: SIM115
     with pytest.raises(ImportRefused, match="not separated by"):
         reader.begin(separator.join(COLUMNS_56) + separator)

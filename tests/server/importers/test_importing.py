@@ -1,4 +1,6 @@
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
 from miss_server.storage.audit import SERVER
-from miss_server.storage.directory import ImportedFile, Record
+from miss_server.storage.directory import ImportedFile, Record, day
 from miss_server.storage.geography import Commune
 from tests.support import register
 from tests.support.register import activity, row
 
 NOW = 1_790_000_000_000
+DAY = 86_400_000
 
 
 class Kept:
@@ -174,3 +177,58 @@ def test_progress_goes_from_reading_to_the_end_of_writing(tmp_path: Path, kept: 
     assert [text for text, _ in told] == ["reading a", "comparing", "writing", "writing"]
     assert told[-1][1] == 1.0
     assert all(0 <= share <= 1 for _, share in told)
+
+
+def members(path: Path, *names: str, written_ms: int = NOW) -> Path:
+    lines = ["local identifier;name", *(f"{n};{name}" for n, name in enumerate(names))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    os.utime(path, (written_ms / 1000, written_ms / 1000))
+    return path
+
+
+def test_a_day_that_is_still_to_come_is_no_date_of_data(tmp_path: Path, kept: Kept) -> None:
+    report = load(kept, members(tmp_path / "own_20271231.csv", "A", written_ms=NOW - 3 * DAY))
+    assert [(file.file, said) for file, said in report.ahead] == [
+        ("own_20271231.csv", "2027-12-31")
+    ]
+    assert [file.date for file in kept.made_from] == [day(NOW - 3 * DAY)]
+    stamp = day(NOW).replace("-", "")
+    report = load(kept, members(tmp_path / f"own_{stamp}.csv", "A", "B"))
+    assert (report.added, report.ahead) == (1, [])
+    tomorrow = day(NOW + DAY)
+    report = load(kept, members(tmp_path / f"own_{tomorrow.replace('-', '')}.csv", "A", "B"))
+    assert ([file.date for file in report.files], report.ahead) == ([tomorrow], [])
+    report = load(
+        kept, members(tmp_path / "own.csv", "A", "B", written_ms=NOW + 9 * DAY), older=True
+    )
+    assert [file.date for file in report.files] == [day(NOW)]
+
+
+def test_a_day_that_a_version_before_believed_refuses_nothing(tmp_path: Path, kept: Kept) -> None:
+    load(kept, members(tmp_path / "own.csv", "A"))
+    kept.made_from = [replace(file, date_ms=NOW + 400 * DAY) for file in kept.made_from]
+    load(kept, members(tmp_path / "own.csv", "A", "B"))
+    assert [file.date for file in kept.made_from] == [day(NOW)]
+
+
+@pytest.mark.parametrize("name", ["RPPS.csv", "finess_20260105.csv", "MSSante.csv", "COMMUNES.csv"])
+def test_an_own_list_is_not_taken_for_a_published_source(
+    tmp_path: Path, kept: Kept, name: str
+) -> None:
+    with pytest.raises(ImportRefused, match=r"is a list of your own") as refusal:
+        load(kept, members(tmp_path / name, "A"))
+    assert refusal.value.code == "source_name"
+    assert "Rename" in refusal.value.advice
+    load(kept, register.write(tmp_path / "RPPS.txt", activity(1)))
+    with pytest.raises(ImportRefused) as refusal:
+        load(kept, tmp_path / "RPPS.txt", members(tmp_path / "RPPS.csv", "A"))
+    assert refusal.value.code == "source_name"
+
+
+def test_an_own_list_that_is_in_force_under_nearly_such_a_name_keeps_it(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, members(tmp_path / "own.csv", "A"))
+    kept.made_from = [replace(file, name="communes") for file in kept.made_from]
+    load(kept, members(tmp_path / "communes.csv", "A"), gone=1.0)
+    assert list(kept.in_force) == ["local.communes.0"]

@@ -1,10 +1,17 @@
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from miss_server.importers.identifiers import local_key
+from miss_server.importers.importing import run_import
 from miss_server.importers.lines import Line
+from miss_server.importers.members import SOURCE_MAX
 from miss_server.importers.readers import Reader
+from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
+from tests.server.importers.test_importing import NOW, Kept, load
 from tests.support import register
 from tests.support.register import rpps
 from tests.support.sources import finess
@@ -102,3 +109,48 @@ def test_test_identifiers_are_kept_with_a_warning(tmp_path: Path) -> None:
     reader = register.reader(path, test_identifiers=True)
     assert [line.key for line in register.lines(reader)] == ["ANS20231122132732"]
     assert (reader.warnings.count, reader.rejected.count) == (1, 1)
+
+
+NORD, SUD = (f"association-des-secretaires-medicales-{side}" for side in ("nord", "sud"))
+
+
+def own(folder: Path, name: str, *people: str) -> Path:
+    path = folder / f"{name}_20260105.csv"
+    lines = ["local identifier;name", *(f"{n};{one}" for n, one in enumerate(people, 1))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_two_lists_whose_long_names_begin_alike_are_two_sources(tmp_path: Path) -> None:
+    kept = Kept()
+    paths = own(tmp_path, NORD, "DURAND", "PETIT"), own(tmp_path, SUD, "MARTIN", "MOREL")
+    report = load(kept, *paths)
+    assert (report.people, report.conflict_count) == (4, 0)
+    names = [file.name for file in kept.made_from]
+    assert len(set(names)) == 2
+    for name in names:
+        assert re.fullmatch("association-des-secreta-[0-9a-f]{8}", name)
+    assert load(kept, *paths).unchanged == 4
+
+
+def test_a_list_that_was_known_under_its_cut_name_keeps_it(tmp_path: Path) -> None:
+    kept, cut = Kept(), NORD[:SOURCE_MAX]
+    load(kept, own(tmp_path, cut, "DURAND", "PETIT"))
+    # A version before noted that name for both of them.
+    [file] = kept.made_from
+    kept.made_from = [replace(file, file=f"{name}_20251231.csv") for name in (NORD, SUD)]
+    report = load(kept, own(tmp_path, NORD, "DURAND", "PETIT"), own(tmp_path, SUD, "MARTIN"))
+    assert (report.gone, report.added, report.unchanged) == (0, 1, 2)
+    assert [file.name == cut for file in report.files] == [True, False]
+    with pytest.raises(ImportRefused) as refusal:
+        load(kept, own(tmp_path, SUD, "MARTIN"))
+    assert refusal.value.code == "source_missing", "one list does not become another one"
+
+
+def test_a_list_is_called_the_same_by_the_process_that_reads_it(tmp_path: Path) -> None:
+    kept, cut = Kept(), NORD[:SOURCE_MAX]
+    load(kept, own(tmp_path, cut, "DURAND"))
+    kept.made_from = [replace(file, file=f"{NORD}.csv") for file in kept.made_from]
+    texts = readers(own(tmp_path, NORD, "DURAND", "PETIT"))
+    run_import(texts, kept, now_ms=NOW, processes=1)
+    assert sorted(kept.in_force) == [local_key(cut, number) for number in "12"]

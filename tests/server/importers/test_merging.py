@@ -87,6 +87,18 @@ def test_the_richest_spelling_of_the_commonest_name_is_shown(
         ) | {""}
 
 
+def test_name_and_given_name_are_of_the_same_lines(tmp_path: Path) -> None:
+    lines = [
+        ("DURAND", "Zoé"),
+        ("PETIT", "Anne"),
+        ("Durand", ""),
+        ("PETIT", "Anne"),
+        ("DURAND", ""),
+    ]
+    found = entry(tmp_path, *({"name": name, "given": given} for name, given in lines))
+    assert (found.name, found.given) == ("DURAND", "Zoé")
+
+
 def test_a_person_without_title_has_the_civility(tmp_path: Path) -> None:
     assert entry(tmp_path, {"title": ""}).title == "Madame"
 
@@ -127,6 +139,14 @@ def test_a_person_without_structure_has_no_place(tmp_path: Path) -> None:
             Place(postcode="44093", city="NANTES", department="44"),
         ),
         ({"cedex": "CEDEX"}, Place()),
+        ({"cedex": "CEDEX 9"}, Place()),
+        ({"cedex": "BP 40012"}, Place()),
+        ({"cedex": "PARIS CEDEX 15"}, Place(city="PARIS")),
+        ({"cedex": "59037 CEDEX"}, Place(postcode="59037", department="59")),
+        (
+            {"cedex": "LILLE CEDEX", "postcode": "59000"},
+            Place(postcode="59000", city="LILLE", department="59"),
+        ),
         ({"postcode": "20090"}, Place(postcode="20090", department="2A")),
         ({"postcode": "20600"}, Place(postcode="20600", department="2B")),
         ({"postcode": "97400"}, Place(postcode="97400", department="974")),

@@ -1,6 +1,7 @@
 """An import of the very files that are in force already."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from miss_server.importers.refusal import ImportRefused
 from tests.server.importers.test_importing import NOW, Kept, spoilt
 from tests.support import register, sources
 from tests.support.register import activity, rpps
-from tests.support.sources import mailbox
+from tests.support.sources import finess, mailbox
 
 
 def load(kept: Kept, *paths: Path, test: bool = False, **allowed: Any) -> tuple[Report, int]:
@@ -105,3 +106,27 @@ def test_an_archive_is_compared_by_what_is_in_it(files: tuple[Path, Path], tmp_p
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(files[0], files[0].name)
     assert load(kept, packed, files[1])[1] == 0
+
+
+def test_a_date_that_the_content_states_is_not_the_disks_when_it_comes_again(
+    tmp_path: Path,
+) -> None:
+    kept = Kept()
+    stock = sources.write_stock(tmp_path / "stock.csv", "2026-09-05", finess(1))
+    load(kept, stock)
+    again, read = load(kept, stock)
+    assert (read, [file.date for file in again.files]) == (0, ["2026-09-05"])
+    next_one = sources.write_stock(tmp_path / "stock.csv", "2026-09-12", finess(1), finess(2))
+    assert load(kept, next_one)[0].added == 1
+    with pytest.raises(ImportRefused, match="of 2026-09-05, the directory in force of 2026-09-12"):
+        load(kept, sources.write_stock(tmp_path / "stock.csv", "2026-09-05", finess(1)))
+
+
+@pytest.mark.parametrize("day", ["2026-09-05", "2026-09-12"], ids=["the same", "the next"])
+def test_a_date_that_was_noted_wrongly_refuses_nothing(tmp_path: Path, day: str) -> None:
+    kept = Kept()
+    numbers = [finess(1)] if day == "2026-09-05" else [finess(1), finess(2)]
+    load(kept, sources.write_stock(tmp_path / "stock.csv", "2026-09-05", finess(1)))
+    kept.made_from = [replace(file, date_ms=NOW) for file in kept.made_from]
+    report, _ = load(kept, sources.write_stock(tmp_path / "stock.csv", day, *numbers))
+    assert [file.date for file in report.files] == [day]

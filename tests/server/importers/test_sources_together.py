@@ -1,5 +1,6 @@
 """One import of all sources: whose word is believed, what is added, what contradicts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from miss_protocol.directory import Entry
 from miss_server.importers.activities import COLUMNS_52, COLUMNS_56
-from miss_server.importers.importing import Report
+from miss_server.importers.importing import Allowed, Report, run_import
 from miss_server.importers.nomenclatures import (
     PROFESSIONS,
     SPECIALITIES,
@@ -17,8 +18,9 @@ from miss_server.importers.nomenclatures import (
     label,
     labels,
 )
+from miss_server.importers.recognising import readers
 from miss_server.importers.refusal import ImportRefused
-from tests.server.importers.test_importing import Kept, load
+from tests.server.importers.test_importing import NOW, Kept, load
 from tests.support import register, sources
 from tests.support.register import STAMPED, activity, rpps
 from tests.support.sources import establishment, finess, mailbox
@@ -256,3 +258,135 @@ def test_a_source_that_stands_still_is_told(tmp_path: Path, kept: Kept) -> None:
     assert (file.date, file.source.unchanged_since) == ("2026-01-14", "2026-01-05")
     load(kept, register.write(later, activity(2)), gone=1.0)
     assert kept.made_from[0].source.unchanged_since == ""
+
+
+def split(folder: Path, skills: int, day: str = "20260105") -> tuple[Path, Path]:
+    """A register of 200 activities, and so many skills of that day."""
+    return (
+        register.write(folder / STAMPED, *(activity(n) for n in range(200))),
+        sources.write_skills(
+            folder / f"PS_LibreAcces_SavoirFaire_{day}0630.txt",
+            *((n, "SM04", "Cardiologie") for n in range(skills)),
+        ),
+    )
+
+
+def test_activities_do_not_hide_that_half_of_the_skills_is_missing(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, *split(tmp_path, 40))
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) have 20 lines; .* had 40") as refusal:
+        load(kept, *split(tmp_path, 20))
+    assert refusal.value.code == "shrunk"
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) have 0 lines; .* had 40"):
+        load(kept, split(tmp_path, 40)[0])
+    load(kept, *split(tmp_path, 20), gone=0.6)
+    load(kept, *split(tmp_path, 20))
+
+
+def test_activities_do_not_hide_that_the_skills_are_of_years_ago(
+    tmp_path: Path, kept: Kept
+) -> None:
+    load(kept, *split(tmp_path, 40))
+    with pytest.raises(ImportRefused, match=r"RPPS \(skills\) is of 2024-01-05") as refusal:
+        load(kept, *split(tmp_path, 40, "20240105"))
+    assert refusal.value.code == "older"
+    load(kept, *split(tmp_path, 40, "20240105"), older=True)
+    load(kept, *split(tmp_path, 40))
+
+
+def test_what_was_noted_without_kinds_is_compared_as_a_whole(tmp_path: Path, kept: Kept) -> None:
+    load(kept, *split(tmp_path, 40))
+    kept.made_from = [replace(file, kind="") for file in kept.made_from]
+    load(kept, *split(tmp_path, 30, "20260101"))
+    assert [file.kind for file in kept.made_from] == ["activities", "skills"]
+    with pytest.raises(ImportRefused, match=r"\(skills\)"):
+        load(kept, *split(tmp_path, 10))
+
+
+def listed(folder: Path, *lines: str) -> Path:
+    path = folder / "liste.csv"
+    header = "local identifier;kind;name;given name;city;secure mailbox"
+    path.write_text("\n".join((header, *lines)) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ("person;PETIT;Anne", "Anne PETIT"),
+        ("person;DURAND;Luc", "Luc DURAND"),
+        ("service;LABORATOIRE X;", "LABORATOIRE X"),
+    ],
+    ids=["name", "given name", "kind"],
+)
+def test_two_of_an_own_list_under_one_number_do_not_become_one(
+    tmp_path: Path, kept: Kept, second: str, told: str
+) -> None:
+    report = load(
+        kept,
+        listed(
+            tmp_path,
+            "1;person;DURAND;Zoé;Lille;zoe@x.mssante.fr",
+            f"1;{second};Nice;other@x.mssante.fr",
+            f"1;{second};Nice;other@x.mssante.fr",
+        ),
+    )
+    assert (report.people, report.organisations, report.conflict_count) == (1, 0, 1)
+    [found] = report.conflicts
+    assert found.names == (("liste", "Zoé DURAND"), ("liste", told))
+    shown = entry(kept, "local.liste.1")
+    assert (shown.kind, shown.name, shown.given) == ("person", "DURAND", "Zoé")
+    assert (shown.other_names, shown.mailboxes) == ((told,), ("zoe@x.mssante.fr",))
+    assert [place.city for place in shown.places] == ["Lille"]
+    words = kept.in_force[shown.person].words.split()
+    assert told.split()[-1].casefold() in words
+    assert "nice" not in words
+
+
+def test_lines_of_one_in_an_own_list_are_merged(tmp_path: Path, kept: Kept) -> None:
+    report = load(
+        kept,
+        listed(
+            tmp_path,
+            "1;person;DURAND;Jean-Philippe;Lille;",
+            "1;person;Durand-Petit;Ph.;Nice;",
+            "1;personne;PETIT;;Lens;",
+            "2;organisation;CPTS du Beffroi;;Lille;",
+            "2;organisation;CPTS Beffroi;;Douai;",
+            "3;person;???;;Lille;",
+            "3;person;???;;Lille;",
+        ),
+    )
+    assert report.conflict_count == 0
+    assert [place.city for place in entry(kept, "local.liste.1").places] == [
+        "Lille",
+        "Nice",
+        "Lens",
+    ]
+    assert [place.city for place in entry(kept, "local.liste.2").places] == ["Lille", "Douai"]
+
+
+def test_two_files_of_an_own_list_that_share_numbers_are_told(tmp_path: Path, kept: Kept) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    first = listed(tmp_path / "a", "1;;DURAND;Zoé;;", "1;;DURAND;Zoé;Lille;", "A-2;;ROUX;Léa;;")
+    second = listed(
+        tmp_path / "b", "1;;MARTIN;Ali;;", "a/2;;X;;;", *(f"{n};;N{n};;;" for n in range(3, 200))
+    )
+    for processes in (0, 1):
+        report = run_import(
+            [text for path in (first, second) for text in readers(path)],
+            Kept(),
+            now_ms=NOW,
+            allowed=Allowed(rejected=0.02),
+            processes=processes,
+        )
+        assert [line for one in report.warnings for line in one.listed] == [
+            ("liste.csv", 2, "a local identifier of another file of this list")
+        ]
+        assert [line for one in report.rejected for line in one.listed] == [
+            ("liste.csv", 3, "a local identifier that another one is written like")
+        ]
+        [found] = report.conflicts
+        assert found.names == (("liste", "Zoé DURAND"), ("liste", "Ali MARTIN"))

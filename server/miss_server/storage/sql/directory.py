@@ -93,23 +93,30 @@ def in_force(connection: Connection) -> InForce:
     """The directory in force."""
     rows = connection.execute(_IN_FORCE).all()
     generation_, schema, noted = rows[0][:3]
-    fresh = {(one.name, one.file): one for one in _read_fresh.decode(noted)} if noted else {}
+    # Two files of a source may be called the same: they are told apart by their order.
+    fresh: dict[tuple[str, str], list[Fresh]] = {}
+    for one in reversed(_read_fresh.decode(noted) if noted else []):
+        fresh.setdefault((one.name, one.file), []).append(one)
     found = []
     for *_, name, file, date_ms, imported_ms, count in rows:
         if name is not None:
-            one = fresh.get((name, file), Fresh(name, file, b"", date_ms))
+            noted_of = fresh.get((name, file))
+            one = noted_of.pop() if noted_of else Fresh(name, file, b"", date_ms)
             dates = date_ms, imported_ms
-            found.append(ImportedFile(name, file, *dates, count, one.digest, one.since_ms))
+            found.append(
+                ImportedFile(name, file, *dates, count, one.digest, one.since_ms, one.kind)
+            )
     return InForce(generation_, int(schema or b"0") >= vocabulary.FIRST_SCHEMA, found)
 
 
 class Fresh(msgspec.Struct, array_like=True):
-    """What is known of a file's content: its digest, and since when it is the same."""
+    """What is known of a file's content: its digest, since when it is the same, and its kind."""
 
     name: str
     file: str
     digest: bytes
     since_ms: int
+    kind: str = ""
 
 
 _read_fresh = msgspec.json.Decoder(list[Fresh])

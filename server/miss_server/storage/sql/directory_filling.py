@@ -213,7 +213,9 @@ class SqlFilling(ABC):
         ]
         if rows:
             self.connection.execute(insert(sources), rows)
-        fresh = [Fresh(file.name, file.file, file.digest, file.since_ms) for file in files]
+        fresh = [
+            Fresh(file.name, file.file, file.digest, file.since_ms, file.kind) for file in files
+        ]
         settings.put(self.connection, FRESHNESS, msgspec.json.encode(fresh))
         if files:
             told = [f"{file.name} {day(file.date_ms)}" for file in files]
