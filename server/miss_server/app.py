@@ -303,6 +303,7 @@ def serve(settings: Settings) -> None:
         OSError, UnicodeDecodeError: a file that the settings name cannot be used.
     """
     clock = SystemClock()
+    settings.must_not_be_lost()
     load_charter(settings)
     provider_settings.of(settings)
     # What cannot work must show before the database is touched.

@@ -1,10 +1,22 @@
 """The address of a PostgreSQL database, which may hold a password that nobody else should see."""
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 SCHEMES = ("postgresql", "postgres")
 HIDDEN = "***"
+
+_A_PATH = re.compile(r"[./]")
+"""How a file is named that no address can be taken for, whatever follows."""
+_AN_ADDRESS = re.compile(
+    "://|@"
+    rf"|^(?:{'|'.join(SCHEMES)}):"
+    r"|^[^/]*:\d+(?:/|$)"  # db.example.org:5432/miss
+    r"|\b(?:host|hostaddr|port|user|password|service|dbname)\s*=",
+    re.IGNORECASE,
+)
+"""What operators write who mean a PostgreSQL database, some of them not as it must be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +40,11 @@ class Dsn:
         except ValueError:
             # The parser's own words would show the address with its password.
             raise ValueError("is no address, as postgresql://miss@db.example.org/miss") from None
-        if parts.scheme not in SCHEMES:
-            raise ValueError("must begin with postgresql://")
+        if not self.secret.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+            # `postgresql:miss@host/miss` would be an address without a host.
+            raise ValueError(
+                "must begin with postgresql://; if a file is meant, its path must begin with / or ./"
+            )
         if not parts.path.strip("/"):
             raise ValueError("names no database: postgresql://host/DATABASE")
 
@@ -57,8 +72,9 @@ class Dsn:
 
 
 def looks_like_one(text: str) -> bool:
-    """Whether an operator meant an address and not a file."""
-    return "://" in text
+    """Whether an operator meant an address and not a file: a new, empty database would serve in the
+    place of the one that is meant."""
+    return not _A_PATH.match(text) and _AN_ADDRESS.search(text) is not None
 
 
 def _netloc(parts: SplitResult, password: str) -> str:

@@ -1,5 +1,6 @@
 """The address of a database: its password is for the driver alone."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,17 @@ def chosen(**given: Any) -> Settings:
         ("postgresql://miss:secret@host:port/b", "is no address"),
         ("postgresql://miss:secret@[::1/b", "is no address"),
         ("postgresql://miss:secret@host/", "names no database"),
+        ("host=127.0.0.1 password=secret dbname=miss", "must begin with postgresql://"),
+        ("dbname = miss", "must begin with postgresql://"),
+        ("postgres:/miss:secret@host/miss", "must begin with postgresql://"),
+        ("postgresql:miss@db/miss", "must begin with postgresql://"),
+        ("PostgreSQL:db/miss", "must begin with postgresql://"),
+        ("db.internal:5432/miss", "must begin with postgresql://"),
+        ("db.internal:5432", "must begin with postgresql://"),
+        ("miss@db.internal/miss", "must begin with postgresql://"),
+        ("miss@db.internal/miss", "its path must begin with / or ./"),
+        ("", "is empty"),
+        (" ", "is empty"),
     ],
 )
 def test_what_is_wrong_is_said_without_the_password(text: str, why: str) -> None:
@@ -62,3 +74,19 @@ def test_the_setting_takes_a_file_or_an_address(monkeypatch: pytest.MonkeyPatch)
         _ = chosen().file
     monkeypatch.setenv("MISS_DATABASE", "some/file.sqlite")
     assert str(chosen().file) == "some/file.sqlite"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "miss.sqlite",
+        "data/my miss.sqlite",
+        "postgres.sqlite",
+        "/srv/miss@home/miss.sqlite",
+        "/srv/12:30/host=a/miss.sqlite",
+        "./db:5432/miss",
+        "../miss@home.sqlite",
+    ],
+)
+def test_a_file_is_a_file(path: str) -> None:
+    assert chosen(database=path).file == Path(path)

@@ -150,10 +150,13 @@ async def test_from_sqlite_to_postgresql_and_back(machine: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "each compared" in done.stdout
         assert "MISS_TLS" not in settings.read_text()
+        (machine / "etc" / "miss_redis").write_text("redis://redis.internal:6379/0")
         done = shell(machine, moved(back, machine), "systemctl() { :; }")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "serves again" in done.stdout
         assert settings.read_text() == before
+        settings.write_text(before.partition("MISS_TLS")[0])
+        assert shell(machine, "ms accounts").returncode == 0
 
 
 def test_haproxy_is_told_what_its_configuration_asks_for() -> None:

@@ -262,8 +262,10 @@ async def test_serve_stops_in_one_line_at_a_redis_that_refuses_it(tmp_path: Path
             ("redis://127.0.0.1:port/0", "MISS_REDIS"),
             ("http://127.0.0.1", "redis://"),
         ):
-            words = ["serve", "--port", "0", "--database", str(tmp_path / "miss.sqlite")]
-            done = await asyncio.to_thread(run, *words, settings={"MISS_REDIS": url})
+            # Redis is asked before the database is.
+            place = {"MISS_DATABASE": "postgresql://127.0.0.1:9/miss", "MISS_REDIS": url}
+            place["MISS_NODE_FOLDER"] = str(tmp_path / "node")
+            done = await asyncio.to_thread(run, "serve", "--port", "0", settings=place)
             assert done.returncode != 0
             assert word in done.stderr
             assert "Traceback" not in done.stderr

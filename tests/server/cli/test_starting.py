@@ -13,7 +13,7 @@ import pytest
 from tests.server.cli.test_commands import run
 from tests.support.devices import DOMAIN
 from tests.support.engines import without_roots_rights
-from tests.support.server import ServerProcess, environment
+from tests.support.server import ServerProcess, environment, run_command
 from tests.support.stores import new_file
 from tests.support.wire import open_call
 
@@ -95,6 +95,37 @@ def test_a_variable_that_is_no_setting(tmp_path: Path, name: str, meant: str | N
     done = serve(tmp_path, settings={name: "1"})
     refused(done, f"{name} is no setting", *([f"{meant} is"] if meant else []))
     assert not (tmp_path / "miss.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"MISS_REDIS": "redis://:geheim@127.0.0.1:9/0"}, {"MISS_NODE": "room-1"}],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_what_nodes_need_without_the_database_that_they_share(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    [name] = settings
+    refused(serve(tmp_path, settings=settings), name, "miss.sqlite", "Set MISS_DATABASE")
+    for words in (["serve", "--port", "0"], ["config", "check"], ["accounts"]):
+        done = run_command("miss_server", *words, settings=settings, cwd=tmp_path)
+        refused(done, name, "Set MISS_DATABASE")
+        assert "geheim" not in done.stderr
+    assert not list(tmp_path.iterdir())
+    # A copy may be looked at on a node's machine.
+    new_file(tmp_path / "copy.sqlite")
+    copy = ("--domain", DOMAIN, "--database", str(tmp_path / "copy.sqlite"))
+    assert run("audit", "verify", *copy, settings=settings).returncode == 0
+    shared = {"MISS_DATABASE": "postgresql://miss@127.0.0.1:9/miss"}
+    assert run("config", "check", settings=settings | shared).returncode == 0
+
+
+def test_an_address_that_is_not_written_as_one_makes_no_file(tmp_path: Path) -> None:
+    place = {"MISS_DATABASE": "host=127.0.0.1 password=geheim dbname=miss"}
+    done = run_command("miss_server", "serve", "--port", "0", settings=place, cwd=tmp_path)
+    refused(done, "database: ", "must begin with postgresql://")
+    assert "geheim" not in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_variable_of_the_client_is_let_be(tmp_path: Path) -> None:
