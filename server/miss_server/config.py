@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     domain: str = Field(
         "localhost", description="the domain in account addresses; it can never change later"
     )
-    database: Path | Dsn = Field(
+    # Without `NoDecode` a file of MISS_SECRETS would have to hold it as JSON.
+    database: Annotated[Path | Dsn, NoDecode] = Field(
         Path("miss.sqlite"),
         description="the SQLite file, or a PostgreSQL database: postgresql://miss@host/miss",
     )

@@ -157,6 +157,21 @@ def test_settings_from_a_file_and_secrets_from_a_folder(tmp_path: Path) -> None:
     refused(serve(tmp_path, settings={"MISS_SECRETS": str(file)}), str(file), "not a folder")
 
 
+def test_the_databases_address_is_a_secret_like_others(tmp_path: Path) -> None:
+    folder = {"MISS_SECRETS": str(tmp_path)}
+    secret = tmp_path / "miss_database"
+    secret.write_text("postgresql://miss:geheim@db.example/miss\n")
+    shown = run("config", "check", settings=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "MISS_DATABASE=postgresql://miss:***@db.example/miss " in shown.stdout
+    secret.write_text("/srv/miss.sqlite\n")
+    assert "MISS_DATABASE=/srv/miss.sqlite " in run("config", "check", settings=folder).stdout
+    secret.write_text("postgresql:miss:geheim@db.example/miss\n")
+    done = run("serve", "--port", "0", settings=folder)
+    refused(done, "database: ", "must begin with postgresql://")
+    assert "geheim" not in done.stderr
+
+
 def limited(files: int, *words: str, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run with a hard limit of open files."""
     return subprocess.run(
