@@ -116,7 +116,8 @@ def settings(**given: Any) -> Settings:
         fail(str(error), hint=str(error.do), status=EXIT_USAGE)
     except SourceError as error:
         fail(
-            tr(f"settings cannot be read: {error}", f"réglages illisibles : {error}"),
+            tr(f"settings: {error}", f"réglages : {error}"),
+            hint=str(error.do or ""),
             status=EXIT_USAGE,
         )
     except (ValidationError, SettingsError) as error:
