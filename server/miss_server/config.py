@@ -24,6 +24,7 @@ from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
 from miss_server.node import NAME as NODE_NAME
 from miss_server.refusals import Refusal
+from miss_server.secret_url import parts_of
 from miss_server.words import Both
 
 Role = Annotated[str, StringConstraints(pattern=r"^([0-9A-Z]{1,8}|administrator)$")]
@@ -301,9 +302,12 @@ class Settings(BaseSettings):
     @field_validator("redis")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         # Its own text would show the password.
-        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+        if not value.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        parts_of(value.get_secret_value(), like="redis://:PASSWORD@HOST:6379/0")
         return value
 
     @field_validator("trusted_proxies", "metrics_from", mode="before")
