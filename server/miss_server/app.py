@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -302,7 +303,10 @@ def serve(settings: Settings) -> None:
         Refusal: it cannot serve as it is set up, of workers the first that finds so.
         OSError, UnicodeDecodeError: a file that the settings name cannot be used.
     """
+    # Until it serves a reload has nothing to read anew, and must not end it, nor a worker.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     clock = SystemClock()
+    settings.must_not_be_lost()
     load_charter(settings)
     provider_settings.of(settings)
     # What cannot work must show before the database is touched.

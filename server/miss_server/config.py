@@ -23,9 +23,23 @@ from miss_protocol.languages import Language
 from miss_server.dsn import Dsn, looks_like_one
 from miss_server.edge.addresses import Network, ProxyHeaders
 from miss_server.node import NAME as NODE_NAME
+from miss_server.refusals import Refusal
+from miss_server.secret_url import parts_of
+from miss_server.words import Both
 
 Role = Annotated[str, StringConstraints(pattern=r"^([0-9A-Z]{1,8}|administrator)$")]
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class LostDatabaseError(Refusal):
+    """The settings are those of a node on PostgreSQL, but their database is a file."""
+
+    do = Both(
+        "Set MISS_DATABASE to the service's postgresql:// address; or, for a single node with a file,"
+        " take these settings away.",
+        "Donnez à MISS_DATABASE l'adresse postgresql:// du service ; ou, pour un nœud seul avec un"
+        " fichier, retirez ces réglages.",
+    )
 
 
 class NoFileError(Exception):
@@ -40,7 +54,8 @@ class Settings(BaseSettings):
     domain: str = Field(
         "localhost", description="the domain in account addresses; it can never change later"
     )
-    database: Path | Dsn = Field(
+    # Without `NoDecode` a file of MISS_SECRETS would have to hold it as JSON.
+    database: Annotated[Path | Dsn, NoDecode] = Field(
         Path("miss.sqlite"),
         description="the SQLite file, or a PostgreSQL database: postgresql://miss@host/miss",
     )
@@ -222,7 +237,11 @@ class Settings(BaseSettings):
     @field_validator("database", mode="before")
     @classmethod
     def _database(cls, value: Any) -> Any:
-        return Dsn(value) if isinstance(value, str) and looks_like_one(value) else value
+        if not isinstance(value, str):
+            return value
+        if not value.strip():
+            raise ValueError("is empty: set a file's path, or postgresql://miss@host/miss")
+        return Dsn(value) if looks_like_one(value) else value
 
     @field_validator("public_url")
     @classmethod
@@ -254,6 +273,24 @@ class Settings(BaseSettings):
             raise NoFileError(f"{self.database} is no SQLite file")
         return self.database
 
+    def must_not_be_lost(self) -> None:
+        """See that what only several nodes need does not stand beside a SQLite file.
+
+        A node whose `MISS_DATABASE` is missing would serve a new, empty file, and tell clients that
+        they are unknown.
+
+        Raises:
+            LostDatabaseError: it does.
+        """
+        given = {"MISS_REDIS": self.redis, "MISS_NODE": self.node}
+        names = " ".join(name for name, value in given.items() if value is not None)
+        if names and not isinstance(self.database, Dsn):
+            text = Both(
+                f"{names}: only for nodes on PostgreSQL, and the database is the file {self.database}",
+                f"{names} : réservé aux nœuds sur PostgreSQL, or la base est le fichier {self.database}",
+            )
+            raise LostDatabaseError(str(text))
+
     @property
     def postgres(self) -> Dsn:
         """The address of the PostgreSQL database, with its password."""
@@ -265,9 +302,12 @@ class Settings(BaseSettings):
     @field_validator("redis")
     @classmethod
     def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         # Its own text would show the password.
-        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+        if not value.get_secret_value().startswith(REDIS_SCHEMES):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        parts_of(value.get_secret_value(), like="redis://:PASSWORD@HOST:6379/0")
         return value
 
     @field_validator("trusted_proxies", "metrics_from", mode="before")

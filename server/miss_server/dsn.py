@@ -1,10 +1,26 @@
 """The address of a PostgreSQL database, which may hold a password that nobody else should see."""
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
+from miss_server.secret_url import parts_of
+
 SCHEMES = ("postgresql", "postgres")
 HIDDEN = "***"
+
+_A_PATH = re.compile(r"[./]")
+"""How a file is named that no address can be taken for, whatever follows."""
+_AN_ADDRESS = re.compile(
+    "://|@"
+    rf"|^(?:{'|'.join(SCHEMES)}):"
+    r"|^[^/]*:\d+(?:/|$)"  # db.example.org:5432/miss
+    r"|\b(?:host|hostaddr|port|user|password|service|dbname)\s*=",
+    re.IGNORECASE,
+)
+"""What operators write who mean a PostgreSQL database, some of them not as it must be written."""
+_ITS_PASSWORD = re.compile(r"(?<=password=)[^&]*", re.IGNORECASE)
+"""In the options of an address, as `password` or `sslpassword`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +38,12 @@ class Dsn:
     """The whole of it, for the driver alone."""
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.secret)
-            _ = parts.port
-        except ValueError:
-            # The parser's own words would show the address with its password.
-            raise ValueError("is no address, as postgresql://miss@db.example.org/miss") from None
-        if parts.scheme not in SCHEMES:
-            raise ValueError("must begin with postgresql://")
+        if not self.secret.lower().startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+            # `postgresql:miss@host/miss` would be an address without a host.
+            raise ValueError(
+                "must begin with postgresql://; if a file is meant, its path must begin with / or ./"
+            )
+        parts = parts_of(self.secret, like="postgresql://miss@db.example.org/miss")
         if not parts.path.strip("/"):
             raise ValueError("names no database: postgresql://host/DATABASE")
 
@@ -39,9 +53,11 @@ class Dsn:
 
     def __str__(self) -> str:
         parts = self._parts
-        if parts.password is None:
+        query = _ITS_PASSWORD.sub(HIDDEN, parts.query)
+        if parts.password is None and query == parts.query:
             return self.secret
-        return urlunsplit(parts._replace(netloc=_netloc(parts, HIDDEN)))
+        netloc = parts.netloc if parts.password is None else _netloc(parts, HIDDEN)
+        return urlunsplit(parts._replace(netloc=netloc, query=query))
 
     def with_password(self, password: str) -> "Dsn":
         """The same with this password, unless it has one."""
@@ -57,8 +73,9 @@ class Dsn:
 
 
 def looks_like_one(text: str) -> bool:
-    """Whether an operator meant an address and not a file."""
-    return "://" in text
+    """Whether an operator meant an address and not a file: a new, empty database would serve in the
+    place of the one that is meant."""
+    return not _A_PATH.match(text) and _AN_ADDRESS.search(text) is not None
 
 
 def _netloc(parts: SplitResult, password: str) -> str:

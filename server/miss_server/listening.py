@@ -92,7 +92,9 @@ class Server(uvicorn.Server):
         if metrics is not None:
             self.servers.append(await loop.create_server(self._connection, sock=metrics))
             log.info("metrics", at=metrics.getsockname())
-        if certificate is not None:
+        if certificate is None:
+            loop.add_signal_handler(signal.SIGHUP, log.info, "SIGHUP: no certificate to read anew")
+        else:
             self._say_what_to_look_at(certificate)
             loop.add_signal_handler(signal.SIGHUP, self._look, certificate, True)
             self._looking = loop.create_task(self._look_often(certificate))

@@ -74,11 +74,28 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-ONE_OF_TWO = "MISS_DATABASE=postgresql://miss@db/miss\nMISS_LOG_JSON=true\n"
+SINGLE = [
+    "",
+    "# MISS_DATABASE=postgresql://miss@db/miss\n",
+    "MISS_DATABASE=/var/lib/miss/miss.sqlite # not postgresql://miss@db/miss\n",
+    "MISS_DATABASE=postgresql://miss@db/miss\nMISS_DATABASE='/srv/a:b/miss.sqlite'\n",
+]
+ONE_OF_TWO = [
+    "MISS_DATABASE=postgresql://miss@db/miss\nMISS_LOG_JSON=true\n",
+    "MISS_DATABASE=postgres://miss@db/miss\n",
+    'MISS_DATABASE="postgresql://miss@db/miss"\n',
+    " export MISS_DATABASE = 'postgres://miss@db/miss' # ours\n",
+    "miss_database=PostgreSQL://miss@db/miss\n",
+    "MISS_DATABASE=/var/lib/miss/miss.sqlite\nMISS_DATABASE=postgresql://miss@db/miss",
+]
 
 
 @pytest.mark.parametrize(
-    ("unit", "settings"), [("miss-server.service", ""), ("miss-server@.service", ONE_OF_TWO)]
+    ("unit", "settings"),
+    [
+        *(("miss-server.service", text) for text in SINGLE),
+        *(("miss-server@.service", text) for text in ONE_OF_TWO),
+    ],
 )
 def test_ms_tells_a_command_what_the_unit_tells_the_server(
     unit: str, settings: str, machine: Path
@@ -101,6 +118,40 @@ def test_ms_tells_a_command_what_the_unit_tells_the_server(
     if "@" in unit:
         assert {"MISS_PORT=8442", "MISS_METRICS_PORT=9465"} <= told["2"]
         assert 'MISS_NEW_RECIPIENTS_BY_ROLE={"86": [40, 120]}' in told["2"]
+
+
+@pytest.mark.parametrize("settings", ONE_OF_TWO)
+def test_the_server_takes_each_for_an_address_as_ms_does(settings: str, machine: Path) -> None:
+    (machine / "etc" / "miss.conf").write_text(settings)
+    done = shell(machine, "ms config check")
+    assert re.search(
+        r"^MISS_DATABASE=postgres\w*://miss@db/miss ", done.stdout, re.MULTILINE | re.IGNORECASE
+    )
+
+
+@pytest.mark.parametrize("place", ["miss_database", "node-1.env", "miss.conf"])
+def test_ms_finds_the_address_wherever_it_is(place: str, machine: Path) -> None:
+    head = "" if place == "miss_database" else "MISS_DATABASE="
+    with (machine / "etc" / place).open("a") as file:
+        file.write(f"{head}postgresql://miss@db/miss\n")
+    done = shell(machine, "ms config check")
+    assert done.returncode == 0, done.stderr
+    assert "MISS_DATABASE=postgresql://miss@db/miss " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "address", ["host=db dbname=miss", "postgresql:miss@db/miss", "db:5432/miss"]
+)
+def test_a_wrong_address_fills_no_file(address: str, machine: Path) -> None:
+    (machine / "etc" / "miss.conf").write_text(
+        f"MISS_DOMAIN=miss.example\nMISS_DATABASE={address}\n"
+    )
+    people = machine / "people.txt"
+    run_command("miss_server", "directory", "generate", str(people), "--people", "3")
+    done = shell(machine, f"ms directory import {people}")
+    assert done.returncode != 0
+    assert "must begin with postgresql://" in done.stderr
+    assert not list((machine / "lib").iterdir())
 
 
 def test_the_nightly_jobs_do_what_they_say(machine: Path) -> None:
@@ -150,10 +201,13 @@ async def test_from_sqlite_to_postgresql_and_back(machine: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         assert "each compared" in done.stdout
         assert "MISS_TLS" not in settings.read_text()
+        (machine / "etc" / "miss_redis").write_text("redis://redis.internal:6379/0")
         done = shell(machine, moved(back, machine), "systemctl() { :; }")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "serves again" in done.stdout
         assert settings.read_text() == before
+        settings.write_text(before.partition("MISS_TLS")[0])
+        assert shell(machine, "ms accounts").returncode == 0
 
 
 def test_haproxy_is_told_what_its_configuration_asks_for() -> None:

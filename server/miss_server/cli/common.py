@@ -19,7 +19,7 @@ from miss_protocol.errors import Malformed
 from miss_protocol.ids import AccountAddress, parse_address
 from miss_protocol.languages import Language
 from miss_server.cli.sources import OPERATOR, SourceError, sources, unknown
-from miss_server.config import Settings
+from miss_server.config import LostDatabaseError, Settings
 from miss_server.storage.audit import operator
 from miss_server.words import clinicians_language, tr
 
@@ -108,10 +108,16 @@ def settings(**given: Any) -> Settings:
     """The settings, with what the command line gave before everything else."""
     named = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**named, **sources())
+        chosen = Settings(**named, **sources())
+        if "database" not in named:  # a copy may be looked at on a node's machine
+            chosen.must_not_be_lost()
+        return chosen
+    except LostDatabaseError as error:
+        fail(str(error), hint=str(error.do), status=EXIT_USAGE)
     except SourceError as error:
         fail(
-            tr(f"settings cannot be read: {error}", f"réglages illisibles : {error}"),
+            tr(f"settings: {error}", f"réglages : {error}"),
+            hint=str(error.do or ""),
             status=EXIT_USAGE,
         )
     except (ValidationError, SettingsError) as error:

@@ -53,8 +53,12 @@ class RedisLine:
     async def open(self) -> None:
         try:
             self._client = client = open_client(self._url)
-        except ValueError as error:
-            raise LineRefused(f"MISS_REDIS is no address of a Redis: {error}") from error
+        except ValueError:
+            # The library's own words may show a piece of the password.
+            raise LineRefused(
+                "MISS_REDIS is no address of a Redis as redis://:PASSWORD@HOST:6379/0:"
+                " correct the number of the database, or what stands after ?"
+            ) from None
         pool = client.connection_pool
         try:
             self._mouth = await pool.get_connection()  # type: ignore[no-untyped-call]  # the library's

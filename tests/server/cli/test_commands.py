@@ -259,15 +259,25 @@ async def test_serve_stops_in_one_line_at_a_redis_that_refuses_it(tmp_path: Path
         for url, word in (
             (redis.url_with(""), "MISS_REDIS"),
             (redis.url_with("wrong"), "MISS_REDIS"),
-            ("redis://127.0.0.1:port/0", "MISS_REDIS"),
+            ("redis://127.0.0.1:port/0", "redis: "),
+            ("redis://:Geheim/wort@127.0.0.1:7390/0", "/ is written %2F"),
+            (f"{redis.url}?socket_timeout=Geheim", "MISS_REDIS"),
             ("http://127.0.0.1", "redis://"),
         ):
-            words = ["serve", "--port", "0", "--database", str(tmp_path / "miss.sqlite")]
-            done = await asyncio.to_thread(run, *words, settings={"MISS_REDIS": url})
+            # Redis is asked before the database is.
+            place = {"MISS_DATABASE": "postgresql://127.0.0.1:9/miss", "MISS_REDIS": url}
+            place["MISS_NODE_FOLDER"] = str(tmp_path / "node")
+            done = await asyncio.to_thread(run, "serve", "--port", "0", settings=place)
             assert done.returncode != 0
             assert word in done.stderr
             assert "Traceback" not in done.stderr
             assert ":wrong@" not in done.stderr
+            assert "Geheim" not in done.stderr
+            assert "sesame" not in done.stderr
+            for words in (["doctor"], ["config", "check"]):
+                shown = await asyncio.to_thread(run, *words, settings=place)
+                assert "Geheim" not in shown.stdout + shown.stderr
+                assert "Traceback" not in shown.stderr
 
 
 def test_workers_on_sqlite_stop_in_one_line(tmp_path: Path) -> None:
