@@ -10,13 +10,15 @@ from sqlalchemy import func, insert, select, update
 
 from miss_protocol.errors import Code, MissError, Refused
 from miss_protocol.identity import charter
-from miss_server.storage.accounts import Enrolment
+from miss_protocol.ids import AccountAddress
+from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.proof_tables import sign_ins as sign_ins_table
 from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import sign_ins
 from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.standing import State
 from tests.support import mailing
 from tests.support.devices import NOW, Person, address
 
@@ -43,6 +45,12 @@ async def code_of(work: object) -> Code:
     with pytest.raises(Refused) as refused:
         await work  # type: ignore[misc]  # any of the store's coroutines
     return refused.value.code
+
+
+async def found(store: Store, account: AccountAddress) -> Account:
+    there = await store.find(account)
+    assert there is not None
+    return there
 
 
 async def opened(store: Store, person: Person, *, renews: bool = False) -> str:
@@ -265,6 +273,28 @@ async def test_an_account_nobody_founded_gets_the_new_address(store: Store) -> N
     assert await store.finish(secret, enrolment(person), now_ms=NOW) == person.account
     assert await store.find(old) is None
     assert (await store.account_of_code("CODE", now_ms=NOW)).address == person.account
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_a_decision_about_an_account_nobody_founded_goes_along_with_it(
+    store: Store, state: State
+) -> None:
+    old, person = address(), Person()
+    await store.create(SHOWN.person, "Dr Fictive", old, now_ms=NOW)
+    await store.set_standing(old, state, reason="abus", actor="operator:claire", now_ms=NOW)
+    secret = await confirmed(store, person, SHOWN)
+    account = await store.finish(secret, enrolment(person), now_ms=NOW)
+    assert account == person.account != old
+    assert await store.standing(old) is None
+    decided = await store.standing(account)
+    assert decided is not None
+    assert (decided.state, decided.reason) == (state, "abus")
+    suspended = state is State.SUSPENDED
+    assert await store.why_suspended(account) == ("abus" if suspended else "")
+    assert (await found(store, account)).suspended is suspended
+    done = await store.reinstate(account, reason="", actor="operator:claire", now_ms=NOW)
+    assert (done.changed, done.still) == (True, False)
+    assert not (await found(store, account)).suspended
 
 
 async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store: Store) -> None:

@@ -15,11 +15,13 @@ from miss_server.storage.sql import accounts as accounts_
 from miss_server.storage.sql import audit, epochs, locks, schemas, standing, vouching
 from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
+from miss_server.storage.standing_tables import standings
 
 LAPSED_AT_ONCE = 100
 _WHY = {"cause": "unproven"}
-_MOVED = (enrolment_codes, budgets)
-"""What an account may have before it is founded, beside its own row."""
+_MOVED = (enrolment_codes, budgets, standings)
+"""What an account may have before it is founded, beside its own row: what only an operator or a code gives.
+All else is of who has a device. Sign-ins need the schema that brought these tables."""
 _OF_PERSON = select(accounts.c.address, accounts.c.genesis).where(
     accounts.c.person == bindparam("person_")
 )
