@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import os
+from dataclasses import replace
 from string import ascii_letters, digits
+from typing import cast
 
+import msgspec
 import pytest
 from sqlalchemy import func, insert, select, update
 
@@ -14,7 +17,7 @@ from miss_protocol.ids import AccountAddress
 from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.proof_tables import sign_ins as sign_ins_table
-from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
+from miss_server.storage.proofs import TRIES_MAX, Begun, Proof, Proofs, Shown
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import sign_ins
 from miss_server.storage.sqlite.store import SqliteStore
@@ -321,6 +324,51 @@ async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store
     assert proof is not None
     assert (proof.token, proof.level, proof.lapsed) == ("d.e.f", "eidas2", False)
     assert proof.genesis == person.roster.genesis
+
+
+async def renewed_by_ciba(store: Store, person: Person, shown: Shown) -> Proof:
+    """What is kept after the person said yes in the provider's own app."""
+    secret = await opened(store, person, renews=True)
+    await begin(store, secret, Begun("ciba", b"", request="r", interval=5, hint=SHOWN.person))
+    assert await store.note_shown(await store.sign_in(secret, now_ms=NOW), shown, confirmation="")
+    assert await store.finish(secret, None, now_ms=NOW) == person.account
+    kept = await store.proof(person.account)
+    assert kept is not None
+    return kept
+
+
+async def test_what_contacts_cannot_check_takes_no_token_away(store: Store) -> None:
+    person = Person()
+    signed = msgspec.structs.replace(SHOWN, userinfo="u.s.r")
+    await store.finish(await confirmed(store, person, signed), enrolment(person), now_ms=NOW)
+    first = await store.proof(person.account)
+    assert first is not None
+    assert await store.lapse(before_ms=NOW + 1, now_ms=NOW + DAY)
+    later = msgspec.structs.replace(SHOWN, issued_ms=NOW + DAY, level="eidas2", token="d.e.f")
+    kept = await renewed_by_ciba(store, person, later)
+    assert kept == replace(first, proved_ms=NOW + DAY, level="eidas2")
+    assert not (await found(store, person.account)).suspended
+    unsigned = msgspec.structs.replace(later, issued_ms=NOW + 2 * DAY, token="")
+    secret = await confirmed(store, person, unsigned, renews=True)
+    await store.finish(secret, None, now_ms=NOW)
+    kept = replace(kept, proved_ms=NOW + 2 * DAY)
+    assert await store.proof(person.account) == kept
+    secret = await confirmed(store, person, later, renews=True)
+    await store.finish(secret, None, now_ms=NOW)
+    newest = await store.proof(person.account)
+    assert newest is not None
+    assert (newest.token, newest.userinfo, newest.proved_ms) == ("d.e.f", "", NOW + DAY)
+
+
+async def test_a_token_of_an_old_genesis_is_not_kept_for_the_new_one(
+    store: SqliteStore | PostgresStore,
+) -> None:
+    person, both = Person(), cast(Store, store)
+    await both.finish(await confirmed(both, person, SHOWN), enrolment(person), now_ms=NOW)
+    recovered = update(accounts).where(accounts.c.address == person.account)
+    await store._write(lambda connection: connection.execute(recovered.values(genesis=bytes(32))))
+    kept = await renewed_by_ciba(both, person, SHOWN)
+    assert (kept.method, kept.token, kept.genesis) == ("ciba", "", bytes(32))
 
 
 def replace_person(shown: Shown, person: str) -> Shown:
