@@ -7,7 +7,7 @@ import pytest
 from miss_protocol.directory import Entry
 from miss_protocol.errors import Code, Refused
 from miss_server.storage.departures import Cause
-from tests.contract.test_accounts import code_of
+from tests.contract.test_accounts import code_of, enrolment
 from tests.contract.test_departures import DR, GRACE, OTHER, enrolled, entry, suspended, sweep
 from tests.support.devices import NOW, Person, address
 from tests.support.in_force import Store, put_in_force, source
@@ -128,6 +128,63 @@ async def test_who_lacks_somebody_who_vouches(store: Store, person: str) -> None
     assert await store.lacking(everybody) == set()
     await put_in_force(store, employed[:1], FILES)  # the home has closed
     assert await store.lacking(everybody) == {person}
+
+
+@pytest.mark.parametrize("person", [AIDE, MAILBOX, WITHIN])
+async def test_a_code_is_of_no_use_once_nobody_vouches(store: Store, person: str) -> None:
+    """For whatever reason: who vouched withdrew, or left, or the home closed."""
+    doctor, second = await enrolled(store, DR), await enrolled(store, OTHER)
+    await put_in_force(store, PEOPLE, FILES)
+    await attest(store, doctor, person)
+    await attest(store, second, person)
+    aide = Person(await store.create(person, "Mme Fictive", address(), now_ms=NOW))
+    await store.add_code(aide.account, "CODE", expires_ms=NOW + GRACE, now_ms=NOW)
+    await store.withdraw_attestation(doctor.account, person, now_ms=NOW)
+    assert (await store.account_of_code("CODE", now_ms=NOW)).address == aide.account
+    await put_in_force(store, [one for one in PEOPLE if one.person != OTHER], FILES)
+    assert (await sweep(store, NOW)).begun == (second.account,)
+    given = enrolment(aide, "CODE")
+    assert await code_of(store.enrol(given, now_ms=NOW)) is Code.NOT_ALLOWED
+    await put_in_force(store, [entry(person, part_of=HOME.person), HOME], FILES)
+    assert await store.enrol(given, now_ms=NOW) == aide.account
+    await put_in_force(store, PEOPLE, FILES)
+    assert await store.enrol(given, now_ms=NOW) == aide.account  # a repetition: the sweep's affair
+
+
+async def test_the_last_who_vouched_ends_a_code_for_good_by_withdrawing(store: Store) -> None:
+    doctor, second = await enrolled(store, DR), await enrolled(store, OTHER)
+    await put_in_force(store, PEOPLE, FILES)
+    for by in (doctor, second):
+        await attest(store, by)
+    await attest(store, doctor, SECOND)  # who has no account at all
+    aide = Person(await store.create(AIDE, "Mme Fictive", address(), now_ms=NOW))
+    await store.add_code(aide.account, "CODE", expires_ms=NOW + GRACE, now_ms=NOW)
+    for by in (doctor, second):
+        await store.account_of_code("CODE", now_ms=NOW)
+        await store.withdraw_attestation(by.account, AIDE, now_ms=NOW)
+    assert await code_of(store.account_of_code("CODE", now_ms=NOW)) is Code.CODE_EXPIRED
+    await attest(store, doctor)
+    assert await code_of(store.enrol(enrolment(aide, "CODE"), now_ms=NOW)) is Code.CODE_EXPIRED
+    await store.withdraw_attestation(doctor.account, SECOND, now_ms=NOW)
+
+
+async def test_a_withdrawal_and_an_enrolment_at_once_leave_nobody_let_in_unvouched(
+    store: Store,
+) -> None:
+    doctor = await enrolled(store, DR)
+    await put_in_force(store, PEOPLE, FILES)
+    await attest(store, doctor)
+    aide = Person(await store.create(AIDE, "Mme Fictive", address(), now_ms=NOW))
+    await store.add_code(aide.account, "CODE", expires_ms=NOW + GRACE, now_ms=NOW)
+    withdrawn, done = await asyncio.gather(
+        store.withdraw_attestation(doctor.account, AIDE, now_ms=NOW),
+        store.enrol(enrolment(aide, "CODE"), now_ms=NOW),
+        return_exceptions=True,
+    )
+    assert withdrawn is None
+    # Either it came first, and a notice follows, or the code was over.
+    assert done == aide.account or getattr(done, "code", None) is Code.CODE_EXPIRED
+    assert (await sweep(store, NOW)).begun == ((aide.account,) if done == aide.account else ())
 
 
 async def test_an_attester_who_leaves_takes_the_attestation_along(store: Store) -> None:

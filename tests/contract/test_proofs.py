@@ -3,20 +3,25 @@
 import asyncio
 import base64
 import os
+from dataclasses import replace
 from string import ascii_letters, digits
+from typing import cast
 
+import msgspec
 import pytest
 from sqlalchemy import func, insert, select, update
 
 from miss_protocol.errors import Code, MissError, Refused
 from miss_protocol.identity import charter
-from miss_server.storage.accounts import Enrolment
+from miss_protocol.ids import AccountAddress
+from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.postgres.store import PostgresStore
 from miss_server.storage.proof_tables import sign_ins as sign_ins_table
-from miss_server.storage.proofs import TRIES_MAX, Begun, Proofs, Shown
+from miss_server.storage.proofs import TRIES_MAX, Begun, Proof, Proofs, Shown
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import sign_ins
 from miss_server.storage.sqlite.store import SqliteStore
+from miss_server.storage.standing import State
 from tests.support import mailing
 from tests.support.devices import NOW, Person, address
 
@@ -43,6 +48,12 @@ async def code_of(work: object) -> Code:
     with pytest.raises(Refused) as refused:
         await work  # type: ignore[misc]  # any of the store's coroutines
     return refused.value.code
+
+
+async def found(store: Store, account: AccountAddress) -> Account:
+    there = await store.find(account)
+    assert there is not None
+    return there
 
 
 async def opened(store: Store, person: Person, *, renews: bool = False) -> str:
@@ -267,6 +278,28 @@ async def test_an_account_nobody_founded_gets_the_new_address(store: Store) -> N
     assert (await store.account_of_code("CODE", now_ms=NOW)).address == person.account
 
 
+@pytest.mark.parametrize("state", list(State))
+async def test_a_decision_about_an_account_nobody_founded_goes_along_with_it(
+    store: Store, state: State
+) -> None:
+    old, person = address(), Person()
+    await store.create(SHOWN.person, "Dr Fictive", old, now_ms=NOW)
+    await store.set_standing(old, state, reason="abus", actor="operator:claire", now_ms=NOW)
+    secret = await confirmed(store, person, SHOWN)
+    account = await store.finish(secret, enrolment(person), now_ms=NOW)
+    assert account == person.account != old
+    assert await store.standing(old) is None
+    decided = await store.standing(account)
+    assert decided is not None
+    assert (decided.state, decided.reason) == (state, "abus")
+    suspended = state is State.SUSPENDED
+    assert await store.why_suspended(account) == ("abus" if suspended else "")
+    assert (await found(store, account)).suspended is suspended
+    done = await store.reinstate(account, reason="", actor="operator:claire", now_ms=NOW)
+    assert (done.changed, done.still) == (True, False)
+    assert not (await found(store, account)).suspended
+
+
 async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store: Store) -> None:
     person = Person()
     await store.finish(await confirmed(store, person, SHOWN), enrolment(person), now_ms=NOW)
@@ -291,6 +324,51 @@ async def test_a_proof_becomes_old_and_a_newer_one_brings_the_account_back(store
     assert proof is not None
     assert (proof.token, proof.level, proof.lapsed) == ("d.e.f", "eidas2", False)
     assert proof.genesis == person.roster.genesis
+
+
+async def renewed_by_ciba(store: Store, person: Person, shown: Shown) -> Proof:
+    """What is kept after the person said yes in the provider's own app."""
+    secret = await opened(store, person, renews=True)
+    await begin(store, secret, Begun("ciba", b"", request="r", interval=5, hint=SHOWN.person))
+    assert await store.note_shown(await store.sign_in(secret, now_ms=NOW), shown, confirmation="")
+    assert await store.finish(secret, None, now_ms=NOW) == person.account
+    kept = await store.proof(person.account)
+    assert kept is not None
+    return kept
+
+
+async def test_what_contacts_cannot_check_takes_no_token_away(store: Store) -> None:
+    person = Person()
+    signed = msgspec.structs.replace(SHOWN, userinfo="u.s.r")
+    await store.finish(await confirmed(store, person, signed), enrolment(person), now_ms=NOW)
+    first = await store.proof(person.account)
+    assert first is not None
+    assert await store.lapse(before_ms=NOW + 1, now_ms=NOW + DAY)
+    later = msgspec.structs.replace(SHOWN, issued_ms=NOW + DAY, level="eidas2", token="d.e.f")
+    kept = await renewed_by_ciba(store, person, later)
+    assert kept == replace(first, proved_ms=NOW + DAY, level="eidas2")
+    assert not (await found(store, person.account)).suspended
+    unsigned = msgspec.structs.replace(later, issued_ms=NOW + 2 * DAY, token="")
+    secret = await confirmed(store, person, unsigned, renews=True)
+    await store.finish(secret, None, now_ms=NOW)
+    kept = replace(kept, proved_ms=NOW + 2 * DAY)
+    assert await store.proof(person.account) == kept
+    secret = await confirmed(store, person, later, renews=True)
+    await store.finish(secret, None, now_ms=NOW)
+    newest = await store.proof(person.account)
+    assert newest is not None
+    assert (newest.token, newest.userinfo, newest.proved_ms) == ("d.e.f", "", NOW + DAY)
+
+
+async def test_a_token_of_an_old_genesis_is_not_kept_for_the_new_one(
+    store: SqliteStore | PostgresStore,
+) -> None:
+    person, both = Person(), cast(Store, store)
+    await both.finish(await confirmed(both, person, SHOWN), enrolment(person), now_ms=NOW)
+    recovered = update(accounts).where(accounts.c.address == person.account)
+    await store._write(lambda connection: connection.execute(recovered.values(genesis=bytes(32))))
+    kept = await renewed_by_ciba(both, person, SHOWN)
+    assert (kept.method, kept.token, kept.genesis) == ("ciba", "", bytes(32))
 
 
 def replace_person(shown: Shown, person: str) -> Shown:

@@ -9,7 +9,7 @@ from miss_protocol.directory import Entry
 from miss_server.storage.directory import ImportedFile, name_key, sort_key
 from miss_server.storage.directory_tables import entries, persons, sources, state
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.sql import settings
+from miss_server.storage.sql import leavers, settings
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, generation
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.support.devices import NOW
@@ -23,7 +23,11 @@ def source(name: str, *, date_ms: int = NOW, since_ms: int | None = None) -> Imp
 
 
 async def put_in_force(
-    store: Store, people: Iterable[Entry], files: Iterable[ImportedFile] = ()
+    store: Store,
+    people: Iterable[Entry],
+    files: Iterable[ImportedFile] = (),
+    *,
+    at_ms: int = NOW,
 ) -> None:
     """Make these entries the directory, as an import does at its end."""
     listed = sorted(people, key=lambda one: sort_key(one.name, one.given, one.person))
@@ -52,6 +56,7 @@ async def put_in_force(
                     insert(placed),
                     [{name: row[name] for name in ("person", "id", "digest")} for row in rows],
                 )
+        leavers.note(connection, (now - 1) % 2, at_ms)
         connection.execute(update(state).values(generation=now))
         connection.execute(delete(sources))
         connection.execute(

@@ -80,7 +80,8 @@ class SignIn:
 class Proof:
     """What vouches for an account's genesis. `token` is empty if no contact could check it: that of CIBA,
     which names no genesis, and one of whose person only an unsigned answer told. `userinfo` is a signed
-    one, where it takes that to know the person."""
+    one, where it takes that to know the person. `level` and `proved_ms` may be of a later sign-in, of which
+    there is no such token."""
 
     account: AccountAddress
     genesis: bytes

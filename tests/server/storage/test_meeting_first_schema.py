@@ -11,7 +11,7 @@ from miss_protocol.errors import Code, Refused
 from miss_server.storage import migrating
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.store import PostgresStore
-from miss_server.storage.sql import reports
+from miss_server.storage.sql import leavers, reports
 from miss_server.storage.sqlite import upgrading
 from miss_server.storage.sqlite.store import SqliteStore
 from tests.server.storage.test_migrating import LATER, first_database, first_file, in_database
@@ -51,6 +51,7 @@ async def messages_go_and_calls_are_refused(store: SqliteStore | PostgresStore) 
         assert caught.value.code is Code.BUSY
     assert await store.enrolled_by(own) == ""
     assert await store.unvouched(["local.members.7"]) == set()
+    await store._write(lambda connection: leavers.note(connection, 0, NOW))
     assert await store.clean(now_ms=NOW) >= 0
 
 

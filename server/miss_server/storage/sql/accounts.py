@@ -13,7 +13,7 @@ from miss_server.storage.accounts import Account, Enrolment
 from miss_server.storage.audit import SERVER, Action, Deed
 from miss_server.storage.schema import accounts, charters, devices, enrolment_codes, nonces
 from miss_server.storage.schema import rosters as rosters_table
-from miss_server.storage.sql import audit, epochs, issued, locks, prekeys, settings
+from miss_server.storage.sql import audit, epochs, issued, locks, prekeys, settings, vouching
 from miss_server.storage.sql import devices as devices_
 from miss_server.storage.sql.dialects import Upsert
 
@@ -46,7 +46,9 @@ _SOME = _ACCOUNT.where(accounts.c.address.in_(bindparam("addresses", expanding=T
 _SOME_MAX = 500
 """Addresses in one question: far from what a database takes."""
 _OF_PERSON = select(accounts.c.address).where(accounts.c.person == bindparam("person_"))
-_GENESIS = select(accounts.c.genesis).where(accounts.c.address == bindparam("address_"))
+_FOUNDED = select(accounts.c.genesis, accounts.c.person).where(
+    accounts.c.address == bindparam("address_")
+)
 _CODE = select(
     enrolment_codes.c.account, enrolment_codes.c.expires_ms, enrolment_codes.c.used_ms
 ).where(enrolment_codes.c.code_hash == bindparam("hash_"))
@@ -177,7 +179,7 @@ def enrol(connection: Connection, enrolment: Enrolment, now_ms: int) -> AccountA
     address = AccountAddress(_code(connection, hashed)[0])
     locks.account(connection, address)
     _, expires, used = _code(connection, hashed)  # as it stands now that nobody else may use it
-    genesis = connection.execute(_GENESIS, {"address_": address}).scalar_one()
+    genesis, person = connection.execute(_FOUNDED, {"address_": address}).one()
     if used is not None:
         if genesis == roster.genesis:
             return address  # the reply was lost, and the device asks again
@@ -188,6 +190,9 @@ def enrol(connection: Connection, enrolment: Enrolment, now_ms: int) -> AccountA
         raise Refused(Code.ALREADY_ENROLLED)
     if roster.account != address:
         raise Refused(Code.UNTRUSTED, "a genesis for another account")
+    if person is not None and vouching.lacking(connection, [person]):
+        # Whoever vouched when the code was made may have gone, been suspended or closed since (rule F2).
+        raise Refused(Code.NOT_ALLOWED, "nobody vouches for this person any more")
     device = first_device(connection, enrolment, now_ms)
     connection.execute(
         update(enrolment_codes)

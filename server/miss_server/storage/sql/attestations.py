@@ -12,18 +12,12 @@ from miss_server.storage.attestations import Attestation
 from miss_server.storage.audit import Action, Deed, account
 from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import audit, locks, people, schemas
+from miss_server.storage.sql import accounts as accounts_
+from miss_server.storage.sql import audit, locks, people, schemas, vouching
+from miss_server.storage.sql.vouching import HOLDS
 
 SINCE = 2
 """The first schema that has attestations."""
-
-HOLDS = (
-    attestations.c.withdrawn_ms.is_(None)
-    & accounts.c.genesis.is_not(None)
-    & ~accounts.c.suspended
-    & ~select(departures.c.account).where(departures.c.account == attestations.c.attester).exists()
-)
-"""Whether one counts, of a row joined with its attester's account: who leaves takes it along."""
 
 _SHOWN = (
     select(
@@ -55,6 +49,7 @@ _COUNT = (
 _ROW = select(attestations.c.withdrawn_ms).where(
     attestations.c.attester == bindparam("attester_"), attestations.c.person == bindparam("person_")
 )
+_OF_PERSON = select(accounts.c.address).where(accounts.c.person == bindparam("person_"))
 _HOLDING = (
     select(attestations.c.person)
     .join(accounts, accounts.c.address == attestations.c.attester)
@@ -93,13 +88,16 @@ def attest(
 
 
 def withdraw(connection: Connection, attester: AccountAddress, person: str, now_ms: int) -> None:
-    """Vouch no more."""
+    """Vouch no more; if nobody else does, what the person could have enrolled with is over."""
     schemas.require(connection, SINCE)
-    locks.account(connection, attester)
+    theirs = connection.execute(_OF_PERSON, {"person_": person}).scalar_one_or_none()
+    locks.accounts_of(connection, {attester, theirs or attester})
     known = connection.execute(_ROW, {"attester_": attester, "person_": person}).one_or_none()
     if known is None or known.withdrawn_ms is not None:
         raise Refused(Code.NOT_FOUND, "no such attestation")
     _set(connection, attester, person, withdrawn_ms=now_ms)
+    if theirs is not None and vouching.lacking(connection, [person]):
+        accounts_.end_codes(connection, AccountAddress(theirs), now_ms)
     audit.append(connection, Deed(account(attester), Action.ATTESTATION_ENDED, person), now_ms)
 
 

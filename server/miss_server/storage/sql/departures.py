@@ -87,10 +87,8 @@ def find(connection: Connection, now_ms: int) -> Found:
         return Found(in_force)  # no directory is no reason
     sound = _Sources(made_from, now_ms)
     slot = in_force % 2
-    gone = {
-        (AccountAddress(address), Cause.LEFT): sound.speaks_for(person)
-        for address, person in connection.execute(_GONE[slot])
-    }
+    left = {AccountAddress(address): person for address, person in connection.execute(_GONE[slot])}
+    gone = {(address, Cause.LEFT): sound.speaks_for(person) for address, person in left.items()}
     gone |= {
         # Without the establishments' file every organisation looks as if it had closed.
         (address, Cause.UNATTESTED): sound.speaks_for(person)
@@ -104,6 +102,10 @@ def find(connection: Connection, now_ms: int) -> Found:
     for address, cause, due_ms, suspended_ms in connection.execute(_NOTED):
         pair = (AccountAddress(address), Cause(cause))
         noted.add(pair)
+        whose = left.get(pair[0])
+        if pair[1] is Cause.UNATTESTED and whose and not attesting.holds(connection, whose):
+            # Nobody vouches still: who leaves the directory as well is no better off for it.
+            gone[pair] = gone[pair[0], Cause.LEFT]
         if pair not in gone:
             cancel.append(pair)
         elif suspended_ms is None and due_ms <= now_ms and gone[pair]:
@@ -267,7 +269,7 @@ def _was_ended(connection: Connection, pair: _Pair) -> bool:
         return False
     for organisation, person in connection.execute(_ENDED_OF, {"account_": address}).all():
         entry = people.entry(connection, person)
-        if entry is not None and entry.part_of == organisation:
+        if entry is None or entry.part_of == organisation:
             return not attesting.holds(connection, person)
     return False
 

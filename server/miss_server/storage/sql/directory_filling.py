@@ -29,7 +29,7 @@ from miss_server.storage.directory import ImportedFile, NoRoom, Record, day, sor
 from miss_server.storage.directory_tables import by_person, entries, persons, sources, state
 from miss_server.storage.geography import Commune
 from miss_server.storage.schema import accounts
-from miss_server.storage.sql import audit, geography, settings, vocabulary
+from miss_server.storage.sql import audit, geography, leavers, settings, vocabulary
 from miss_server.storage.sql.directory import FRESHNESS, Fresh, files, generation
 
 PAGE = 5_000
@@ -159,6 +159,8 @@ class SqlFilling(ABC):
     def publish(self, files: Sequence[ImportedFile], remembered: bytes = b"") -> None:
         """See `DirectoryFilling`."""
         with self.slice():
+            imported_ms = max((file.imported_ms for file in files), default=0)
+            leavers.note(self.connection, 1 - self.slot, imported_ms)
             self.connection.execute(update(state).values(generation=self._generation + 1))
             self._note(files)
             self._remember(self._generation + 1, remembered)

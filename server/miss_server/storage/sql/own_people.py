@@ -23,6 +23,7 @@ from miss_server.storage.sql import (
     departures,
     epochs,
     issued,
+    leavers,
     locks,
     people,
     rosters,
@@ -63,9 +64,9 @@ _PARTS = tuple(
     .where(placed.c.person.in_(bindparam("people", expanding=True)))
     for slot, placed, found in zip(entries, persons, by_person, strict=True)
 )
-_ACCOUNTS = select(accounts.c.person, accounts.c.address, accounts.c.genesis.is_not(None)).where(
-    accounts.c.person.in_(bindparam("people", expanding=True))
-)
+_ACCOUNTS = select(
+    accounts.c.person, accounts.c.address, accounts.c.genesis.is_not(None), accounts.c.suspended
+).where(accounts.c.person.in_(bindparam("people", expanding=True)))
 _ACCOUNT = select(accounts.c.address).where(accounts.c.person == bindparam("person_"))
 _GENESIS = select(accounts.c.genesis).where(accounts.c.address == bindparam("account_"))
 _DEVICES = select(devices.c.id, devices.c.revoked_ms).where(
@@ -109,18 +110,23 @@ def page(
         for person, encoded in connection.execute(_PARTS[slot], {"people": found})
     }
     known = {
-        person: (AccountAddress(address), bool(enrolled))
-        for person, address, enrolled in connection.execute(_ACCOUNTS, {"people": found})
+        person: (AccountAddress(address), bool(enrolled), bool(suspended))
+        for person, address, enrolled, suspended in connection.execute(_ACCOUNTS, {"people": found})
     }
     waiting = issued.waiting(connection, organisation, found, now_ms)
     shown = []
     for person in found:
         ended, genesis = rows.get(person, (None, None))
-        account, enrolled = known.get(person, (None, False))
+        account, enrolled, suspended = known.get(person, (None, False, False))
         unnumbered = lacks_number(person)
         expires = waiting.get(person)
         state: PersonState = "uninvited" if expires is None else "invited"
-        if ended is not None or (unnumbered and parts.get(person) != organisation):
+        theirs = parts.get(person) == organisation
+        if unnumbered and person not in parts:
+            # Not ended for having left the directory: there may be access left to end.
+            goes_on = expires is not None or (enrolled and not suspended)
+            theirs = goes_on and leavers.were_of(connection, organisation, person)
+        if ended is not None or (unnumbered and not theirs):
             state, account, expires = "ended", None, None
         elif enrolled if unnumbered else genesis is not None:
             # Of who has a national number, only what became of the organisation's own code.
@@ -235,19 +241,21 @@ def end(
     account = _lock_account(connection, person)
     administrators.require_no_other(connection, organisation, account)
     row = connection.execute(_ROW, {"organisation_": organisation, "person_": person}).one_or_none()
-    if row is not None and row.ended_ms is not None:
-        return Ended()
-    begin(connection, organisation, person, now_ms)
-    _set(connection, organisation, person, ended_ms=now_ms)
+    again = row is not None and row.ended_ms is not None
+    if not again:
+        begin(connection, organisation, person, now_ms)
+        _set(connection, organisation, person, ended_ms=now_ms)
     sessions: Sequence[tuple[DeviceId, int]] = ()
     issued.end(connection, organisation, person, now_ms)
     if vouched and account is not None and not attestations.holds(connection, person):
         # Of whomever they are: nobody is left who vouches for who would use them.
         accounts_.end_codes(connection, account, now_ms)
         if _is_enrolled(connection, account):
+            # Also when it is asked again: somebody else may have vouched until now.
             sessions = departures.suspend_at_once(connection, account, now_ms)
-    action = Action.ATTESTATION_ENDED if vouched else Action.LINK_ENDED
-    _record(connection, by, action, person, organisation, now_ms)
+    if sessions or not again:
+        action = Action.ATTESTATION_ENDED if vouched else Action.LINK_ENDED
+        _record(connection, by, action, person, organisation, now_ms)
     return Ended(sessions)
 
 
@@ -273,10 +281,13 @@ def end_devices(
     """End devices of somebody for whom the organisation alone vouches."""
     epochs.hold(connection)
     administrators.lock(connection, organisation)
-    found = own(connection, by, organisation, person)
+    administrators.require(connection, by, organisation)
+    vouched = _vouches(connection, organisation, person)
+    if not vouched:
+        own(connection, by, organisation, person)
     account = _lock_account(connection, person)
     row = connection.execute(_ROW, {"organisation_": organisation, "person_": person}).one_or_none()
-    if account is None or not is_unnumbered(found):
+    if account is None or not vouched:
         raise Refused(Code.NOT_ALLOWED, "no account for which it vouches")
     if (row is not None and row.ended_ms is not None) or attestations.holds(connection, person):
         raise Refused(Code.NOT_ALLOWED, "it vouches no more, or somebody else does as well")
@@ -303,13 +314,20 @@ def _mine(connection: Connection, by: AccountAddress, organisation: str, person:
         Refused: not_found, neither.
     """
     administrators.require(connection, by, organisation)
-    found = people.entry(connection, person)
-    if found is not None and is_unnumbered(found) and found.part_of == organisation:
+    if _vouches(connection, organisation, person):
         return True
     values = {"organisation_": organisation, "person_": person}
     if connection.execute(_ROW, values).one_or_none() is None:
         raise Refused(Code.NOT_FOUND, "nobody of this organisation")
     return False
+
+
+def _vouches(connection: Connection, organisation: str, person: str) -> bool:
+    """Whether somebody without a national number is the organisation's, or was when they left the directory."""
+    found = people.entry(connection, person)
+    if found is None:
+        return leavers.were_of(connection, organisation, person)
+    return is_unnumbered(found) and found.part_of == organisation
 
 
 def _lock_account(connection: Connection, person: str) -> AccountAddress | None:

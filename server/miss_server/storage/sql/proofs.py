@@ -15,11 +15,13 @@ from miss_server.storage.sql import accounts as accounts_
 from miss_server.storage.sql import audit, epochs, locks, schemas, standing, vouching
 from miss_server.storage.sql import sign_ins as sign_ins_
 from miss_server.storage.sql.dialects import Upsert, is_postgres
+from miss_server.storage.standing_tables import standings
 
 LAPSED_AT_ONCE = 100
 _WHY = {"cause": "unproven"}
-_MOVED = (enrolment_codes, budgets)
-"""What an account may have before it is founded, beside its own row."""
+_MOVED = (enrolment_codes, budgets, standings)
+"""What an account may have before it is founded, beside its own row: what only an operator or a code gives.
+All else is of who has a device. Sign-ins need the schema that brought these tables."""
 _OF_PERSON = select(accounts.c.address, accounts.c.genesis).where(
     accounts.c.person == bindparam("person_")
 )
@@ -59,26 +61,44 @@ def finish(
         genesis = _renewed(connection, one, one.shown)
     else:
         genesis = _founded(connection, one, one.shown, enrolment, now_ms)
-    by_code = one.method == "code"
     lapsed = connection.execute(_LAPSED, {"account_": one.account}).scalar()
-    _KEEP.run(
-        connection,
-        account=one.account,
-        genesis=genesis,
-        person=one.shown.person,
-        method=one.method,
-        issuer=one.shown.issuer,
-        client=one.shown.client,
-        token=one.shown.token if by_code else "",
-        userinfo=one.shown.userinfo if by_code else "",
-        level=one.shown.level,
-        proved_ms=one.shown.issued_ms,
-        lapsed=False,
-    )
+    _keep(connection, one, one.shown, genesis)
     sign_ins_.done(connection, one)
     if lapsed:
         _reinstate(connection, one.account, now_ms)
     return one.account
+
+
+def _keep(connection: Connection, one: SignIn, shown: Shown, genesis: bytes) -> None:
+    by_code = one.method == "code"
+    token = shown.token if by_code else ""
+    anew = {"level": shown.level, "proved_ms": shown.issued_ms, "lapsed": False}
+    if not token:
+        # An older token still says whose this genesis is; what contacts cannot check says no more than when.
+        shown_before = (
+            update(proofs)
+            .where(
+                proofs.c.account == one.account,
+                proofs.c.genesis == genesis,
+                proofs.c.person == shown.person,
+                proofs.c.token != "",
+            )
+            .values(**anew)
+        )
+        if connection.execute(shown_before).rowcount:
+            return
+    _KEEP.run(
+        connection,
+        account=one.account,
+        genesis=genesis,
+        person=shown.person,
+        method=one.method,
+        issuer=shown.issuer,
+        client=shown.client,
+        token=token,
+        userinfo=shown.userinfo if by_code else "",
+        **anew,
+    )
 
 
 def _reinstate(connection: Connection, address: AccountAddress, now_ms: int) -> None:

@@ -6,17 +6,26 @@ from sqlalchemy import Connection, bindparam, select
 
 from miss_protocol.directory import Entry
 from miss_server.importers.identifiers import structure_of
-from miss_server.storage.account_tables import attestations
+from miss_server.storage.account_tables import attestations, departures
 from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.directory_tables import persons
 from miss_server.storage.organisation_tables import organisation_people
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import people, schemas
-from miss_server.storage.sql.attestations import HOLDS, SINCE
 from miss_server.storage.sql.directory import generation
 
+SINCE = 2
+"""The first schema that has attestations."""
 AT_ONCE = 200
 """Identifiers that one statement looks for."""
+
+HOLDS = (
+    attestations.c.withdrawn_ms.is_(None)
+    & accounts.c.genesis.is_not(None)
+    & ~accounts.c.suspended
+    & ~select(departures.c.account).where(departures.c.account == attestations.c.attester).exists()
+)
+"""Whether one counts, of a row joined with its attester's account: who leaves takes it along."""
 
 _IN_FORCE = tuple(
     select(slot.c.person).where(slot.c.person.in_(bindparam("persons", expanding=True)))
@@ -63,6 +72,8 @@ def unvouched(connection: Connection, some: Iterable[Entry]) -> dict[str, str]:
     """
     # An import of a version before did not say of whom a structure numbers that they are part of it.
     listed = {entry.person: entry.part_of or structure_of(entry.person) for entry in some}
+    if not listed:
+        return {}  # as of nearly everybody who enrols: no table is read whole for them
     wanted = sorted({part_of for part_of in listed.values() if part_of})
     there: set[str] = set()
     slot = generation(connection) % 2
