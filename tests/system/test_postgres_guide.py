@@ -323,6 +323,7 @@ async def test_a_second_room_the_failover_to_it_and_back(primary: Machine, tmp_p
         await other.stop()
         await doctor_says(Verdict.BAD, primary)
         await primary.paste(alone)
+        await doctor_says(Verdict.WARN, primary)
         await people.writes(1)
         await other.start()
         await primary.paste(wait_for_it)
