@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from miss_server.findings import Finding, bad, ok, warn
+from miss_server.storage.postgres import archive
 from miss_server.storage.postgres.pool import OLDEST
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.words import Both
@@ -39,7 +40,7 @@ _WANTED = [
     "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names",
 ]  # fmt: skip
 _STATE = (
-    "SELECT pg_is_in_recovery() AS standby,"
+    "SELECT pg_is_in_recovery() AS standby,"  # noqa: S608  # no value of anybody's
     " (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,"
     " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS clients,"
     " (SELECT count(*) FROM pg_stat_replication) AS standbys,"
@@ -47,8 +48,7 @@ _STATE = (
     " (SELECT coalesce(array_agg(slot_name::text ORDER BY slot_name), '{}') FROM pg_replication_slots"
     "  WHERE slot_type = 'physical' AND NOT temporary) AS slots,"
     " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees,"
-    " (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
-    "  FROM pg_stat_archiver) AS archive_fails"
+    f" {archive.FAILS} AS archive_fails"
 )
 
 
