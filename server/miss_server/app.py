@@ -45,6 +45,7 @@ from miss_server.operating.figures import FiguresKept
 from miss_server.operating.health import Health
 from miss_server.operating.metrics import Metrics
 from miss_server.operating.watching import (
+    ArchiveWatch,
     ClockWatch,
     DatabaseWatch,
     DirectoryWatch,
@@ -120,6 +121,7 @@ def build(settings: Settings, opened: Opened, clock: Clock) -> Starlette:
             DirectoryWatch(figures, clock),
             RoomWatch(admission),
             *([ClockWatch(store)] if opened.seat is not None else []),
+            *([ArchiveWatch(figures)] if opened.seat is not None else []),
             *([CountsWatch(counts)] if settings.redis is not None else []),
             *([CertificateWatch(certificate, clock)] if certificate is not None else []),
             *([ProviderWatch(provider.tally)] if provider is not None else []),

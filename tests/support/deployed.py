@@ -39,10 +39,15 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 def selectors(expression: str) -> list[Any]:
     """Every selector of an expression; one that does not parse raises."""
+    return nodes(expression, promql_parser.VectorSelector)
+
+
+def nodes(expression: str, kind: type) -> list[Any]:
+    """Every part of this kind of an expression; one that does not parse raises."""
     found: list[Any] = []
 
     def visit(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
+        if isinstance(node, kind):
             found.append(node)
 
     promql_parser.walk(promql_parser.parse(expression), visit)

@@ -165,6 +165,12 @@ class RedisProcess:
         async with self.client() as client:
             await client.acl_setuser("default", enabled=True, reset=False, commands=[rule])
 
+    async def user(self, *rules: str) -> str:
+        """ACL SETUSER: make the user `miss`, or change what it may; returns the address to use it by."""
+        async with self.client() as client:
+            await client.execute_command("ACL", "SETUSER", "miss", *rules)  # type: ignore[no-untyped-call]
+        return f"redis://miss:PASSWORD@127.0.0.1:{self.port}/1"
+
     async def change_password(self, password: str) -> None:
         """From now on it asks for this one; connections that stand are cut."""
         async with self.client() as client:

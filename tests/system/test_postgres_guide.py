@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 
 from miss_protocol import frames as f
+from miss_server.conditions import Condition, State
 from miss_server.findings import Verdict
+from miss_server.operating.figures import FiguresKept
+from miss_server.operating.watching import ArchiveWatch
+from miss_server.relay.clock import SystemClock
 from miss_server.storage.postgres.checks import examine
+from miss_server.storage.postgres.overview import PostgresOverview
+from miss_server.storage.postgres.pool import Options
 from tests.support.engines import NOBODY, as_ordinary_user
 from tests.support.guides import SERVER, as_pasted
 from tests.support.guides import blocks as blocks_of
@@ -24,7 +30,7 @@ from tests.support.postgres import (
     running,
 )
 from tests.support.server import DOMAIN, ServerProcess
-from tests.support.wire import Device, enrolled, now_ms
+from tests.support.wire import Device, enrolled, now_ms, open_call
 
 GUIDE = SERVER / "POSTGRES.md"
 NEW_EPOCH = "the database may be an older copy: new epoch"
@@ -239,7 +245,76 @@ async def test_backup_a_trial_and_a_restore_that_lacks_nothing(
         await primary.is_one()
         await people.start(server.dsn("miss"))
         assert await primary.waiting() == 5
+        await handed_over(primary, taken=True)
         assert list((backup / "wal").iterdir())
+
+
+async def archived(machine: Machine, name: str, content: bytes) -> bool:
+    """Whether the command of the guide, as PostgreSQL has it, takes this piece."""
+    piece = machine.postgres.folder / "piece"
+    piece.write_bytes(content)
+    connection = await machine.postgres.connect()
+    try:
+        command = await connection.fetchval("SHOW archive_command")
+    finally:
+        await connection.close()
+    command = command.replace("%p", str(piece)).replace("%f", name)
+    done = await asyncio.create_subprocess_exec("sh", "-c", command, cwd=machine.postgres.data)
+    return await done.wait() == 0
+
+
+async def test_a_piece_of_the_log_that_comes_twice_is_taken_and_another_of_its_name_is_not(
+    primary: Machine,
+) -> None:
+    [archive] = blocks("Once: the archive of the log")
+    await primary.paste(archive)
+    kept = primary.backup / "wal"
+    name, piece = "0000000A000000000000000A", os.urandom(16 << 20)
+    (kept / f"{name}.new").write_bytes(b"cut off")
+    for _ in range(2):
+        assert await archived(primary, name, piece)
+        assert (kept / name).read_bytes() == piece
+    assert not await archived(primary, name, os.urandom(16 << 20))
+    assert (kept / name).read_bytes() == piece
+    assert not (kept / f"{name}.new").exists()
+
+
+async def handed_over(machine: Machine, *, taken: bool) -> None:
+    """Have PostgreSQL hand a piece of its log over, and wait until it is taken, or is not."""
+    column = "archived_count" if taken else "failed_count"
+    ask = f"SELECT {column} FROM pg_stat_archiver"  # noqa: S608
+    connection = await machine.postgres.connect("miss")
+    try:
+        before = await connection.fetchval(ask)
+        await connection.execute("CREATE TABLE IF NOT EXISTS something (); SELECT pg_switch_wal()")
+        async with asyncio.timeout(60):
+            while await connection.fetchval(ask) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # PostgreSQL tells nobody
+    finally:
+        await connection.close()
+
+
+async def test_an_archive_that_fails_is_told_by_health_until_it_works(
+    primary: Machine, tmp_path: Path
+) -> None:
+    [archive] = blocks("Once: the archive of the log")
+    await primary.paste(archive)
+    kept, dsn = primary.backup / "wal", primary.postgres.dsn("miss")
+
+    async def says() -> Condition:
+        figures = FiguresKept(PostgresOverview(Options(dsn)), SystemClock())
+        return await ArchiveWatch(figures).condition()
+
+    async with service(tmp_path, dsn) as people:
+        answer = await open_call(people.nodes[0], "GET", "/health/ready")
+        parts = {each["part"]: each for each in answer.json()["parts"]}
+        assert (parts["archive"]["state"], parts["archive"]["vital"]) == ("ok", False)
+        kept.rename(primary.backup / "away")
+        await handed_over(primary, taken=False)
+        assert (await says()).state is State.DEGRADED
+        (primary.backup / "away").rename(kept)
+        await handed_over(primary, taken=True)
+        assert (await says()).state is State.OK
 
 
 DAMAGED = """
@@ -323,6 +398,7 @@ async def test_a_second_room_the_failover_to_it_and_back(primary: Machine, tmp_p
         await other.stop()
         await doctor_says(Verdict.BAD, primary)
         await primary.paste(alone)
+        await doctor_says(Verdict.WARN, primary)
         await people.writes(1)
         await other.start()
         await primary.paste(wait_for_it)

@@ -89,8 +89,13 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
     async def redis() -> Sequence[Finding]:
         assert chosen.redis is not None  # noqa: S101  # asked only then
         from miss_server.doorbell import redis_checks
+        from miss_server.http import counting_checks
 
-        return await redis_checks.examine(chosen.redis.get_secret_value(), domain=chosen.domain)
+        url, domain = chosen.redis.get_secret_value(), chosen.domain
+        return [
+            *await redis_checks.examine(url, domain=domain),
+            *await counting_checks.examine(url, domain=domain, now_ms=SystemClock().now_ms),
+        ]
 
     async def identity() -> Sequence[Finding]:
         told = provider_settings.of(chosen)

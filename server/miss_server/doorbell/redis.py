@@ -15,10 +15,10 @@ from redis.exceptions import (
 )
 
 from miss_server.doorbell.line import LineDown, LineRefused
+from miss_server.redis_rights import CHANNEL, rights
 
 ANSWER_MAX = 2.0
 """Seconds for an answer; Redis gives one in less than a millisecond."""
-CHANNEL = "miss:{domain}:doorbell"
 
 
 def open_client(url: str, *, answer_max: float = ANSWER_MAX, **options: Any) -> Redis:
@@ -45,6 +45,7 @@ class RedisLine:
 
     def __init__(self, url: str, domain: str) -> None:
         self._url = url
+        self._rights = rights(domain)
         self._channel = CHANNEL.format(domain=domain).encode()
         self._client: Redis | None = None
         self._mouth: AbstractConnection | None = None
@@ -101,7 +102,6 @@ class RedisLine:
             ) from error
         if isinstance(error, NoPermissionError):
             raise LineRefused(
-                f"Redis refuses us ({error}): let its user use the channel"
-                f" {self._channel.decode()} and PUBLISH, SUBSCRIBE"
+                f"Redis refuses us ({error}): ACL SETUSER USER {self._rights}"
             ) from error
         raise LineDown(f"Redis does not answer: {error}") from error

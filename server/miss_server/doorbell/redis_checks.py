@@ -24,7 +24,8 @@ _REACH = Both(
     " secondes plus tard.",
 )
 _ALLOW = Both(
-    "Correct MISS_REDIS or Redis's users.", "Corrigez MISS_REDIS ou les comptes de Redis."
+    "Correct MISS_REDIS or Redis's users: see Settings in server/README.md.",
+    "Corrigez MISS_REDIS ou les comptes de Redis : voir Settings dans server/README.md.",
 )
 
 

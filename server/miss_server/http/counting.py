@@ -13,11 +13,15 @@ from miss_server.words import Both
 
 @dataclass(frozen=True, slots=True)
 class CountsState:
-    """Whether the counts of several nodes are shared at this moment, since when, and why not."""
+    """Whether the counts of several nodes are shared at this moment, since when, and why not.
+
+    `refused`: Redis answers, and does not count.
+    """
 
     shared: bool
     since_ms: int
     why: str = ""
+    refused: bool = False
 
 
 class Counts(Protocol):
@@ -123,6 +127,16 @@ class CountsWatch:
             return Condition(
                 State.OK,
                 Both("Limits hold for everybody.", "Les limites valent pour tous."),
+            )
+        if state.refused:
+            return Condition(
+                State.DEGRADED,
+                Both(
+                    "Limits are counted by each node alone: Redis refuses to count. See miss-server"
+                    " doctor.",
+                    "Chaque nœud compte seul les limites : Redis refuse de compter. Voir miss-server"
+                    " doctor.",
+                ),
             )
         return Condition(
             State.DEGRADED,

@@ -8,6 +8,8 @@ would not be.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
+from secrets import token_hex
 from typing import Any
 
 import structlog
@@ -17,9 +19,15 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    RedisError,
+    ResponseError,
+)
 
 from miss_server.http.counting import CountsState, NodeCounts
+from miss_server.redis_rights import KEYS
 
 WAIT_MAX = 0.1
 """Seconds that one request waits for Redis, which answers in a thousandth of that."""
@@ -27,7 +35,8 @@ PAUSE_FIRST, PAUSE_MAX = 0.5, 10.0
 """Between looks whether it is back."""
 ASKING_MAX = 16
 """Questions on their way to Redis at once, each on a connection; more are answered by this node."""
-KEYS = "miss:{domain}:limits"
+PROOF_MAX = 1.0
+"""Seconds that Redis has to prove that it counts; no request waits for that."""
 
 log = structlog.get_logger()
 
@@ -69,8 +78,10 @@ class SharedCounts:
         return await self._ask(self._limiter.test(item, *names, cost=1 + beside)) is not False
 
     async def start(self) -> None:
-        if not await self._ask(self._storage.check()):
-            self._fail("Redis does not answer")
+        try:
+            await self.prove()
+        except Exception as error:  # noqa: BLE001  # whatever it is, nodes count alone
+            self._fail(_why(error), refused=refuses(error))
 
     async def stop(self) -> None:
         tasks = [*self._asking, *([self._mending] if self._mending is not None else [])]
@@ -100,7 +111,7 @@ class SharedCounts:
             return None
         error = asking.exception()
         if error is not None:
-            self._fail(str(error) or type(error).__name__)
+            self._fail(_why(error), refused=refuses(error))
             return None
         return asking.result()
 
@@ -109,10 +120,27 @@ class SharedCounts:
         if not asking.cancelled():
             asking.exception()  # told by whoever waited
 
-    def _fail(self, why: str) -> None:
+    async def prove(self) -> None:
+        """Count on a key that nobody else uses. One that answers a PING may refuse to count: for the
+        rights of its user, its memory or its disk, or since it only follows another.
+
+        Raises:
+            Exception: what Redis or the way to it says.
+        """
+        storage, key = self._storage, f"proof/{token_hex(8)}"
+        async with asyncio.timeout(PROOF_MAX):
+            # A new window, one more in it, and, as it is shorter than the third's, the turn of it:
+            # every command that counting ever uses.
+            for seconds in (1, 1, 60):
+                await storage.acquire_sliding_window_entry(key, 9, seconds)
+            await storage.get_sliding_window(key, 60)
+
+    def _fail(self, why: str, *, refused: bool = False) -> None:
         if self._state.shared:
             log.warning("rate limits are counted by each node alone", why=why)
-            self._state = CountsState(shared=False, since_ms=self._now_ms(), why=why)
+            self._state = CountsState(
+                shared=False, since_ms=self._now_ms(), why=why, refused=refused
+            )
             self._mending = asyncio.create_task(self._mend())
 
     async def _mend(self) -> None:
@@ -121,12 +149,25 @@ class SharedCounts:
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_MAX)
             try:
-                async with asyncio.timeout(WAIT_MAX):
-                    if not await self._storage.check():
-                        continue
+                await self.prove()
             except Exception as error:  # noqa: BLE001  # whatever it is, it is not back
-                log.debug("rate limits are not shared yet", error=str(error))
+                self._still(_why(error), refused=refuses(error))
                 continue
             log.info("rate limits are shared again")
             self._state = CountsState(shared=True, since_ms=self._now_ms())
             return
+
+    def _still(self, why: str, *, refused: bool) -> None:
+        """It is not back, perhaps for another reason than before."""
+        if refused is not self._state.refused:
+            log.warning("rate limits are still counted by each node alone", why=why)
+        self._state = replace(self._state, why=why, refused=refused)
+
+
+def refuses(error: BaseException) -> bool:
+    """Whether Redis answered, and will not: waiting helps nothing."""
+    return isinstance(error, ResponseError | AuthenticationError | AuthorizationError)
+
+
+def _why(error: BaseException) -> str:
+    return str(error) or type(error).__name__

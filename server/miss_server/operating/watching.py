@@ -148,6 +148,32 @@ class DiskWatch:
         return Condition(State.OK, Both("There is room.", "Il y a de la place."))
 
 
+class ArchiveWatch:
+    """Whether PostgreSQL's log is archived: what is not stays on its disk until nothing fits."""
+
+    part, vital = "archive", False
+
+    def __init__(self, kept: FiguresKept) -> None:
+        self._kept = kept
+
+    async def condition(self) -> Condition:
+        """See `Watched`."""
+        if not (await self._kept.get()).archive_fails:
+            return Condition(
+                State.OK,
+                Both("No archiving fails.", "Aucun archivage n'échoue."),
+            )
+        return Condition(
+            State.DEGRADED,
+            Both(
+                "PostgreSQL cannot archive its log, and its disk fills until it can: look at"
+                " archive_command in its log.",
+                "PostgreSQL ne peut archiver son journal, et son disque se remplit d'ici là : voyez"
+                " archive_command dans son journal.",
+            ),
+        )
+
+
 class DoorbellWatch:
     """The way to the other nodes: without it messages come with the next sweep."""
 

@@ -51,6 +51,8 @@ class Figures:
     oldest_report_ms: int | None
     bytes: int
     """What the database takes on its disk, logs included."""
+    archive_fails: bool = False
+    """The pieces of PostgreSQL's log cannot be archived and fill its disk."""
 
 
 @dataclass(frozen=True, slots=True)

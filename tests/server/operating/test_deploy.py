@@ -2,12 +2,13 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import promql_parser
 import pytest
 
-from tests.support.deployed import UP, expressions, panels, rules, selectors
+from tests.support.deployed import UP, expressions, nodes, panels, rules, selectors
 from tests.support.operating import Samples, scrape
 from tests.support.server import DOMAIN, ServerProcess, miss_server, run_command
 
@@ -84,6 +85,15 @@ def test_a_wrong_name_would_be_found() -> None:
     assert one.name == "miss_no_such_thing_total"
     with pytest.raises(ValueError, match="unclosed"):
         selectors("sum(rate(miss_sends_total[5m])")
+
+
+def test_a_restore_for_which_the_nodes_were_away_for_days_is_told_for_an_hour() -> None:
+    [rule] = [rule for rule in rules() if rule["alert"] == "MissRestored"]
+    assert re.match(r"max\(\w+\) > max\(max_over_time\(", rule["expr"])
+    [window] = nodes(rule["expr"], promql_parser.MatrixSelector)
+    # What was before is looked for within this time before the hour in which it is told.
+    assert window.vector_selector.offset == timedelta(hours=1)
+    assert window.range >= timedelta(days=3)
 
 
 def anchors() -> set[str]:

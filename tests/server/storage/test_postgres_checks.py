@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from miss_server.findings import Verdict
+from miss_server.findings import Finding, Verdict
 from miss_server.storage.postgres.checks import (
     COMMIT_SLOW_MS,
     COMMITS,
@@ -63,6 +63,7 @@ async def test_a_server_that_is_well(facts: Facts) -> None:
         ("durability", {"settings": {"full_page_writes": "off"}}, Verdict.BAD),
         ("durability", {"settings": {"synchronous_commit": "local"}}, Verdict.BAD),
         ("standby", {"standbys": 1}, Verdict.WARN),
+        ("standby", {"slots": ("room2",)}, Verdict.WARN),
         ("standby", {"settings": {"synchronous_standby_names": "b"}}, Verdict.BAD),
         (
             "standby",
@@ -107,6 +108,26 @@ async def test_what_a_real_server_was_told_is_seen(postgres: PostgresProcess) ->
     said = {finding.text.en: finding.verdict for finding in told}
     assert said["synchronous_commit is off"] is Verdict.BAD
     assert said["our tables are not there yet"] is Verdict.WARN
+
+
+async def test_a_second_room_whose_standby_is_away_is_not_one_room() -> None:
+    async with postgres_server() as server:
+        dsn = server.dsn(await server.new_database())
+
+        async def said() -> Finding:
+            found = await examine(dsn, domain=DOMAIN, connections=8, now_ms=now_ms())
+            [standby] = [finding for finding in found if finding.subject == "standby"]
+            return standby
+
+        # As a base backup makes one for as long as it runs.
+        backing_up = await server.connect()
+        await backing_up.execute("SELECT pg_create_physical_replication_slot('night', true, true)")
+        assert (await said()).text.en == "none: one server room"
+        await backing_up.close()
+        await server.sql("SELECT pg_create_physical_replication_slot('room2')")
+        finding = await said()
+        assert finding.verdict is Verdict.WARN
+        assert "kept for room2, but nobody follows" in finding.text.en
 
 
 async def test_a_durable_commit_is_timed_and_leaves_nothing_behind(

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 
 from miss_server.findings import Finding, bad, ok, warn
+from miss_server.storage.postgres import archive
 from miss_server.storage.postgres.pool import OLDEST
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.words import Both
@@ -39,14 +40,15 @@ _WANTED = [
     "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names",
 ]  # fmt: skip
 _STATE = (
-    "SELECT pg_is_in_recovery() AS standby,"
+    "SELECT pg_is_in_recovery() AS standby,"  # noqa: S608  # no value of anybody's
     " (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,"
     " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS clients,"
     " (SELECT count(*) FROM pg_stat_replication) AS standbys,"
     " (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS following,"
+    " (SELECT coalesce(array_agg(slot_name::text ORDER BY slot_name), '{}') FROM pg_replication_slots"
+    "  WHERE slot_type = 'physical' AND NOT temporary) AS slots,"
     " pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees,"
-    " (SELECT coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false)"
-    "  FROM pg_stat_archiver) AS archive_fails"
+    f" {archive.FAILS} AS archive_fails"
 )
 
 
@@ -63,6 +65,8 @@ class Facts:
     standbys: int
     following: int
     """Standbys that a commit waits for."""
+    slots: tuple[str, ...]
+    """What the log is kept for: standbys, those that are away included."""
     sees: bool
     """Whether our role is shown what standbys do; else `following` is 0."""
     archive_fails: bool
@@ -110,6 +114,7 @@ async def ask(dsn: str, *, now_ms: int) -> Facts:
                 clients=state["clients"],
                 standbys=state["standbys"],
                 following=state["following"],
+                slots=tuple(state["slots"]),
                 sees=state["sees"],
                 archive_fails=state["archive_fails"],
                 stored=stored,
@@ -281,9 +286,28 @@ def _standbys(facts: Facts) -> Finding:
                 "Réglez synchronous_standby_names : sinon y basculer perd ce qui était dit envoyé.",
             ),
         )
+    if facts.slots and not named:
+        return _away(", ".join(facts.slots))
     if not facts.standbys:
         return ok("standby", "none: one server room", "aucun : une seule salle")
     return ok("standby", *text)
+
+
+def _away(slots: str) -> Finding:
+    return warn(
+        "standby",
+        Both(
+            f"the log is kept for {slots}, but nobody follows and no commit waits",
+            f"le journal est gardé pour {slots}, mais personne ne suit et aucun commit n'attend",
+        ),
+        Both(
+            "Start the standby and set synchronous_standby_names: until then what is called sent is in"
+            " one room only. If there is no standby any more: SELECT pg_drop_replication_slot(...).",
+            "Démarrez le secours et réglez synchronous_standby_names : d'ici là, ce qui est dit envoyé"
+            " n'est que dans une salle. S'il n'y a plus de secours :"
+            " SELECT pg_drop_replication_slot(...).",
+        ),
+    )
 
 
 def _archive(facts: Facts) -> Finding:

@@ -1,15 +1,18 @@
 """`Overview` over a PostgreSQL database, beside everything else that goes on in it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, func, select, text
 
 from miss_server.storage.overview import Figures, Sizes, TableSize, Trace
+from miss_server.storage.postgres import archive
 from miss_server.storage.postgres.pool import Options
 from miss_server.storage.postgres.quiet import Quiet
 from miss_server.storage.sql import administrators, overview
 
 _BYTES = select(func.pg_database_size(func.current_database()))
+_ARCHIVE_FAILS = text(f"SELECT {archive.FAILS}")
 _TABLES = text(
     "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
     " WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace ORDER BY 2 DESC"
@@ -23,11 +26,12 @@ class PostgresOverview:
         self._quiet = Quiet(options, keeps=False)
 
     async def figures(self, *, now_ms: int) -> Figures:
-        return await self._quiet.read(
-            lambda connection: overview.figures(
-                connection, now_ms=now_ms, bytes_=connection.execute(_BYTES).scalar_one()
-            )
-        )
+        def sum_up(connection: Connection) -> Figures:
+            bytes_ = connection.execute(_BYTES).scalar_one()
+            figures = overview.figures(connection, now_ms=now_ms, bytes_=bytes_)
+            return replace(figures, archive_fails=connection.execute(_ARCHIVE_FAILS).scalar_one())
+
+        return await self._quiet.read(sum_up)
 
     async def trace(self, message: bytes, *, now_ms: int) -> Sequence[Trace]:
         return await self._quiet.read(
