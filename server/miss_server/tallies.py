@@ -56,7 +56,7 @@ class StorageTally:
     batch_wait: Spread = field(default_factory=Spread)
     """From handing in the first job of a batch until it is answered."""
     failures: Counter[str] = field(
-        default_factory=lambda: Counter(locked=0, full=0, disk=0, connection=0, other=0)
+        default_factory=lambda: Counter(locked=0, full=0, disk=0, crowded=0, connection=0, other=0)
     )
     """Batches and reads that failed, by cause."""
     behind_ms: int = 0

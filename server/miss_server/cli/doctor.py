@@ -79,7 +79,7 @@ def checks_of(chosen: Settings) -> list[tuple[str, Check]]:
         return await postgres_checks.examine(
             chosen.postgres.secret,
             domain=chosen.domain,
-            connections=chosen.database_connections,
+            connections=chosen.workers * chosen.database_connections,
             now_ms=now_ms,
         )
 

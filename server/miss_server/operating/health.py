@@ -8,6 +8,7 @@ import structlog
 
 from miss_server.conditions import Condition, State, Watched
 from miss_server.relay.clock import Clock
+from miss_server.storage.messages import NotDurable
 from miss_server.words import Both
 
 LOOK_EVERY = 5.0
@@ -18,6 +19,10 @@ PATIENCE = 3.0
 """Seconds that a part has to answer: a load balancer does not wait longer."""
 
 _SILENT = Both("This part does not answer.", "Cet élément ne répond pas.")
+_NO_DATABASE = Both(
+    "This part is not known while the database does not answer.",
+    "L'état de cet élément est inconnu tant que la base ne répond pas.",
+)
 
 log = structlog.get_logger()
 
@@ -114,6 +119,8 @@ async def _ask(watched: Watched) -> Condition:
             return await watched.condition()
     except TimeoutError:
         return Condition(State.FAILED, _SILENT)
+    except NotDurable:  # the storage has said why in the log, and the part `database` says it here
+        return Condition(State.FAILED, _NO_DATABASE)
     except Exception:
         log.exception("part not looked at", part=watched.part)
         return Condition(State.FAILED, _SILENT)

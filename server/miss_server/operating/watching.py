@@ -46,7 +46,9 @@ class DatabaseWatch:
         causes = dict(tally.failures)
         try:
             await self._writing.prove_durable(now_ms=self._clock.now_ms())
-        except NotDurable:
+        except NotDurable as error:
+            if error.cause == "crowded":
+                return Condition(State.FAILED, _CAUSES["crowded"])
             for cause, text in _CAUSES.items():
                 if tally.failures[cause] > causes.get(cause, 0):
                     return Condition(State.FAILED, text)
@@ -71,6 +73,12 @@ _CAUSES = {
     "disk": Both(
         "The disk fails to write. Look at it; nothing is lost, clients repeat.",
         "Le disque n'écrit plus. Examinez-le ; rien n'est perdu, les clients répètent.",
+    ),
+    "crowded": Both(
+        "The database lets no more connections of this node in: see miss-server doctor. Nothing is lost:"
+        " clients repeat.",
+        "La base n'accepte plus de connexion de ce nœud : voir miss-server doctor. Rien n'est perdu :"
+        " les clients répètent.",
     ),
     "connection": Both(
         "The database does not answer. Nothing is lost: clients repeat.",

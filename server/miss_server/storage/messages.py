@@ -27,7 +27,14 @@ from miss_server.tallies import StorageTally
 
 
 class NotDurable(Exception):
-    """The commit failed or its outcome is unknown. Repeat the same call later."""
+    """The commit failed or its outcome is unknown. Repeat the same call later.
+
+    `cause`: see `StorageTally.failures`; empty if it is not known.
+    """
+
+    def __init__(self, text: str = "", cause: str = "") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from miss_protocol import frames as f
 from miss_server.conditions import Condition, State
 from miss_server.operating import health as healths
 from miss_server.operating.health import Health
+from miss_server.operating.watching import DatabaseWatch
 from miss_server.relay.clock import SystemClock
+from miss_server.storage.messages import NotDurable
+from miss_server.storage.postgres.store import PostgresStore
 from miss_server.words import Both
 from tests.support.hosted import hosted
+from tests.support.postgres import USER, postgres_server
 from tests.support.server import ServerProcess
+from tests.support.stores import prepared
 from tests.support.wire import enrolled, open_call
 
 
@@ -147,6 +153,35 @@ async def test_a_part_that_raises_has_failed_and_since_is_kept(vital: bool) -> N
     clock.at += 60
     report = await health.look()
     assert (report.status, report.parts[0].since_ms) == ("ready", 1_121_000)
+
+
+async def test_a_part_that_needs_the_database_has_failed_without_a_traceback_at_each_look() -> None:
+    part = Part(vital=False)
+    part.fails = NotDurable
+    with structlog.testing.capture_logs() as said:
+        report = await Health(Clock(), [part]).look()
+    assert report.parts[0].condition.state is State.FAILED
+    assert "base" in report.parts[0].condition.text.fr
+    assert [(line["event"], line.get("exc_info")) for line in said] == [("condition", None)]
+
+
+async def test_a_database_that_lets_no_more_connections_in_is_told_as_that() -> None:
+    async with postgres_server() as server:
+        store = PostgresStore(await prepared(server))
+        try:
+            watch = DatabaseWatch(store, SystemClock())
+            assert (await watch.condition()).state is State.OK
+            await server.sql(f"ALTER ROLE {USER} CONNECTION LIMIT 0")
+            await server.cut_clients(store._options.dsn.rpartition("/")[2])
+            while (said := await watch.condition()).state is State.OK:
+                pass  # its connection hears a moment later that it was cut
+            while "no more connections" not in said.text.en:
+                said = await watch.condition()
+            assert "n'accepte plus" in said.text.fr
+            await server.sql(f"ALTER ROLE {USER} CONNECTION LIMIT -1")
+            assert (await watch.condition()).state is State.OK
+        finally:
+            await store.close()
 
 
 async def test_a_part_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

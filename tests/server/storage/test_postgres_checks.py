@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import asyncpg
 import pytest
 
 from miss_server.findings import Finding, Verdict
@@ -16,8 +17,9 @@ from miss_server.storage.postgres.checks import (
     judge,
     judge_commit,
 )
+from miss_server.storage.postgres.room import Limit, limits
 from tests.support.devices import DOMAIN
-from tests.support.postgres import PostgresProcess, postgres_server
+from tests.support.postgres import USER, PostgresProcess, postgres_server, run_as_ordinary_user
 from tests.support.stores import prepared
 from tests.support.wire import now_ms
 
@@ -87,8 +89,15 @@ async def test_a_server_that_is_well(facts: Facts) -> None:
         ),
         ("archive", {"settings": {"archive_mode": "off"}}, Verdict.WARN),
         ("archive", {"archive_fails": True}, Verdict.BAD),
-        ("connections", {"settings": {"max_connections": "9"}}, Verdict.BAD),
-        ("connections", {"settings": {"max_connections": "14"}, "clients": 5}, Verdict.WARN),
+        ("connections", {"limits": [Limit("server", 7, 0)]}, Verdict.BAD),
+        ("connections", {"limits": [Limit("server", 57, 0), Limit("role", 7, 0)]}, Verdict.BAD),
+        ("connections", {"limits": [Limit("server", 12, 5)]}, Verdict.WARN),
+        (
+            "connections",
+            {"limits": [Limit("server", 57, 20), Limit("database", 60, 53)]},
+            Verdict.WARN,
+        ),
+        ("connections", {"limits": [Limit("server", 8, 0)]}, Verdict.OK),
         ("clock", {"ahead_ms": -5_000}, Verdict.WARN),
         ("clock", {"ahead_ms": 3_600_000}, Verdict.BAD),
     ],
@@ -108,6 +117,34 @@ async def test_what_a_real_server_was_told_is_seen(postgres: PostgresProcess) ->
     said = {finding.text.en: finding.verdict for finding in told}
     assert said["synchronous_commit is off"] is Verdict.BAD
     assert said["our tables are not there yet"] is Verdict.WARN
+
+
+async def test_the_limits_of_server_role_and_database_are_found() -> None:
+    version = run_as_ordinary_user("postgres", "--version").stdout.split()[-1]
+    kept = 6 if int(version.partition(".")[0]) >= 16 else 0  # PostgreSQL 15 reserves none
+    own = {"reserved_connections": str(kept)} if kept else {}
+    async with postgres_server(max_connections="30", **own) as server:
+        name = await server.new_database()
+
+        async def found(user: str = USER) -> dict[str, int]:
+            connection = await asyncpg.connect(server.dsn(name, user=user))
+            try:
+                of = await limits(connection)
+            finally:
+                await connection.close()
+            assert all(limit.used >= 1 for limit in of)
+            return {limit.of: limit.most for limit in of}
+
+        assert await found() == {"server": 27 - kept}
+        await server.sql(f"ALTER ROLE {USER} CONNECTION LIMIT 4")
+        assert await found() == {"server": 27 - kept, "role": 4}
+        await server.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 5')
+        assert await found() == {"server": 27 - kept, "role": 4, "database": 5}
+        if kept:
+            await server.sql(f"GRANT pg_use_reserved_connections TO {USER}")
+            assert (await found())["server"] == 27
+        # Neither of the two limits holds for a superuser.
+        assert await found("postgres") == {"server": 27}
 
 
 async def test_a_second_room_whose_standby_is_away_is_not_one_room() -> None:

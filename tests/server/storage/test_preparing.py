@@ -12,7 +12,7 @@ from miss_server.storage.postgres.pool import Options
 from miss_server.storage.schema import SCHEMA_VERSION
 from tests.server.storage.later_schema import later_steps
 from tests.support.devices import DOMAIN, NOW
-from tests.support.postgres import PASSWORD, PostgresProcess
+from tests.support.postgres import PASSWORD, USER, PostgresProcess, postgres_server
 
 
 async def refused(dsn: str, **more: int) -> str:
@@ -33,6 +33,18 @@ async def test_what_is_wrong_with_the_address_is_said(postgres: PostgresProcess)
     assert "cannot be reached" in await refused(dsn.replace(f":{port}/", ":1/"))
     assert "MISS_DATABASE_CONNECTIONS" in await refused(dsn, connections=1_000)
     assert "address" in await refused(f"{dsn}?target_session_attrs=nonsense")
+
+
+async def test_a_limit_of_the_role_or_the_database_is_said_with_what_to_raise() -> None:
+    async with postgres_server() as server:
+        name = await server.new_database()
+        dsn = server.dsn(name)
+        await server.sql(f'ALTER DATABASE "{name}" CONNECTION LIMIT 7')
+        assert "ALTER DATABASE" in await refused(dsn, connections=8)
+        await server.sql(f"ALTER ROLE {USER} CONNECTION LIMIT 4")
+        said = await refused(dsn, connections=8)
+        assert "allows 4 connections" in said
+        assert "ALTER ROLE" in said
 
 
 async def test_another_domain_another_program_and_another_version(

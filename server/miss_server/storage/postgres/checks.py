@@ -14,8 +14,9 @@ from typing import Any
 import asyncpg
 
 from miss_server.findings import Finding, bad, ok, warn
-from miss_server.storage.postgres import archive
+from miss_server.storage.postgres import archive, room
 from miss_server.storage.postgres.pool import OLDEST
+from miss_server.storage.postgres.room import Limit
 from miss_server.storage.schema import SCHEMA_VERSION
 from miss_server.words import Both
 
@@ -36,13 +37,11 @@ CLOCK_WARN_MS, CLOCK_BAD_MS = 2_000, 60_000
 
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1)"
 _WANTED = [
-    "archive_mode", "fsync", "full_page_writes", "max_connections",
-    "superuser_reserved_connections", "synchronous_commit", "synchronous_standby_names",
+    "archive_mode", "fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names",
 ]  # fmt: skip
 _STATE = (
     "SELECT pg_is_in_recovery() AS standby,"  # noqa: S608  # no value of anybody's
     " (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms,"
-    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS clients,"
     " (SELECT count(*) FROM pg_stat_replication) AS standbys,"
     " (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS following,"
     " (SELECT coalesce(array_agg(slot_name::text ORDER BY slot_name), '{}') FROM pg_replication_slots"
@@ -61,7 +60,8 @@ class Facts:
     standby: bool
     ahead_ms: int
     """How far its clock is ahead of this machine's."""
-    clients: int
+    limits: Sequence[Limit]
+    """Of connections."""
     standbys: int
     following: int
     """Standbys that a commit waits for."""
@@ -74,7 +74,7 @@ class Facts:
 
 
 async def examine(dsn: str, *, domain: str, connections: int, now_ms: int) -> Sequence[Finding]:
-    """Look at the database behind an address. `connections`: what one process may open."""
+    """Look at the database behind an address. `connections`: what one server may open."""
     try:
         facts = await ask(dsn, now_ms=now_ms)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -111,7 +111,7 @@ async def ask(dsn: str, *, now_ms: int) -> Facts:
                 settings=found,
                 standby=state["standby"],
                 ahead_ms=state["now_ms"] - now_ms,
-                clients=state["clients"],
+                limits=await room.limits(connection),
                 standbys=state["standbys"],
                 following=state["following"],
                 slots=tuple(state["slots"]),
@@ -335,30 +335,30 @@ def _archive(facts: Facts) -> Finding:
 
 
 def _room(facts: Facts, connections: int) -> Finding:
-    most = int(facts.settings.get("max_connections", "0"))
-    reserved = int(facts.settings.get("superuser_reserved_connections", "0"))
+    least = min(facts.limits, key=lambda limit: limit.most)
     text = Both(
-        f"{facts.clients} of {most} connections in use",
-        f"{facts.clients} connexions prises sur {most}",
+        f"{least.used} of {least.most} connections in use",
+        f"{least.used} connexions prises sur {least.most}",
     )
-    if connections > most - reserved:
+    if connections > least.most:
         return bad(
             "connections",
             text,
             Both(
-                f"One process may open {connections}: raise max_connections or lower"
-                " MISS_DATABASE_CONNECTIONS.",
-                f"Un processus peut en ouvrir {connections} : augmentez max_connections ou baissez"
-                " MISS_DATABASE_CONNECTIONS.",
+                f"One server with its workers may open {connections}: lower"
+                f" MISS_DATABASE_CONNECTIONS, or {least.do.en}.",
+                f"Un serveur et ses processus peuvent en ouvrir {connections} : baissez"
+                f" MISS_DATABASE_CONNECTIONS, ou {least.do.fr}.",
             ),
         )
-    if facts.clients + connections > most - reserved:
+    tightest = min(facts.limits, key=lambda limit: limit.left)
+    if connections > tightest.left:
         return warn(
             "connections",
             text,
             Both(
-                "Another node would find no room: raise max_connections.",
-                "Un nœud de plus n'aurait pas de place : augmentez max_connections.",
+                f"Another node would find no room: {tightest.do.en}.",
+                f"Un nœud de plus n'aurait pas de place : {tightest.do.fr}.",
             ),
         )
     return ok("connections", *text)

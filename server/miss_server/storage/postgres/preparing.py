@@ -13,7 +13,7 @@ from miss_server.storage import epoch_ids, migrating
 from miss_server.storage.copying import COPYING
 from miss_server.storage.database import ANOTHER, RIGHT_DOMAIN, DatabaseError
 from miss_server.storage.messages import NotDurable
-from miss_server.storage.postgres import presence
+from miss_server.storage.postgres import presence, room
 from miss_server.storage.postgres.directory_filling import create_directory
 from miss_server.storage.postgres.pool import CONNECT_SECONDS, Options
 from miss_server.storage.postgres.quiet import Quiet
@@ -120,7 +120,8 @@ async def _reached(options: Options, connections: int = 0) -> None:
         raise DatabaseError(f"PostgreSQL: {error}; make it with createdb --owner ROLE") from error
     except asyncpg.TooManyConnectionsError as error:
         raise DatabaseError(
-            f"PostgreSQL: {error}; raise max_connections in postgresql.conf"
+            f"PostgreSQL: {error}; raise max_connections in postgresql.conf, or the limit of the role"
+            " or the database (CONNECTION LIMIT)"
         ) from error
     except asyncpg.PostgresError as error:
         raise DatabaseError(f"PostgreSQL refuses: {describe(error)}", _ITS_LOG) from error
@@ -133,16 +134,13 @@ async def _reached(options: Options, connections: int = 0) -> None:
             "the address of PostgreSQL is wrong: correct MISS_DATABASE (--database)"
         ) from error
     try:
-        room: int = await connection.fetchval(
-            "SELECT current_setting('max_connections')::int"
-            " - current_setting('superuser_reserved_connections')::int"
-        )
+        least = min(await room.limits(connection), key=lambda limit: limit.most)
     finally:
         await connection.close()
-    if connections > room:
+    if connections > least.most:
         raise DatabaseError(
-            f"PostgreSQL allows {room} connections and this process may open {connections}:"
-            " lower MISS_DATABASE_CONNECTIONS, or raise max_connections in postgresql.conf"
+            f"PostgreSQL allows {least.most} connections and this process, with its workers, may open"
+            f" {connections}: lower MISS_DATABASE_CONNECTIONS, or {least.do.en}"
         )
 
 

@@ -72,6 +72,8 @@ def cause(error: BaseException) -> str:
         return "full"
     if state.startswith(("58", "XX")):
         return "disk"
+    if state == "53300":
+        return "crowded"
     return "connection" if outage(inner) else "other"
 
 
@@ -93,7 +95,7 @@ def not_durable(but: Callable[[BaseException], bool] = lambda _: False) -> Itera
         if not outage(error) or but(error):
             raise
         log.error("database trouble", error=describe(error))
-        raise NotDurable(describe(error)) from error
+        raise NotDurable(describe(error), cause(error)) from error
 
 
 def describe(error: BaseException) -> str:
