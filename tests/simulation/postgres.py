@@ -275,6 +275,9 @@ class SteppedPostgres(PostgresStore):
     async def _beat(self, life: Life) -> None:
         """Never: it counts what SQLite has nothing to count for, and a copy would be told by it."""
 
+    async def _compare(self, life: Life, now_ms: int) -> None:
+        """Never: the database's clock is not the world's."""
+
     def begin_session(  # type: ignore[override]  # awaited all the same
         self, greeting: Greeting, *, now_ms: int
     ) -> asyncio.Future[SessionStart | SessionRefused]:

@@ -149,6 +149,15 @@ class PostgresStore(QuietCalls):
     async def _beat(self, life: Life) -> None:
         await life.remember(await self._quiet.write(life.beat))
 
+    async def _compare(self, life: Life, now_ms: int) -> None:
+        """Beat, and see how far this machine's clock is from the database's."""
+        begun = asyncio.get_running_loop().time()
+        await self._beat(life)
+        took = round((asyncio.get_running_loop().time() - begun) * 1000)
+        # What the look took may be no difference at all: as little of one as it can be.
+        behind = life.database_ms - now_ms
+        self.tally.behind_ms = min(behind, max(0, behind - took))
+
     async def _begin_alone(self, greeting: Greeting, now_ms: int) -> SessionStart | SessionRefused:
         node = None if self._life is None else self._life.node
         return await self._counted(
@@ -164,13 +173,8 @@ class PostgresStore(QuietCalls):
 
     async def expire(self, *, protected: Mapping[DeviceId, int], now_ms: int) -> Sequence[DeviceId]:
         if self._life is not None and abs(now_ms - self._beaten_ms) >= BEAT_EVERY * 1000:
-            begun = asyncio.get_running_loop().time()
-            await self._beat(self._life)
+            await self._compare(self._life, now_ms)
             self._beaten_ms = now_ms
-            took = round((asyncio.get_running_loop().time() - begun) * 1000)
-            # What the look took may be no difference at all: as little of one as it can be.
-            behind = self._life.database_ms - now_ms
-            self.tally.behind_ms = min(behind, max(0, behind - took))
         return await self._write(self._expire, protected, self.tally.earlier_ms(now_ms))
 
     def _expire(
