@@ -22,8 +22,8 @@ class PersonNamed(Struct):
 
 
 class Invitation(Struct, frozen=True):
-    """Somebody whom this account invited. `at` is when it was asked for, `handed_over` the beginning of the
-    day (UTC) on which the operator sent it, null as long as it waits.
+    """Somebody whom this account invited. `at` is when it was asked for, `handed_over` when the operator
+    sent it, null as long as it waits.
 
     Whether they came is in the directory: an invitation tells nothing of what became of it.
     """

@@ -233,6 +233,10 @@ def _plain(entry: AuditEntry) -> dict[str, Any]:
         "action": entry.action,
         "subject": entry.subject,
         "detail": entry.detail,
-        "previous": entry.previous.hex(),
-        "hash": entry.hash.hex(),
+        "previous": _hex(entry.previous),
+        "hash": _hex(entry.hash),
     }
+
+
+def _hex(found: bytes | None) -> str | None:
+    return found.hex() if found is not None else None  # none: somebody altered it

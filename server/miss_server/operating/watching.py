@@ -124,11 +124,12 @@ class ClockWatch:
         return Condition(
             State.DEGRADED,
             Both(
-                f"This machine's clock is {-behind:+.0f} s from the database's. Nothing is refused or"
-                " ended unless both say so, but times that people see may be wrong. Set both by NTP.",
-                f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Rien n'est refusé"
-                " ni terminé sans l'accord des deux, mais des heures affichées peuvent être fausses."
-                " Réglez les deux par NTP.",
+                f"This machine's clock is {-behind:+.0f} s from the database's. No message is refused"
+                " or ended unless both say so, but codes may be, and times that people see be wrong. Set both"
+                " by NTP.",
+                f"L'horloge de cette machine est à {-behind:+.0f} s de celle de la base. Aucun message n'est"
+                " refusé ni terminé sans l'accord des deux, mais des codes peuvent l'être, et des heures"
+                " affichées être fausses. Réglez les deux par NTP.",
             ),
         )
 

@@ -88,8 +88,7 @@ class Invitations(Protocol):
     async def hand_over(
         self, person: str, *, now_ms: int, actor: str = SERVER
     ) -> list[AccountAddress]:
-        """Note that the letter to a person is sent; returns whose invitations it was. Those of the same
-        time to people who have joined count as sent, too: their inviters may not know that they have.
+        """Note that the letter to a person is sent; returns whose invitations it was.
 
         Of two who hand over at once one gets nobody, so that no letter is sent twice.
         """

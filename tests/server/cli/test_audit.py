@@ -74,6 +74,8 @@ def test_who_has_an_export_can_follow_it_alone(database: Path) -> None:
         ("UPDATE audit SET actor = x'ff41' WHERE seq = 2", "altered"),
         ("UPDATE audit SET detail = CAST(x'ff' AS TEXT) WHERE seq = 2", "altered"),
         ("UPDATE audit SET hash = 'none' WHERE seq = 2", "altered"),
+        ("UPDATE audit SET subject = CAST(subject AS BLOB) WHERE seq = 2", "altered"),
+        ("UPDATE audit SET hash = CAST(hash AS TEXT) WHERE seq = 2", "altered"),
         ("UPDATE audit SET seq = 'two' WHERE seq = 2", "taken out"),
         ("UPDATE audit SET seq = -9223372036854775808 WHERE seq = 2", "taken out"),
     ],

@@ -11,7 +11,7 @@ from miss_server.conditions import State
 from miss_server.doorbell import redis_checks
 from miss_server.doorbell.redis import RedisLine
 from miss_server.findings import Verdict
-from miss_server.http import counting_checks
+from miss_server.http import counting_checks, shared_counting
 from miss_server.http.counting import CountsWatch
 from miss_server.http.shared_counting import SharedCounts, refuses
 from miss_server.redis_rights import rights
@@ -23,6 +23,13 @@ from tests.support.redis import RedisProcess, redis_server
 DOMAIN = "miss.example.org"
 RINGS_ONLY = ("on", ">PASSWORD", f"&miss:{DOMAIN}:doorbell", "+publish", "+subscribe", "+select")
 COMMANDS = [rule[1:] for rule in rights(DOMAIN).split() if rule.startswith("+")]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at here is what Redis says, however loaded the machine is."""
+    monkeypatch.setattr(shared_counting, "WAIT_MAX", 10.0)
+    monkeypatch.setattr(shared_counting, "PROOF_MAX", 30.0)
 
 
 async def begun(stack: AsyncExitStack, url: str, domain: str = DOMAIN) -> SharedCounts:

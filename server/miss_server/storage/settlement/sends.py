@@ -270,7 +270,7 @@ class Sends:
             raise Refusal(Code.STALE_ROSTER, stale)
         if unconfirmed:
             raise Refusal(Code.UNCONFIRMED, unconfirmed, UNCONFIRMED_RETRY)
-        horizon = now_ms - submission.unsure_ms - limits.DORMANT_AFTER * 1000
+        horizon = now_ms - limits.DORMANT_AFTER * 1000
         wrapped = {w.device for w in send.wraps}
         if len(wrapped) != len(send.wraps):
             raise Refusal(Code.MALFORMED)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, LargeBinary, cast, func, insert, select
+from sqlalchemy import BigInteger, Connection, LargeBinary, case, cast, func, insert, select
 
 from miss_protocol.audit import START, AuditEntry, Head, entry_hash
 from miss_server.storage.audit import DETAIL_MAX, Deed
@@ -21,9 +21,18 @@ SINCE = 2
 _TAKE = select(func.pg_advisory_xact_lock(LOCK))
 _HEAD = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
 _COLUMNS = tuple(audit.c[name] for name in AuditEntry.__struct_fields__)
-# SQLite keeps whatever somebody put into the file; as bytes all of it can be read, and shown.
+# SQLite keeps whatever somebody put into the file. As bytes all text can be read, and shown; what is of
+# another type was never written so, and is none.
 _COLUMNS_OF_SQLITE = tuple(
-    one if isinstance(one.type, BigInteger) else cast(one, LargeBinary) for one in _COLUMNS
+    one
+    if isinstance(one.type, BigInteger)
+    else case(
+        (
+            func.typeof(one) == ("blob" if isinstance(one.type, LargeBinary) else "text"),
+            cast(one, LargeBinary),
+        ),
+    )
+    for one in _COLUMNS
 )
 
 

@@ -55,14 +55,11 @@ _PAGE_BEFORE = _PAGE.where(
     (invitations.c.at_ms < bindparam("at"))
     | ((invitations.c.at_ms == bindparam("at")) & (invitations.c.person < bindparam("person_")))
 )
-_HAS_JOINED = exists().where(
-    _joined.c.person == invitations.c.person, _joined.c.genesis.is_not(None)
-)
-_NOT_HANDED = and_(
+_WAITING = and_(
     invitations.c.handed_ms.is_(None),
     invitations.c.account.in_(select(accounts.c.address).where(~accounts.c.suspended)),
+    ~exists().where(_joined.c.person == invitations.c.person, _joined.c.genesis.is_not(None)),
 )
-_WAITING = _NOT_HANDED & ~_HAS_JOINED
 _LETTERS = (
     select(
         invitations.c.person,
@@ -89,13 +86,6 @@ _HAND_OVER = (
     .where(invitations.c.person == bindparam("person_"), _WAITING)
     .values(handed_ms=bindparam("now"))
     .returning(invitations.c.account, invitations.c.at_ms)
-)
-# Else who is hidden from their inviter would be the only one for whom no letter ever goes out. Not
-# those of later: a letter to them would not be out yet.
-_AS_IF_HANDED = (
-    update(invitations)
-    .where(_NOT_HANDED, _HAS_JOINED, invitations.c.at_ms <= bindparam("until"))
-    .values(handed_ms=bindparam("now"))
 )
 _WISH = Upsert(
     wishes,
@@ -154,15 +144,10 @@ def page(
         at, person = before
         values = {"account_": account, "most": limit, "at": at, "person_": person}
         found = connection.execute(_PAGE_BEFORE, values)
-    made = [Invitation(person, at, _day(handed)) for person, at, handed in found]
+    made = [Invitation(*row) for row in found]
     today = {"account_": account, "since": now_ms - DAY_MS}
     count, _ = connection.execute(_OF_TODAY, today).one()
     return made, max(0, limits.INVITATIONS_PER_DAY - count)
-
-
-def _day(handed_ms: int | None) -> int | None:
-    """The exact time would tell which letters went out together, and which only seem to have."""
-    return None if handed_ms is None else handed_ms - handed_ms % DAY_MS
 
 
 def letters(connection: Connection, after: str, limit: int) -> list[Letter]:
@@ -187,8 +172,6 @@ def hand_over(
     schemas.require(connection, SINCE)
     rows = connection.execute(_HAND_OVER, {"person_": person, "now": now_ms}).all()
     if rows:
-        until = max(at_ms for _, at_ms in rows)
-        connection.execute(_AS_IF_HANDED, {"now": now_ms, "until": until})
         audit.append(connection, Deed(actor, Action.INVITATION_SENT, person), now_ms)
     return [
         AccountAddress(account) for account, _ in sorted(rows, key=lambda row: (row[1], row[0]))
