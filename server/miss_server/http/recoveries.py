@@ -45,8 +45,8 @@ async def begin(request: Request) -> Response:
     ):
         enrolment = enrolment_of(it, given)
         begun = await it.recoveries.begin_recovery(
-            # A node whose clock is behind would give the other devices less time to object.
             enrolment,
+            # A node whose clock is behind would give the other devices less time to object.
             delay_ms=_delay_ms(it) + it.messages.tally.later_ms(now_ms) - now_ms,
             now_ms=now_ms,
         )

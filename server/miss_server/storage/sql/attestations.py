@@ -14,10 +14,7 @@ from miss_server.storage.directory import is_unnumbered
 from miss_server.storage.schema import accounts
 from miss_server.storage.sql import accounts as accounts_
 from miss_server.storage.sql import audit, locks, people, schemas, vouching
-from miss_server.storage.sql.vouching import HOLDS
-
-SINCE = 2
-"""The first schema that has attestations."""
+from miss_server.storage.sql.vouching import HOLDS, SINCE
 
 _SHOWN = (
     select(
